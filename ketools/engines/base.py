@@ -1,0 +1,85 @@
+"""What every engine can do: generate, chat and score under an edit layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ketools.edits import Prompt
+from ketools.layer import EditLayer
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Teacher-forced scores of one continuation.
+
+    `logprobs[i]`: log probability (nats) of the continuation's i-th token given all before it.
+    `ranks[i]`: how many tokens were more probable there (0 = the greedy choice).
+    """
+
+    logprobs: tuple[float, ...]
+    ranks: tuple[int, ...]
+
+    @property
+    def greedy(self) -> bool:
+        """Whether greedy decoding would produce exactly this continuation."""
+        return all(rank == 0 for rank in self.ranks)
+
+    @property
+    def token_accuracy(self) -> float:
+        """Share of tokens that are the argmax (what the reference code calls edit success)."""
+        return sum(rank == 0 for rank in self.ranks) / max(len(self.ranks), 1)
+
+    @property
+    def total(self) -> float:
+        """Log probability of the whole continuation, in nats."""
+        return sum(self.logprobs)
+
+
+class Engine(Protocol):
+    """A model that is being served. Thread-safe: each call carries its own layer.
+
+    Engines apply a layer's *delta* only; putting its notes into prompts is `ketools.notes`' work.
+    """
+
+    @property
+    def model_name(self) -> str: ...
+
+    @property
+    def model_hash(self) -> str:
+        """Content hash of config and weights: caches and profiles are keyed by it."""
+        ...
+
+    def generate(
+        self, prompts: Sequence[Prompt], layer: EditLayer, *, max_new_tokens: int = 32
+    ) -> list[str]:
+        """Greedy answers, stripped, cut at the model's end of turn; one batch."""
+        ...
+
+    def stream(self, prompt: Prompt, layer: EditLayer, *, max_new_tokens: int = 32) -> Iterator[str]:
+        """Pieces of the greedy answer as they are produced."""
+        ...
+
+    def chat(
+        self,
+        messages: Sequence[dict[str, object]],
+        layer: EditLayer,
+        *,
+        tools: Sequence[dict[str, object]] = (),
+        max_new_tokens: int = 160,
+    ) -> str:
+        """The assistant's raw next turn; `tools` in the OpenAI form go through the chat template."""
+        ...
+
+    def score(
+        self, prompts: Sequence[Prompt], continuations: Sequence[str], layer: EditLayer
+    ) -> list[Score]:
+        """Teacher-forced scores of `continuations[i]` after `prompts[i]`; batched."""
+        ...
+
+    def apply_layer(self, layer: EditLayer) -> None:
+        """Make the layer ready to serve (upload an adapter, install hooks); idempotent, may be slow."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,60 @@
+"""One small hierarchy of errors. Every message says what went wrong and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class KetoolsError(Exception):
+    """Base of every error that ketools raises on purpose; its text may be shown to an agent."""
+
+
+class InvalidRequest(KetoolsError):
+    """The caller's input is wrong: change it and call again."""
+
+
+class NotFound(InvalidRequest):
+    """An unknown space, edit, job, method, relation or data set; the message lists near names."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str] = ()) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        shown = near or names[:12]
+        hint = f" Known: {', '.join(shown)}." if shown else ""
+        super().__init__(f"There is no {what} named {name!r}.{hint}")
+
+
+class Forbidden(KetoolsError):
+    """The principal lacks the scope, or the space belongs to somebody else."""
+
+
+class Conflict(KetoolsError):
+    """Somebody else moved the space's head meanwhile: nothing was written; call again."""
+
+
+class Refused(KetoolsError):
+    """Verification stayed below the policy's thresholds: nothing was committed."""
+
+
+class Diverged(KetoolsError):
+    """An optimisation produced NaN or infinity, or never approached its target: nothing was committed."""
+
+
+class Cancelled(KetoolsError):
+    """The caller cancelled: nothing was committed."""
+
+
+class ModelError(KetoolsError):
+    """A model directory cannot be loaded, or its structure is not one that ketools can edit."""
+
+
+class StorageError(KetoolsError):
+    """The journal or the artefact store cannot be read or written (locked, corrupt, read-only, full)."""
+
+
+class MissingExtra(KetoolsError):
+    """An optional dependency is absent; the message holds the exact install command."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed. Run: pip install 'ketools[{extra}]'")
