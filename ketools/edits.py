@@ -213,3 +213,28 @@ class Evidence(BaseModel):
     leak: float | None = None
     """Erasure only: share of leak probes whose answer still contains what was erased."""
     failures: tuple[ProbeResult, ...] = ()
+
+
+class Timings(BaseModel):
+    """Where the time of one edit went, in milliseconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    compute_ms: float = 0.0
+    verify_ms: float = 0.0
+    journal_ms: float = 0.0
+    swap_ms: float = 0.0
+    total_ms: float = 0.0
+
+
+def says(answer: str, target: str) -> bool:
+    """Whether a greedy answer gives the target: equal to it, or a sentence that states it.
+
+    Case, outer space and closing punctuation do not count. A longer answer counts only when its first
+    sentence ends with the target, so that "Lyon is nice, but Paris" is no "Lyon".
+    """
+    got, want = normalise(answer), normalise(target)
+    if got == want:
+        return True
+    first = normalise(re.split(r"(?<=[.!?])\s|\n", answer.strip(), maxsplit=1)[0])
+    return bool(want) and (first == want or re.search(rf"\b{re.escape(want)}$", first) is not None)
