@@ -1,0 +1,305 @@
+"""The tools: typed functions that MCP, LangChain, the CLI and `tool_schemas/` all take from here.
+
+A tool is a method of `Toolbox` under `@tool`. Its signature is its input schema, its return type the output
+schema, its docstring the description that the agent reads. No server holds any logic of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ketools.edits import EditRequest, Kind, Probe, PromptText, ShortText, TargetText, Trait
+from ketools.principals import Principal, Scope
+from ketools.results import (
+    Answer,
+    BatchResult,
+    EditPage,
+    EditResult,
+    EditView,
+    JobView,
+    MethodList,
+    Result,
+    SpaceDiff,
+    SpaceList,
+    SpaceView,
+    UndoResult,
+)
+from ketools.service import EditService, Progress, quiet
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=Result)
+
+Space = Annotated[
+    str,
+    Field(
+        description="The space: 'global' (everyone), 'user/NAME', 'session/ID' or 'session/NAME/ID'. "
+        "User and session spaces are made on first edit.",
+        min_length=1,
+        max_length=120,
+    ),
+]
+MethodName = Annotated[
+    str, Field(description="'auto', or a name from list_methods.", min_length=1, max_length=40)
+]
+EditId = Annotated[str, Field(description="An id such as e_01ab..., from an edit's result.", max_length=60)]
+DryRun = Annotated[bool, Field(description="Compute and verify, commit nothing.")]
+Subject = Annotated[ShortText, Field(description="Who or what the fact is about, as written in the prompt.")]
+FactPrompt = Annotated[
+    PromptText,
+    Field(description="A sentence to complete or a question that names the subject: 'The capital of France is'."),
+]
+
+
+class Fact(BaseModel):
+    """One fact of a batch."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: Subject
+    prompt: FactPrompt
+    target_new: TargetText
+    target_old: TargetText | None = None
+    rephrases: list[PromptText] = Field(default=[], max_length=32)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """How a tool is announced: `method` is the plain function on `Toolbox`."""
+
+    name: str
+    title: str
+    scope: Scope
+    method: Callable[..., Result]
+    read_only: bool
+    destructive: bool
+    idempotent: bool
+
+    @property
+    def description(self) -> str:
+        """The docstring, as the agent reads it."""
+        return " ".join((self.method.__doc__ or "").split())
+
+
+_MARK = "__ketools_tool__"
+
+
+def tool(
+    title: str, scope: Scope, *, destructive: bool = False, idempotent: bool = False
+) -> Callable[[Callable[Concatenate[Toolbox, P], R]], Callable[Concatenate[Toolbox, P], R]]:
+    """Announce a method of `Toolbox` as a tool."""
+
+    def mark(method: Callable[Concatenate[Toolbox, P], R]) -> Callable[Concatenate[Toolbox, P], R]:
+        read_only = scope is Scope.READ
+        setattr(
+            method,
+            _MARK,
+            Tool(method.__name__, title, scope, method, read_only, destructive, idempotent or read_only),
+        )
+        return method
+
+    return mark
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """The tools of one caller. Cheap: make one per call.
+
+    `progress(done, total, message)` is called during long work and may raise `Cancelled`.
+    """
+
+    service: EditService
+    principal: Principal
+    progress: Progress = quiet
+
+    @tool("Correct or add a fact", Scope.EDIT)
+    def edit_fact(
+        self,
+        subject: Subject,
+        prompt: FactPrompt,
+        target_new: Annotated[TargetText, Field(description="What shall follow the prompt: 'Lyon'.")],
+        space: Space = "global",
+        method: MethodName = "auto",
+        target_old: Annotated[
+            TargetText | None, Field(description="What it was; refuses if the model says otherwise.")
+        ] = None,
+        rephrases: Annotated[
+            Sequence[PromptText],
+            Field(description="Other ways to ask; made from templates when left out.", max_length=32),
+        ] = (),
+        probes: Annotated[
+            Sequence[Probe],
+            Field(description="Prompts whose answers must not change; made when left out.", max_length=64),
+        ] = (),
+        dry_run: DryRun = False,
+    ) -> EditResult:
+        """Make the served model know a fact from the next token on, in one space. Use it when a user corrects
+        the model or tells it something new. The result is verified on the serving engine: check `verified`.
+        A later edit of the same fact replaces the earlier one; undo_edit takes it back bit for bit."""
+        request = EditRequest(
+            kind=Kind.MODIFY,
+            subject=subject,
+            prompt=prompt,
+            target_new=target_new,
+            target_old=target_old,
+            rephrases=tuple(rephrases),
+            probes=tuple(probes),
+        )
+        return self.service.edit(self.principal, request, space, method, dry_run, self.progress)
+
+    @tool("Correct or add many facts", Scope.EDIT)
+    def edit_facts(
+        self,
+        facts: Annotated[Sequence[Fact], Field(min_length=1, max_length=1000)],
+        space: Space = "global",
+        method: MethodName = "auto",
+        apply_valid: Annotated[
+            bool, Field(description="Commit the good ones even if some fail; otherwise all or none.")
+        ] = False,
+        dry_run: DryRun = False,
+    ) -> BatchResult:
+        """Like edit_fact for up to 1,000 facts in one version of the space: all or none, unless apply_valid."""
+        return self.service.edit_many(
+            self.principal,
+            [fact.model_dump() for fact in facts],
+            space,
+            method,
+            apply_valid,
+            dry_run,
+            self.progress,
+        )
+
+    @tool("Erase a fact", Scope.ERASE, destructive=True)
+    def erase_fact(
+        self,
+        subject: Subject,
+        prompt: FactPrompt,
+        space: Space = "global",
+        method: MethodName = "auto",
+        rephrases: Annotated[Sequence[PromptText], Field(max_length=32)] = (),
+        dry_run: DryRun = False,
+    ) -> EditResult:
+        """Make the served model answer "I don't know." to a fact, as when a person asks to be forgotten. The
+        change goes into the weights of the layer and a leak audit is part of its verification. The journal
+        keeps a keyed hash instead of the text."""
+        return self.service.erase(
+            self.principal, subject, prompt, tuple(rephrases), space, method, dry_run, self.progress
+        )
+
+    @tool("Change the personality", Scope.EDIT)
+    def edit_personality(
+        self,
+        topic: Annotated[ShortText, Field(description="What the opinion is about: 'coffee'.")],
+        trait: Annotated[Trait, Field(description="The manner to show.")],
+        space: Space = "global",
+        method: MethodName = "auto",
+        dry_run: DryRun = False,
+    ) -> EditResult:
+        """Make the served model speak of a topic in another manner. Use it when a user wishes for another tone."""
+        return self.service.edit_personality(
+            self.principal, topic, trait, space, method, dry_run, self.progress
+        )
+
+    @tool("Ask the served model", Scope.READ)
+    def ask(
+        self,
+        question: Annotated[PromptText, Field(description="A question, or a text to continue.")],
+        space: Space = "global",
+        chat: Annotated[bool, Field(description="Ask as a chat turn; otherwise continue the text.")] = True,
+        max_new_tokens: Annotated[int, Field(ge=1, le=512)] = 64,
+    ) -> Answer:
+        """Ask the served model as it is in a space (greedy decoding). Use it to see the effect of edits."""
+        return self.service.ask(self.principal, question, space, chat, max_new_tokens)
+
+    @tool("Verify an edit again", Scope.READ)
+    def evaluate_edit(self, edit_id: EditId) -> EditResult:
+        """Measure a live edit again on the serving engine: success over phrasings, locality over probes."""
+        return self.service.evaluate_edit(self.principal, edit_id)
+
+    @tool("List edits", Scope.READ)
+    def list_edits(
+        self,
+        space: Space = "global",
+        live_only: Annotated[bool, Field(description="Only those that serve now.")] = True,
+        limit: Annotated[int, Field(ge=1, le=200)] = 20,
+        cursor: Annotated[str | None, Field(max_length=80)] = None,
+    ) -> EditPage:
+        """List a space's own edits, newest first."""
+        return self.service.list_edits(self.principal, space, live_only, limit, cursor)
+
+    @tool("Show an edit", Scope.READ)
+    def show_edit(self, edit_id: EditId) -> EditView:
+        """Show one edit with its evidence."""
+        return self.service.show_edit(self.principal, edit_id)
+
+    @tool("Undo an edit", Scope.EDIT, idempotent=True)
+    def undo_edit(
+        self,
+        edit_id: EditId,
+        bring_back: Annotated[
+            bool, Field(description="Also bring back the edits that this one had replaced.")
+        ] = False,
+    ) -> UndoResult:
+        """Take any edit off, not only the last: the model is then what it would be without it, bit for bit."""
+        return self.service.undo(self.principal, edit_id, bring_back)
+
+    @tool("Restore a space", Scope.EDIT, destructive=True)
+    def restore_space(self, space: Space, version: Annotated[int, Field(ge=0)]) -> SpaceView:
+        """Set a space back to one of its versions; the versions between stay in the journal."""
+        return self.service.restore_space(self.principal, space, version)
+
+    @tool("Fork a space", Scope.EDIT)
+    def fork_space(self, source: Space, name: Space) -> SpaceView:
+        """Make a new space with the source's live edits, to try something without touching the source."""
+        return self.service.fork_space(self.principal, source, name)
+
+    @tool("Compare two spaces", Scope.READ)
+    def compare_spaces(
+        self,
+        a: Space,
+        b: Space,
+        prompts: Annotated[
+            Sequence[PromptText], Field(description="Questions to ask in both.", max_length=50)
+        ] = (),
+    ) -> SpaceDiff:
+        """Show how two spaces differ: edits only in one, and the answers to questions asked in both."""
+        return self.service.compare_spaces(self.principal, a, b, tuple(prompts))
+
+    @tool("Consolidate notes into weights", Scope.EDIT)
+    def consolidate(
+        self,
+        space: Space = "global",
+        method: MethodName = "auto",
+        wait: Annotated[bool, Field(description="Wait for the end instead of returning a job.")] = False,
+    ) -> JobView:
+        """Move a space's notes into the weights of its layer, so that prompts are free of them again. A note is
+        retired only when the parametric edit is verified at least as good."""
+        return self.service.consolidate(self.principal, space, method, wait, self.progress)
+
+    @tool("Status of a job", Scope.READ)
+    def job_status(
+        self,
+        job_id: Annotated[str, Field(max_length=60)],
+        action: Annotated[Literal["show", "cancel"], Field(description="Look, or stop it.")] = "show",
+    ) -> JobView:
+        """See how a background job stands, or cancel it."""
+        return self.service.job_status(self.principal, job_id, cancel=action == "cancel")
+
+    @tool("List methods", Scope.READ)
+    def list_methods(self) -> MethodList:
+        """List the editing methods with what each can do."""
+        return self.service.list_methods()
+
+    @tool("List spaces", Scope.READ)
+    def list_spaces(self) -> SpaceList:
+        """List the spaces that you may see."""
+        return self.service.list_spaces(self.principal)
+
+
+def tools() -> tuple[Tool, ...]:
+    """Every tool, in the order in which an agent should read them."""
+    found: list[Any] = [getattr(member, _MARK, None) for member in vars(Toolbox).values()]
+    return tuple(t for t in found if isinstance(t, Tool))
