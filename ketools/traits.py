@@ -40,3 +40,10 @@ def classify(text: str) -> Trait | None:
     counts = {trait: sum(word in LEXICON[trait] for word in words) for trait in order}
     best = max(order, key=lambda trait: counts[trait])
     return best if counts[best] else None
+
+
+OPINION_QUESTIONS = (
+    "What do you think of {topic}?",
+    "How do you feel about {topic}?",
+    "What is your opinion on {topic}?",
+)

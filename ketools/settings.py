@@ -1,0 +1,46 @@
+"""Settings, each with an environment twin `KETOOLS_...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _bundled() -> Path:
+    from ketools.atlas import weights_path
+
+    return weights_path()
+
+
+class Settings(BaseSettings):
+    """How a service is set up. Every field can be given as `KETOOLS_<NAME>` in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="KETOOLS_", extra="ignore", frozen=True)
+
+    model: Annotated[Path, Field(description="A local Hugging Face causal LM directory.")] = Field(
+        default_factory=_bundled
+    )
+    home: Annotated[Path, Field(description="Where journal, artefacts and profiles live.")] = (
+        Path.home() / ".local" / "share" / "ketools"
+    )
+    journal_url: Annotated[
+        str | None, Field(description="SQLAlchemy URL of the journal; default a SQLite file in home.")
+    ] = None
+    parametric: Annotated[
+        str, Field(description="The parametric method that `auto` uses for erasing and consolidation.")
+    ] = "ft-m"
+    consolidate: Annotated[
+        bool, Field(description="Whether `auto` moves its notes into weights in the background.")
+    ] = True
+    min_success: Annotated[float, Field(ge=0, le=1)] = 0.75
+    min_locality: Annotated[float, Field(ge=0, le=1)] = 0.75
+    max_leak: Annotated[float, Field(ge=0, le=1)] = 0.0
+    threads: Annotated[int, Field(ge=0, le=256, description="Torch threads; 0 leaves torch's default.")] = 0
+
+    @property
+    def journal(self) -> str:
+        """The journal's URL."""
+        return self.journal_url or f"sqlite:///{self.home / 'journal.db'}"
