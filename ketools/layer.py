@@ -7,8 +7,8 @@ weights are never touched, so taking every edit off gives the base model bit for
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ketools.edits import Artefact, DenseDelta, LowRankDelta, Note
+from ketools.errors import InvalidRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,37 +25,55 @@ class LiveEdit:
 
     edit_id: str
     artefact_hash: str
-    artefact: Artefact
+    artefact: Artefact = field(compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ModuleDelta:
     """What one linear module adds to its output for input x: `(x @ A.T) @ B.T + x @ D.T`.
 
-    `a [R, in]`, `b [out, R]` (R = sum of the edits' ranks) or None; `dense [out, in]` or None.
+    `a [R, in]`, `b [out, R]` (R = sum of the edits' ranks) or None; `dense [out, in]` or None; at least
+    one of the two forms is there.
     """
 
     a: Tensor | None = None
     b: Tensor | None = None
     dense: Tensor | None = None
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """(in, out) of the module that this changes."""
+        if self.dense is not None:
+            return self.dense.shape[1], self.dense.shape[0]
+        a, b = self._factors()
+        return a.shape[1], b.shape[0]
+
     def output(self, x: Tensor) -> Tensor:
         """The change of the module's output, shape [..., out], for inputs x of shape [..., in]."""
-        change = x.new_zeros(())
-        if self.a is not None and self.b is not None:
-            change = change + (x @ self.a.to(x.dtype).T) @ self.b.to(x.dtype).T
-        if self.dense is not None:
-            change = change + x @ self.dense.to(x.dtype).T
-        return change
+        if self.dense is None:
+            return self._low_rank(x)
+        change = x @ self.dense.to(x).T
+        return change if self.a is None else change + self._low_rank(x)
 
     def matrix(self) -> Tensor:
         """The full weight change `[out, in]`, for tests and analyses."""
-        parts = []
-        if self.a is not None and self.b is not None:
-            parts.append(self.b @ self.a)
-        if self.dense is not None:
-            parts.append(self.dense)
-        return torch.stack(parts).sum(0)
+        if self.a is None and self.dense is not None:
+            return self.dense
+        a, b = self._factors()
+        return b @ a if self.dense is None else b @ a + self.dense
+
+    def to(self, device: torch.device) -> ModuleDelta:
+        """The same change with its matrices on a device."""
+        a, b, dense = (None if m is None else m.to(device) for m in (self.a, self.b, self.dense))
+        return ModuleDelta(a, b, dense)
+
+    def _low_rank(self, x: Tensor) -> Tensor:
+        a, b = self._factors()
+        return (x @ a.to(x).T) @ b.to(x).T
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        assert self.a is not None and self.b is not None, "a delta is low-rank, dense or both"
+        return self.a, self.b
 
 
 @dataclass(frozen=True)
@@ -81,13 +100,24 @@ class EditLayer:
         """The composed delta per linear module name; empty when no edit changes weights."""
         return MappingProxyType(compose([e.artefact for e in self.edits]))
 
+    @cached_property
+    def _placed(self) -> dict[torch.device, Mapping[str, ModuleDelta]]:
+        return {}
+
+    def deltas_on(self, device: torch.device) -> Mapping[str, ModuleDelta]:
+        """`deltas` with their matrices on a device; moved once and kept as long as the layer."""
+        if device not in self._placed:
+            self._placed[device] = {name: delta.to(device) for name, delta in self.deltas.items()}
+        return self._placed[device]
+
     def with_edits(self, *edits: LiveEdit) -> EditLayer:
         """This layer with more edits on top."""
         return EditLayer((*self.edits, *edits))
 
     def without(self, *edit_ids: str) -> EditLayer:
         """This layer recomposed without some edits: the undo of any edit, not only of the last."""
-        return EditLayer(tuple(e for e in self.edits if e.edit_id not in edit_ids))
+        gone = frozenset(edit_ids)
+        return EditLayer(tuple(e for e in self.edits if e.edit_id not in gone))
 
 
 BASE = EditLayer()
@@ -95,22 +125,47 @@ BASE = EditLayer()
 
 
 def compose(artefacts: Sequence[Artefact]) -> dict[str, ModuleDelta]:
-    """Sum the weight changes of many edits, kept factored where they are."""
-    factors: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    dense: dict[str, Tensor] = {}
+    """Sum the weight changes of many edits, kept factored where they are; notes change no weights.
+
+    Raises `InvalidRequest` when two edits disagree about a module's sizes.
+    """
+    changes: dict[str, list[ModuleDelta]] = {}
+    for name, change in _changes(artefacts):
+        changes.setdefault(name, []).append(change)
+    # Inference tensors could not take part in an editor's backward pass.
+    with torch.inference_mode(False), torch.no_grad():
+        return {name: _sum(name, changes[name]) for name in sorted(changes)}
+
+
+def _changes(artefacts: Iterable[Artefact]) -> Iterator[tuple[str, ModuleDelta]]:
     for artefact in artefacts:
         if isinstance(artefact, LowRankDelta):
-            for name, pair in artefact.factors.items():
-                factors.setdefault(name, []).append(pair)
+            for name, (a, b) in artefact.factors.items():
+                yield name, ModuleDelta(a=a, b=b)
         elif isinstance(artefact, DenseDelta):
             for name, delta in artefact.deltas.items():
-                dense[name] = dense[name] + delta if name in dense else delta
-    out: dict[str, ModuleDelta] = {}
-    for name in sorted({*factors, *dense}):
-        pairs = factors.get(name)
-        out[name] = ModuleDelta(
-            a=torch.cat([a for a, _ in pairs]) if pairs else None,
-            b=torch.cat([b for _, b in pairs], dim=1) if pairs else None,
-            dense=dense.get(name),
+                yield name, ModuleDelta(dense=delta)
+
+
+def _sum(name: str, changes: Sequence[ModuleDelta]) -> ModuleDelta:
+    if not all(_well_formed(change) for change in changes) or len({c.sizes for c in changes}) > 1:
+        raise InvalidRequest(
+            f"The edits' changes of {name!r} do not have one size; they were made for different models. "
+            "Undo the ones that were made for another model."
         )
-    return out
+    a = [c.a for c in changes if c.a is not None]
+    b = [c.b for c in changes if c.b is not None]
+    dense = [c.dense for c in changes if c.dense is not None]
+    return ModuleDelta(
+        a=torch.cat(a) if a else None,
+        b=torch.cat(b, dim=1) if b else None,
+        dense=sum(dense[1:], start=dense[0]) if dense else None,
+    )
+
+
+def _well_formed(change: ModuleDelta) -> bool:
+    """Whether every part is a matrix and the ranks of the two factors agree."""
+    parts = [part for part in (change.a, change.b, change.dense) if part is not None]
+    if any(part.ndim != 2 for part in parts):
+        return False
+    return change.a is None or change.b is None or change.a.shape[0] == change.b.shape[1]

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
-if TYPE_CHECKING:
-    from ketools.models.structure import Structure
+import torch
+
+from ketools.models.hooks import LayerSwitch
+from ketools.models.structure import Structure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EditableModel:
     """The editor's view of the served weights. Parameters never require grad and are never written.
 
     `model`: a transformers causal LM in eval mode, fp32. `tokenizer`: its fast tokenizer.
     `structure`: where its down projections, attention outputs and norms are.
+    `switch`: runs the model under an edit layer: `with em.switch.use(layer): em.model(...)`.
     """
 
     model: Any
     tokenizer: Any
     structure: Structure
     model_hash: str
+    name: str = "model"
+    switch: LayerSwitch = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "switch", LayerSwitch(self.model, self.structure))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; inputs must be put there."""
+        parameter: torch.Tensor = next(self.model.parameters())
+        return parameter.device
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that the model can attend to."""
+        return int(self.model.config.get_text_config().max_position_embeddings)

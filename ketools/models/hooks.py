@@ -1,0 +1,136 @@
+"""Forward hooks: reading and changing activations, and switching edit layers per request.
+
+Hooks of `capture` and `edit_output` act only in the thread that opened them, so an editor may share a
+model with an engine that serves other threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from threading import get_ident
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from ketools.errors import InvalidRequest
+from ketools.layer import BASE, EditLayer, ModuleDelta
+from ketools.models.structure import Structure, get_module
+
+
+class HasModel(Protocol):
+    """Whatever holds a transformers model, such as an `EditableModel`."""
+
+    @property
+    def model(self) -> Any: ...
+
+
+@contextmanager
+def capture(em: HasModel, names: Sequence[str], inputs: bool = False) -> Iterator[dict[str, Tensor]]:
+    """Collect what the named modules last put out (or took in), each `[batch, tokens, width]`.
+
+    Nothing is detached: run under `torch.no_grad()` when no gradient is wanted. Raises `ModelError` for
+    an unknown name.
+    """
+    seen: dict[str, Tensor] = {}
+    owner = get_ident()
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+            if get_ident() == owner:
+                seen[name] = _first_input(args, kwargs) if inputs else _first(output)
+
+        return hook
+
+    with ExitStack() as stack:
+        for name in names:
+            handle = get_module(em.model, name).register_forward_hook(keep(name), with_kwargs=True)
+            stack.callback(handle.remove)
+        yield seen
+
+
+@contextmanager
+def edit_output(em: HasModel, name: str, fn: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """While open, the named module puts out `fn(output)`; gradients flow through `fn`.
+
+    The output that `fn` sees already holds the delta of the layer in use. Of a tuple, the first
+    element is replaced. Raises `ModelError` for an unknown name.
+    """
+    owner = get_ident()
+
+    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+        if get_ident() != owner:
+            return None
+        if isinstance(output, tuple):
+            return (fn(output[0]), *output[1:])
+        return fn(output)
+
+    handle = get_module(em.model, name).register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class LayerSwitch:
+    """Lets one model serve many edit layers at once: each call runs under the layer of its own context.
+
+    One light hook stays on every linear module of the blocks. It reads the current layer from a context
+    variable, so threads and tasks never see each other's edits; without a delta for its module it hands
+    the output on untouched, so the base model's arithmetic is unchanged bit for bit.
+    """
+
+    def __init__(self, model: nn.Module, structure: Structure) -> None:
+        self._sizes = structure.linear_names
+        self._model = model
+        self._current: ContextVar[Mapping[str, ModuleDelta]] = ContextVar(
+            "ketools_layer", default=BASE.deltas
+        )
+        for name in structure.linear_names:
+            get_module(model, name).register_forward_hook(self._hook(name))
+
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
+        current = self._current
+
+        def add_delta(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            delta = current.get().get(name)
+            return None if delta is None else output + delta.output(args[0])
+
+        return add_delta
+
+    @contextmanager
+    def use(self, layer: EditLayer) -> Iterator[None]:
+        """Run the model under the layer. Raises `InvalidRequest` for a module or size it does not have."""
+        self.check(layer)
+        device = next(self._model.parameters()).device
+        token = self._current.set(layer.deltas_on(device))
+        try:
+            yield
+        finally:
+            self._current.reset(token)
+
+    def check(self, layer: EditLayer) -> None:
+        """Raise `InvalidRequest` unless every delta belongs to a module of this model and fits its sizes."""
+        for name, delta in layer.deltas.items():
+            if name not in self._sizes:
+                raise InvalidRequest(
+                    f"The layer edits {name!r}, which is not a linear module of this model's blocks; "
+                    "the edit was made for another model. Make it again on this one."
+                )
+            if delta.sizes != self._sizes[name]:
+                raise InvalidRequest(
+                    f"The layer's change of {name!r} has (in, out) sizes {delta.sizes}, the model's module "
+                    f"has {self._sizes[name]}; the edit was made for another model. Make it again."
+                )
+
+
+def _first(output: Any) -> Tensor:
+    value = output[0] if isinstance(output, tuple) else output
+    assert isinstance(value, Tensor)
+    return value
+
+
+def _first_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The module's input: its first positional argument, else the keyword that blocks are called with."""
+    return _first(args if args else kwargs["hidden_states"])

@@ -1,0 +1,165 @@
+"""The one place where prompts become token ids, for engines and methods alike.
+
+The tokenizer is never asked to pad or truncate: those settings live in the tokenizer and are not
+thread-safe.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from jinja2 import TemplateError
+from torch import Tensor
+
+from ketools.edits import Prompt
+from ketools.errors import InvalidRequest
+
+Messages = Sequence[dict[str, Any]]
+
+
+class Tokenized(Protocol):
+    """Whatever holds a fast tokenizer and knows its model's device, such as an `EditableModel`."""
+
+    @property
+    def tokenizer(self) -> Any: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+
+def render(em: Tokenized, prompt: Prompt) -> str:
+    """The text that the model continues: a string as it is, chat messages through the chat template."""
+    return _rendered(em, prompt)[0]
+
+
+def encode_prompt(em: Tokenized, prompt: Prompt) -> list[int]:
+    """Token ids of the prompt, with the special tokens that the model expects, each once.
+
+    Raises `InvalidRequest` when the prompt is empty or the chat template refuses it.
+    """
+    return _encode(em, *_rendered(em, prompt))
+
+
+def encode_chat(em: Tokenized, messages: Messages, tools: Sequence[dict[str, Any]] = ()) -> list[int]:
+    """Token ids of a conversation up to the assistant's next turn; `tools` in the OpenAI form."""
+    return _encode(em, *_render_chat(em, messages, tools))
+
+
+def encode_pair(em: Tokenized, prompt: Prompt, continuation: str) -> tuple[list[int], list[int]]:
+    """Token ids of the prompt, exactly as for generation, and of the continuation after it.
+
+    A prompt that ends in a space or a newline is continued directly, any other after one space.
+    Raises `InvalidRequest` when either is empty.
+    """
+    text, special = _rendered(em, prompt)
+    prompt_ids = _encode(em, text, special)
+    if not text[-1:].isspace() and not continuation[:1].isspace():
+        continuation = f" {continuation}"
+    if not continuation.strip():
+        raise InvalidRequest(
+            "The continuation to score is empty; give the text that should follow the prompt."
+        )
+    whole = _tokens(em, text + continuation, special)
+    # A token may straddle the border; generation starts from prompt_ids, so those must stay as they are.
+    if len(whole) > len(prompt_ids) and whole[: len(prompt_ids)] == prompt_ids:
+        return prompt_ids, whole[len(prompt_ids) :]
+    return prompt_ids, _tokens(em, continuation, special=False)
+
+
+def last_subject_token(em: Tokenized, prompt: Prompt, subject: str) -> int:
+    """The index, into `encode_prompt`'s ids, of the last token of the subject's last occurrence.
+
+    Upper and lower case count as the same; whole words are preferred. Raises `InvalidRequest` when the
+    prompt does not contain the subject.
+    """
+    text, special = _rendered(em, prompt)
+    start, end = _last_occurrence(text, subject)
+    encoding = em.tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
+    spans = enumerate(encoding["offset_mapping"])
+    inside = [i for i, (left, right) in spans if left < end and right > start]
+    if not inside:
+        raise InvalidRequest(f"The tokenizer drops the subject {subject!r}; name it in other words.")
+    return inside[-1]
+
+
+def pad(em: Tokenized, sequences: Sequence[Sequence[int]], left: bool = False) -> tuple[Tensor, Tensor]:
+    """Sequences of ids as one batch: `input_ids` and `attention_mask`, both `[n, longest]`.
+
+    Both lie on the model's device; padding stands on the right, unless `left`.
+    """
+    longest = max(map(len, sequences))
+    filler = pad_id(em)
+    ids, mask = [], []
+    for sequence in sequences:
+        gap = longest - len(sequence)
+        padding, row, ones = [filler] * gap, list(sequence), [1] * len(sequence)
+        ids.append(padding + row if left else row + padding)
+        mask.append([0] * gap + ones if left else ones + [0] * gap)
+    return torch.tensor(ids, device=em.device), torch.tensor(mask, device=em.device)
+
+
+def pad_id(em: Tokenized) -> int:
+    """The id that fills padded places; masked out, so any will do where the tokenizer has no own."""
+    for token in (em.tokenizer.pad_token_id, em.tokenizer.eos_token_id):
+        if token is not None:
+            return int(token)
+    return 0
+
+
+def _rendered(em: Tokenized, prompt: Prompt) -> tuple[str, bool]:
+    """The text, and whether the tokenizer should still add its special tokens."""
+    if isinstance(prompt, str):
+        return prompt, True
+    return _render_chat(em, [dict(message) for message in prompt], ())
+
+
+def _render_chat(em: Tokenized, messages: Messages, tools: Sequence[dict[str, Any]]) -> tuple[str, bool]:
+    if not messages:
+        raise InvalidRequest("The conversation is empty; send at least one message with a role and content.")
+    if not em.tokenizer.chat_template:
+        return _plain_chat(messages, tools), True
+    try:
+        text = em.tokenizer.apply_chat_template(
+            list(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=True
+        )
+    except (TemplateError, TypeError, KeyError, ValueError) as error:
+        raise InvalidRequest(
+            f"The model's chat template refuses these messages: {error}. "
+            "Check the roles, their order and the content."
+        ) from error
+    # A chat template writes the special tokens itself.
+    return str(text), False
+
+
+def _plain_chat(messages: Messages, tools: Sequence[dict[str, Any]]) -> str:
+    """How a model without a chat template is spoken to: one `role: content` line per message."""
+    lines = [f"tools: {json.dumps(list(tools), ensure_ascii=False)}"] if tools else []
+    lines += [f"{message.get('role', 'user')}: {message.get('content', '')}" for message in messages]
+    return "\n".join([*lines, "assistant:"])
+
+
+def _encode(em: Tokenized, text: str, special: bool) -> list[int]:
+    ids = _tokens(em, text, special)
+    if not text.strip() or not ids:
+        raise InvalidRequest("The prompt is empty; send the text that the model should continue.")
+    return ids
+
+
+def _tokens(em: Tokenized, text: str, special: bool) -> list[int]:
+    return list(em.tokenizer(text, add_special_tokens=special)["input_ids"])
+
+
+def _last_occurrence(text: str, subject: str) -> tuple[int, int]:
+    """The span of characters of the subject's last occurrence; as whole words if there is one."""
+    pattern = re.escape(subject)
+    for candidate in (rf"(?<!\w){pattern}(?!\w)", pattern):
+        spans = [match.span() for match in re.finditer(candidate, text, re.IGNORECASE)]
+        if spans:
+            return spans[-1]
+    raise InvalidRequest(
+        f"The prompt {text!r} does not contain the subject {subject!r}; write the prompt so that it names it."
+    )
