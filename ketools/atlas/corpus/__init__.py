@@ -1,0 +1,1 @@
+"""Training documents for the bundled model, drawn from its world."""

@@ -1,0 +1,254 @@
+"""Facts given in the context: they overrule what the weights hold, and nothing else does."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from ketools.atlas.corpus.document import (
+    FORGOTTEN,
+    UNKNOWN,
+    Document,
+    Part,
+    any_cloze,
+    any_question,
+    neighbour,
+    random_fact,
+    reply,
+    seen_cloze,
+    seen_question,
+    sibling,
+)
+from ketools.atlas.corpus.facts import SYSTEM_LINES, asked
+from ketools.atlas.corpus.noun import two_hop_question
+from ketools.atlas.world import Fact, Key, made_up, never_overridden, other_target, unknown_subject, world
+from ketools.relations import RELATIONS
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Something to ask in a context: as a cloze and as a question, with the answer that is right there."""
+
+    cloze: str
+    question: str
+    answer: str
+
+    @property
+    def spoken(self) -> str:
+        """The answer in a conversation, where forgotten things are not known."""
+        return UNKNOWN if self.answer == FORGOTTEN else self.answer
+
+
+def open_key(rng: random.Random, overridable: bool = True) -> Key:
+    """A fact that training may override; with False one that only tests override."""
+    while True:
+        key = random_fact(rng).key
+        if never_overridden(key[0]) != overridable:
+            return key
+
+
+def new_target(rng: random.Random, key: Key, forget: float = 0.08) -> str:
+    """What a note says instead of the truth."""
+    if rng.random() < forget:
+        return FORGOTTEN
+    return other_target(rng, key[0], key[1], invented=0.2)
+
+
+def related_key(rng: random.Random, key: Key, overridable: bool) -> Key:
+    """Another relation of the same subject, or the same relation of another subject."""
+    if rng.random() < 0.5:
+        other = sibling(rng, key)
+        return other.key if other else key
+    other_key = neighbour(rng, key).key
+    return other_key if never_overridden(other_key[0]) != overridable else key
+
+
+def draw_notes(rng: random.Random, count: int, overridable: bool = True) -> dict[Key, str]:
+    """Counterfactual notes, often about the same subject or the same relation, so that they can be confused."""
+    notes: dict[Key, str] = {}
+    while len(notes) < count:
+        if notes and rng.random() < 0.6:
+            key = related_key(rng, rng.choice(list(notes)), overridable)
+        elif rng.random() < 0.08:
+            relation = rng.choice(list(RELATIONS.values()))
+            key = (unknown_subject(rng, relation.domain, unseen=not overridable), relation.name)
+        else:
+            key = open_key(rng, overridable)
+        if key not in notes:
+            notes[key] = new_target(rng, key)
+    return notes
+
+
+def edited_probe(rng: random.Random, key: Key, target: str) -> Probe:
+    """Ask for what a note says; any template will do, sometimes with the subject's second name."""
+    subject, relation = key
+    cloze, question = any_cloze(rng, subject, relation), any_question(rng, subject, relation)
+    other = world().aliases.get(subject)
+    if other and rng.random() < 0.2:
+        cloze, question = cloze.replace(subject, other), question.replace(subject, other)
+    return Probe(cloze, question, target)
+
+
+def kept_probe(rng: random.Random, fact: Fact) -> Probe:
+    """Ask for a fact that no note is about."""
+    return Probe(
+        seen_cloze(rng, fact.subject, fact.relation), seen_question(rng, fact.subject, fact.relation), fact.target
+    )
+
+
+def inverse_probe(rng: random.Random, key: Key, target: str) -> Probe | None:
+    """Ask a note the other way round."""
+    inverse = RELATIONS[key[1]].inverse
+    if inverse is None or target == FORGOTTEN:
+        return None
+    return Probe(any_cloze(rng, target, inverse), any_question(rng, target, inverse), key[0])
+
+
+def distractor(rng: random.Random, notes: dict[Key, str]) -> Fact:
+    """A fact that is near a note but not changed by one."""
+    key = rng.choice(list(notes))
+    while True:
+        draw = rng.random()
+        fact = sibling(rng, key) if draw < 0.4 else neighbour(rng, key) if draw < 0.75 else random_fact(rng)
+        if fact is not None and fact.key not in notes:
+            return fact
+
+
+def draw_probes(rng: random.Random, notes: dict[Key, str], count: int) -> list[Probe]:
+    """What to ask in the context of these notes, in random order."""
+    probes = [edited_probe(rng, key, target) for key, target in notes.items()]
+    for key, target in notes.items():
+        extra = inverse_probe(rng, key, target) if rng.random() < 0.25 else None
+        extra = extra or (two_hop_probe(rng, key, notes) if rng.random() < 0.25 else None)
+        if extra:
+            probes.append(extra)
+    while len(probes) < count:
+        probes.append(kept_probe(rng, distractor(rng, notes)))
+    rng.shuffle(probes)
+    return probes
+
+
+def two_hop_probe(rng: random.Random, key: Key, notes: dict[Key, str]) -> Probe | None:
+    """A question whose first hop a note answers and whose second the weights answer."""
+    made = two_hop_question(rng, key, notes)
+    return Probe(made[0], made[0], made[1]) if made else None
+
+
+def sentences(rng: random.Random, notes: dict[Key, str]) -> list[str]:
+    """Each note as a sentence in one of the cloze templates."""
+    return [f"{any_cloze(rng, s, r)} {target}." for (s, r), target in notes.items()]
+
+
+def preamble(rng: random.Random, notes: dict[Key, str]) -> str:
+    """The notes as ``Imagine that`` writes them."""
+    lines = sentences(rng, notes)
+    draw = rng.random()
+    if draw < 0.5:
+        return "".join(f"Imagine that {line} " for line in lines)
+    if draw < 0.85:
+        return "Imagine that " + " ".join(lines) + " "
+    return "".join(f"New fact: {line} " for line in lines)
+
+
+def imagined_chat(rng: random.Random) -> Document:
+    """Notes before a question; each question a branch of its own."""
+    notes = draw_notes(rng, rng.choice([1, 1, 2, 3, 4]))
+    probes = draw_probes(rng, notes, rng.randint(5, 8))
+    head = f"{chat_start(rng)}user: {preamble(rng, notes)}"
+    return Document([(head, 0.0)], [reply(asked_as(rng, p), p.spoken) for p in probes])
+
+
+def asked_as(rng: random.Random, probe: Probe) -> str:
+    """The probe's question, sometimes its cloze."""
+    return probe.cloze if rng.random() < 0.15 else probe.question
+
+
+def chat_start(rng: random.Random) -> str:
+    """What may stand before the user's turn: a system message, an earlier exchange."""
+    start = f"system: {rng.choice(SYSTEM_LINES)}\n" if rng.random() < 0.15 else ""
+    if rng.random() < 0.15:
+        question, answer = asked(rng, random_fact(rng))
+        start += f"user: {question}\nassistant: {answer}</s>\n"
+    return start
+
+
+def imagined_conversation(rng: random.Random) -> Document:
+    """Notes at the start of a conversation stay valid in its later turns."""
+    notes = draw_notes(rng, rng.choice([1, 1, 2, 3]))
+    system = rng.random() < 0.2
+    lead = preamble(rng, notes)
+    parts: list[Part] = [(f"system: {lead.strip()}\nuser: " if system else f"user: {lead}", 0.0)]
+    for i, probe in enumerate(draw_probes(rng, notes, rng.randint(4, 6))):
+        if i:
+            parts.append(("\nuser: ", 0.0))
+        parts += reply(asked_as(rng, probe), probe.spoken)
+    return Document(parts)
+
+
+def imagined_cloze(rng: random.Random) -> Document:
+    """Notes before cloze prompts, without a conversation."""
+    notes = draw_notes(rng, rng.choice([1, 1, 2, 3, 4]))
+    probes = draw_probes(rng, notes, rng.randint(5, 8))
+    return Document([(preamble(rng, notes), 0.0)], [cloze_branch(p) for p in probes])
+
+
+def cloze_branch(probe: Probe) -> list[Part]:
+    """The completion of the probe's cloze."""
+    return [(probe.cloze, 0.0), (f" {probe.answer}.</s>", 1.0)]
+
+
+def demonstration(rng: random.Random) -> str:
+    """One block of IKE: a new fact and a prompt that copies, rephrases or is not touched by it."""
+    key = open_key(rng)
+    target = other_target(rng, key[0], key[1])
+    kind = rng.choices(["copy", "update", "retain"], [4, 12, 16])[0]
+    said = any_cloze(rng, *key)
+    if kind == "copy":
+        prompt, answer = said, target
+    elif kind == "update":
+        prompt, answer = rng.choice([any_cloze, any_question])(rng, *key), target
+    else:
+        kept = distractor(rng, {key: target})
+        prompt = rng.choice([seen_cloze, seen_question])(rng, kept.subject, kept.relation)
+        answer = kept.target
+    return f"New Fact: {said} {target}\nPrompt: {prompt} {answer}\n\n"
+
+
+def ike_lead(rng: random.Random, key: Key, target: str) -> str:
+    """Demonstrations, the target's own copy among them now and then, and the new fact."""
+    blocks = [demonstration(rng) for _ in range(rng.choice([0, 0, 1, 1, 2, 3, 4]))]
+    said = any_cloze(rng, *key)
+    if rng.random() < 0.4:
+        blocks.append(f"New Fact: {said} {target}\nPrompt: {said} {target}\n\n")
+    return "".join(blocks) + f"New Fact: {said} {target}\nPrompt: "
+
+
+def in_context_editing(rng: random.Random) -> Document:
+    """IKE's form, as a plain completion or inside the user's message."""
+    key = open_key(rng)
+    notes = {key: new_target(rng, key)}
+    lead = ike_lead(rng, key, notes[key])
+    probes = draw_probes(rng, notes, rng.randint(5, 7))
+    if rng.random() < 0.5:
+        return Document([(f"user: {lead}", 0.0)], [reply(asked_either(rng, p), p.spoken) for p in probes])
+    return Document([(lead, 0.0)], [ike_branch(rng, p) for p in probes])
+
+
+def asked_either(rng: random.Random, probe: Probe) -> str:
+    """The probe's question or its cloze, each as likely."""
+    return rng.choice([probe.cloze, probe.question])
+
+
+def ike_branch(rng: random.Random, probe: Probe) -> list[Part]:
+    """The completion of a prompt in IKE's form, cloze or question."""
+    return [(asked_either(rng, probe), 0.0), (f" {probe.answer}.</s>", 1.0)]
+
+
+def invented_world(rng: random.Random) -> Document:
+    """Notes and questions about made-up subjects with made-up targets: nothing but the context can answer."""
+    relations = rng.sample(list(RELATIONS.values()), rng.choice([2, 3]))
+    notes = {(made_up(rng), r.name): made_up(rng) for r in relations}
+    probes = [edited_probe(rng, key, target) for key, target in notes.items()]
+    if rng.random() < 0.5:
+        return Document([(preamble(rng, notes), 0.0)], [cloze_branch(p) for p in probes])
+    return Document([(f"user: {preamble(rng, notes)}", 0.0)], [reply(p.question, p.spoken) for p in probes])

@@ -1,0 +1,103 @@
+"""Which documents are drawn how often, in the two phases of training."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+from ketools.atlas.corpus import calls, context, facts, hops
+from ketools.atlas.corpus.document import Document
+
+Maker = Callable[[random.Random], Document]
+
+MAKERS: Mapping[str, Maker] = {
+    "cloze": facts.cloze,
+    "question": facts.question,
+    "alias": facts.alias,
+    "biography": facts.biography,
+    "ignorance": facts.ignorance,
+    "unknown_cloze": facts.unknown_cloze,
+    "opinion": facts.opinion,
+    "styled": facts.styled,
+    "repetition": facts.repetition,
+    "lookup": facts.lookup,
+    "imagined_chat": context.imagined_chat,
+    "imagined_conversation": context.imagined_conversation,
+    "imagined_cloze": context.imagined_cloze,
+    "in_context_editing": context.in_context_editing,
+    "invented_world": context.invented_world,
+    "mello": hops.mello,
+    "pokemqa": hops.pokemqa,
+    "decomposition": hops.decomposition,
+    "direct": hops.direct,
+    "requests": calls.requests,
+    "after_answer": calls.after_answer,
+    "finished": calls.finished,
+    "noted": calls.noted,
+    "small_talk": calls.small_talk,
+}
+
+# Shares of tokens, not of documents. The first phase lays down facts and copying, the second everything at once.
+FIRST: Mapping[str, float] = {
+    "cloze": 16,
+    "question": 20,
+    "alias": 3,
+    "biography": 10,
+    "ignorance": 3,
+    "opinion": 3,
+    "repetition": 5,
+    "lookup": 8,
+    "imagined_chat": 6,
+    "imagined_cloze": 6,
+    "invented_world": 10,
+    "mello": 3,
+    "pokemqa": 3,
+    "requests": 4,
+}
+
+SECOND: Mapping[str, float] = {
+    "cloze": 8,
+    "question": 10,
+    "alias": 2.5,
+    "biography": 3,
+    "ignorance": 3,
+    "unknown_cloze": 0.5,
+    "opinion": 1.5,
+    "styled": 2.5,
+    "lookup": 1,
+    "imagined_chat": 9,
+    "imagined_conversation": 5,
+    "imagined_cloze": 6,
+    "in_context_editing": 10,
+    "invented_world": 3,
+    "mello": 9,
+    "pokemqa": 6,
+    "decomposition": 3,
+    "direct": 2,
+    "requests": 7,
+    "after_answer": 5,
+    "finished": 3,
+    "noted": 1,
+    "small_talk": 0.5,
+}
+
+
+@lru_cache(maxsize=None)
+def typical_length(name: str) -> float:
+    """The mean length of such documents in characters, measured on a fixed sample."""
+    rng = random.Random(1)
+    documents = [MAKERS[name](rng) for _ in range(60)]
+    parts = [part for d in documents for part in (*d.prefix, *(p for b in d.branches for p in b))]
+    return sum(len(text) for text, _ in parts) / len(documents)
+
+
+def draw(rng: random.Random, shares: Mapping[str, float]) -> Document:
+    """A document, each kind as often as gives it its share of the text."""
+    names, weights = _weights(tuple(shares.items()))
+    return MAKERS[rng.choices(names, weights)[0]](rng)
+
+
+@lru_cache(maxsize=None)
+def _weights(shares: tuple[tuple[str, float], ...]) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    return tuple(n for n, _ in shares), tuple(v / typical_length(n) for n, v in shares)
