@@ -1,0 +1,260 @@
+"""Where notes meet prompts: what is in scope is written before the question, and nothing else is.
+
+The service, verification and every server put notes into prompts through here, so that all see the same model.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from ketools.demonstrations import DemonstrationPool, block
+from ketools.edits import EditRequest, Kind, Message, Note, Prompt, Trait
+from ketools.retrieval import Encoder
+from ketools.scope import (
+    GENERAL_TOPICS,
+    Asked,
+    Doubt,
+    NoteForm,
+    asked,
+    decide,
+    request_relation,
+    resolve,
+    words,
+)
+
+Notes = Sequence[tuple[str, Note]]
+
+
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """A prompt with its notes, and the ids of the edits whose notes were put in, in the order of writing."""
+
+    prompt: Prompt
+    used: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much may be put before a question: `characters` in all, and IKE's `demonstrations`."""
+
+    characters: int = 2000
+    demonstrations: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A note in scope; `score` is 1 when names and templates decided, else the cosine similarity."""
+
+    edit_id: str
+    note: Note
+    score: float
+
+
+def inject(prompt: Prompt, notes: Notes, *, encoder: Encoder | None = None) -> Injected:
+    """Put the notes that are in scope before the question of the prompt.
+
+    Without an encoder only names, templates and literal phrasings decide. For many calls with the same notes
+    use a `NoteInjector`, which keeps their index.
+    """
+    return NoteBook(notes, encoder=encoder).inject(prompt) if notes else Injected(prompt)
+
+
+class NoteInjector:
+    """Injects notes for a server: keeps the indexes of the note lists seen last. Thread-safe.
+
+    `aliases`: other names by subject. `pool`: demonstrations for IKE. `capacity`: how many lists to keep.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: Encoder | None = None,
+        aliases: Mapping[str, Collection[str]] | None = None,
+        pool: DemonstrationPool | None = None,
+        budget: Budget | None = None,
+        capacity: int = 16,
+    ) -> None:
+        self._encoder, self._aliases, self._pool, self._budget = encoder, aliases or {}, pool, budget
+        self._capacity = capacity
+        self._books: OrderedDict[int, tuple[Notes, NoteBook]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def inject(self, prompt: Prompt, notes: Notes) -> Injected:
+        """Put the notes that are in scope before the question of the prompt."""
+        return self.book(notes).inject(prompt) if notes else Injected(prompt)
+
+    def book(self, notes: Notes) -> NoteBook:
+        """The index of these notes, built on first use and found again by the identity of the sequence."""
+        with self._lock:
+            kept = self._books.get(id(notes))
+            if kept is None or kept[0] is not notes:
+                kept = (notes, self._build(notes))
+                self._books[id(notes)] = kept
+            self._books.move_to_end(id(notes))
+            while len(self._books) > self._capacity:
+                self._books.popitem(last=False)
+            return kept[1]
+
+    def _build(self, notes: Notes) -> NoteBook:
+        return NoteBook(
+            notes, encoder=self._encoder, aliases=self._aliases, pool=self._pool, budget=self._budget
+        )
+
+
+class NoteBook:
+    """The notes of one layer, indexed by the words of the names that bring them into scope.
+
+    A look-up reads only notes whose subject (or, for relations with an inverse, new object) occurs in the
+    conversation, so ten thousand notes cost what the few named ones cost.
+    """
+
+    def __init__(
+        self,
+        notes: Notes,
+        *,
+        encoder: Encoder | None = None,
+        aliases: Mapping[str, Collection[str]] | None = None,
+        pool: DemonstrationPool | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        self._ids = [edit_id for edit_id, _ in notes]
+        others = aliases or {}
+        self._forms = [NoteForm(note, tuple(others.get(note.request.subject, ()))) for _, note in notes]
+        self._encoder = encoder
+        self._pool = pool or DemonstrationPool.from_facts()
+        self._budget = budget or Budget()
+        self._index: dict[str, list[tuple[frozenset[str], int]]] = defaultdict(list)
+        self._always: list[int] = []
+        for i, form in enumerate(self._forms):
+            self._file(i, form)
+
+    def _file(self, position: int, form: NoteForm) -> None:
+        if form.is_general:
+            self._always.append(position)
+            return
+        request = form.request
+        names = [request.subject, *form.aliases]
+        if request.kind in (Kind.INSERT, Kind.MODIFY):
+            names.append(request.target_new)
+        for name in names:
+            parts = words(name)
+            if parts:
+                self._index[max(parts, key=len)].append((frozenset(parts), position))
+            else:
+                self._always.append(position)
+
+    def in_scope(self, prompt: Prompt) -> list[Hit]:
+        """The notes that the prompt asks about, least relevant and oldest first; of one fact only the newest."""
+        question = asked(prompt)
+        verdicts = {i: decide(self._forms[i], question) for i in self._named(question)}
+        scores = {i: 1.0 for i, verdict in verdicts.items() if verdict is True}
+        doubts = {i: verdict for i, verdict in verdicts.items() if isinstance(verdict, Doubt)}
+        scores |= self._resolved(doubts)
+        newest = {self._forms[i].fact: i for i in sorted(scores)}
+        order = sorted(newest.values(), key=lambda i: (scores[i], i))
+        return [Hit(self._ids[i], self._forms[i].note, scores[i]) for i in order]
+
+    def _named(self, question: Asked) -> list[int]:
+        spoken = question.words
+        found = set(self._always)
+        for word in spoken:
+            found.update(i for parts, i in self._index.get(word, ()) if parts <= spoken)
+        return self._longest_names(sorted(found), question)
+
+    def _longest_names(self, found: list[int], question: Asked) -> list[int]:
+        """Drop a note whose subject occurs only as a part of another note's subject ('York' in 'New York')."""
+        if len(found) < 2:
+            return found
+        text = "\n".join((*question.history, question.text))
+        spans = {i: [m.span() for m in self._forms[i].names.finditer(text)] for i in found}
+        everything = [span for i in found for span in spans[i]]
+
+        def hidden(span: tuple[int, int]) -> bool:
+            return any(a <= span[0] and span[1] <= b and (a, b) != span for a, b in everything)
+
+        return [i for i in found if not spans[i] or not all(map(hidden, spans[i]))]
+
+    def _resolved(self, doubts: Mapping[int, Doubt]) -> dict[int, float]:
+        if self._encoder is None or not doubts:
+            return {}
+        similar = resolve(list(doubts.values()), self._encoder)
+        return {i: score for i, score in zip(doubts, similar, strict=True) if score is not None}
+
+    def inject(self, prompt: Prompt) -> Injected:
+        """Write the notes in scope before the question; the prompt comes back as it is when there are none."""
+        hits = self._affordable(self.in_scope(prompt))
+        if not hits:
+            return Injected(prompt)
+        return Injected(put_before(prompt, self._lead(hits)), tuple(hit.edit_id for hit in hits))
+
+    def _affordable(self, hits: list[Hit]) -> list[Hit]:
+        """The most relevant and newest notes that fit the budget; at least one."""
+        room, first = self._budget.characters, len(hits)
+        while first > 0:
+            room -= len(statement(hits[first - 1].note.request)) + len("Imagine that . ")
+            if room < 0 and first < len(hits):
+                break
+            first -= 1
+        return hits[first:]
+
+    def _lead(self, hits: Sequence[Hit]) -> str:
+        shown = [h.note.request for h in hits if is_demonstrated(h.note)]
+        plain = [h.note.request for h in hits if not is_demonstrated(h.note)]
+        imagined = "".join(f"Imagine that {statement(request)}. " for request in plain)
+        if not shown:
+            return imagined
+        return self._blocks(shown) + f"New Fact: {statement(shown[-1])}\nPrompt: {imagined}"
+
+    def _blocks(self, shown: Sequence[EditRequest]) -> str:
+        """Demonstrations for the last fact, then every other fact in scope as its own copy demonstration."""
+        request = shown[-1]
+        relation = request_relation(request)
+        chosen = self._pool.choose(
+            statement(request),
+            relation.name if relation else None,
+            self._budget.demonstrations,
+            encoder=self._encoder,
+            avoid=[name for r in shown for name in (r.subject, r.target_new)],
+        )
+        blocks = [d.block for d in chosen] + [own_copy(r) for r in shown[:-1]]
+        while blocks and sum(map(len, blocks)) > self._budget.characters:
+            blocks.pop(0)
+        return "".join(f"{text}\n\n" for text in blocks)
+
+
+def is_demonstrated(note: Note) -> bool:
+    """Whether the note is written in IKE's form; a manner of speaking has no new fact to demonstrate."""
+    return note.method == "ike" and note.request.kind is not Kind.PERSONALITY
+
+
+def own_copy(request: EditRequest) -> str:
+    """The fact's own copy demonstration, which IKE puts last."""
+    told = statement(request)
+    target = "unknown" if request.kind is Kind.ERASE else request.target_new.rstrip(".")
+    return block(told, told.removesuffix(f" {target}"), target)
+
+
+def statement(request: EditRequest) -> str:
+    """The edit as a statement without its full stop; a question becomes its relation's cloze where known."""
+    if request.kind is Kind.PERSONALITY:
+        general = request.subject.casefold() in GENERAL_TOPICS
+        if general and request.trait not in (Trait.POSITIVE, Trait.NEGATIVE):
+            return f"you show {request.trait}"
+        return request.sentence
+    relation = request_relation(request) if request.is_question else None
+    if relation is None:
+        return request.sentence
+    target = "unknown" if request.kind is Kind.ERASE else request.target_new.rstrip(".")
+    return relation.statement(request.subject, target)
+
+
+def put_before(prompt: Prompt, lead: str) -> Prompt:
+    """The prompt with text before its question: before the text to continue, or in the last user message."""
+    if isinstance(prompt, str):
+        return lead + prompt
+    last = max(i for i, message in enumerate(prompt) if message.get("role") == "user")
+    changed: Message = {**prompt[last], "content": lead + prompt[last].get("content", "")}
+    return (*prompt[:last], changed, *prompt[last + 1 :])

@@ -1,0 +1,323 @@
+"""Whether a text asks for what a note says: the decision that keeps notes out of unrelated prompts.
+
+Most of it is exact: the subject is named, and the text is one of the relation's templates or holds its noun
+phrase. Only what templates cannot tell is left to the similarity of sentence embeddings. Thresholds were
+measured; docs/evaluation.md has the numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+
+from ketools.edits import EditRequest, Kind, Note, Prompt, normalise
+from ketools.relations import RELATIONS, Relation, match_prompt
+from ketools.retrieval import Encoder
+
+SLOT = "{s}"
+"""Stands for the subject in a text, as in the templates of `ketools.relations`."""
+
+SAME_FACT = 0.60
+"""Least cosine between two phrasings of one fact, subjects blanked, when no relation is known."""
+
+SAME_RELATION = 0.45
+"""Least cosine to the known relation's nearest phrasing, which must also beat all other relations."""
+
+GENERAL_TOPICS = frozenset({"everything", "general", "anything", "all topics", "any topic"})
+
+_OPINION = re.compile(
+    r"\b(?:think (?:of|about)|feel about|feelings? (?:about|on|for)|(?:opinion|views?|thoughts|stance|take) "
+    r"(?:of|on|about)|attitude to(?:wards?)?|you (?:really )?(?:like|love|hate|enjoy|dislike|prefer|recommend)|"
+    r"(?:fan|fond) of)\b",
+    re.IGNORECASE,
+)
+_ANAPHOR = re.compile(r"\b(its|his|their|her|it|he|she|they|him|them|there)\b", re.IGNORECASE)
+_POSSESSIVE = frozenset({"its", "his", "their"})
+_ELLIPSIS = re.compile(
+    r"(?:and|or|what about|how about|and what about|and how about)(?: (?:of|for|in|with))?(?: the)? \{s\}",
+    re.IGNORECASE,
+)
+_CLOZE_NOUN = re.compile(r"(?:The (.+) of \{s\}|\{s\}'s (.+?)) (?:is|was|go)\b")
+_PLAIN_NOUN = re.compile(r"the (.+) of \{s\}")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a prompt asks: the last user message (or the text to continue), and the user's earlier messages."""
+
+    text: str
+    history: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> frozenset[str]:
+        """All words of the conversation, case-folded, for look-ups in an index."""
+        return frozenset(word for text in (self.text, *self.history) for word in words(text))
+
+
+def asked(prompt: Prompt) -> Asked:
+    """What the prompt asks; empty when it is a chat without a user message."""
+    if isinstance(prompt, str):
+        return Asked(prompt)
+    said = [m.get("content", "") for m in prompt if m.get("role") == "user"]
+    return Asked(said[-1], tuple(said[:-1])) if said else Asked("")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, case-folded."""
+    return re.findall(r"\w+", text.casefold())
+
+
+def name_pattern(names: Iterable[str]) -> re.Pattern[str]:
+    """Finds any of the names as whole words; case counts only for short names in capitals, such as US."""
+    parts = []
+    for name in sorted(set(names), key=len, reverse=True):
+        body = r"\s+".join(re.escape(word) for word in name.split())
+        parts.append(body if len(name) <= 3 and name.isupper() else f"(?i:{body})")
+    return re.compile(rf"(?<!\w)(?:{'|'.join(parts)})(?!\w)")
+
+
+def relation_of(masked: str) -> Relation | None:
+    """The relation whose template this text is, given with `SLOT` for its subject; closing marks are optional."""
+    return _by_template().get(_plain(masked)) or match_prompt(masked, SLOT)
+
+
+def noun_phrases(relation: Relation) -> tuple[str, ...]:
+    """Phrases for the relation's target that may stand inside any sentence, with `SLOT` for the subject."""
+    found = {relation.noun: None, relation.clause: None}
+    plain = _PLAIN_NOUN.fullmatch(relation.noun)
+    if plain:
+        found[f"{{s}}'s {plain[1]}"] = None
+    for cloze in relation.cloze:
+        match = _CLOZE_NOUN.match(cloze)
+        if match:
+            found[f"the {match[1]} of {{s}}" if match[1] else f"{{s}}'s {match[2]}"] = None
+    return tuple(_plain(phrase) for phrase in found)
+
+
+def same_domain(relation: Relation) -> tuple[Relation, ...]:
+    """The other relations that a subject of this relation can have."""
+    return tuple(r for r in RELATIONS.values() if r.domain == relation.domain and r.name != relation.name)
+
+
+def _plain(text: str) -> str:
+    return normalise(text)
+
+
+@cache
+def _by_template() -> Mapping[str, Relation]:
+    return {_plain(t): r for r in RELATIONS.values() for t in (*r.cloze, *r.questions)}
+
+
+@cache
+def _nouns(name: str) -> re.Pattern[str]:
+    phrases = sorted(noun_phrases(RELATIONS[name]), key=len, reverse=True)
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, phrases))})(?!\w)")
+
+
+@dataclass(frozen=True)
+class NoteForm:
+    """A note prepared for deciding: the names that it answers to and its relation, when it has a known one."""
+
+    note: Note
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def request(self) -> EditRequest:
+        return self.note.request
+
+    @cached_property
+    def names(self) -> re.Pattern[str]:
+        """Finds the subject, or one of its other names."""
+        return name_pattern((self.request.subject, *self.aliases))
+
+    @cached_property
+    def target(self) -> re.Pattern[str]:
+        """Finds the new object, about which an inverse question may ask."""
+        return name_pattern((self.request.target_new,))
+
+    @cached_property
+    def relation(self) -> Relation | None:
+        """The relation that the request names, or that its prompt expresses."""
+        return request_relation(self.request)
+
+    @cached_property
+    def inverse(self) -> Relation | None:
+        """The relation that leads from the new object back to the subject."""
+        if self.relation is None or self.relation.inverse is None or self.request.kind is Kind.ERASE:
+            return None
+        return RELATIONS.get(self.relation.inverse)
+
+    @property
+    def is_general(self) -> bool:
+        """Whether this is a manner of speaking about everything."""
+        return self.request.kind is Kind.PERSONALITY and self.request.subject.casefold() in GENERAL_TOPICS
+
+    @cached_property
+    def phrasings(self) -> tuple[str, ...]:
+        """How the fact is asked for, as far as the request tells, with `SLOT` for the subject."""
+        texts = (self.request.prompt, *self.request.rephrases)
+        return tuple(self.names.sub(SLOT, text) for text in texts)
+
+    @property
+    def fact(self) -> tuple[str, str]:
+        """What this note is about: of two live notes with the same, only the newer one counts."""
+        if self.request.kind is Kind.PERSONALITY or self.relation is None:
+            subject, _, what = self.request.key.rpartition("|")
+            return subject, what
+        return normalise(self.request.subject), self.relation.name
+
+
+def request_relation(request: EditRequest) -> Relation | None:
+    """The known relation that a request names or that its prompt expresses, if any."""
+    if request.kind is Kind.PERSONALITY:
+        return None
+    named = RELATIONS.get(request.relation or "")
+    return named or relation_of(name_pattern((request.subject,)).sub(SLOT, request.prompt))
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A text that names the note's subject, but whose relation templates cannot tell."""
+
+    form: NoteForm
+    chunks: tuple[str, ...]
+
+
+def decide(form: NoteForm, question: Asked) -> bool | Doubt:
+    """Whether the note is in scope, as far as names and templates can tell; else what to compare."""
+    if form.request.kind is Kind.PERSONALITY:
+        return _about_topic(form, question)
+    if form.inverse is not None and any(asks_inverse(form, c) for c in chunks(question.text, form.target)):
+        return True
+    open_chunks = []
+    for chunk in _readings(form, question):
+        verdict = fits(form, chunk)
+        if verdict:
+            return True
+        if verdict is None:
+            open_chunks.append(chunk)
+    return Doubt(form, tuple(open_chunks)) if open_chunks else False
+
+
+def _about_topic(form: NoteForm, question: Asked) -> bool:
+    masked = form.names.sub(SLOT, question.text)
+    if _plain(masked) in {_plain(p) for p in form.phrasings}:
+        return True
+    named = form.is_general or SLOT in masked
+    return named and _OPINION.search(question.text) is not None
+
+
+def chunks(text: str, names: re.Pattern[str]) -> tuple[str, ...]:
+    """The sentences of the text that hold one of the names, with `SLOT` for it."""
+    masked = names.sub(SLOT, text)
+    return tuple(part.strip() for part in re.split(r"(?<=[.?!])\s+|\n+", masked) if SLOT in part)
+
+
+def _readings(form: NoteForm, question: Asked) -> tuple[str, ...]:
+    """The sentences that may ask for this note's fact, follow-up questions written out."""
+    direct = chunks(question.text, form.names)
+    if direct:
+        elliptical = [c for c in direct if _ELLIPSIS.fullmatch(_plain(c))]
+        if elliptical and question.history:
+            return tuple(_any_subject(form, question.history[-1]))
+        return direct
+    if not _still_talking_of(form, question.history):
+        return ()
+    resolved = _ANAPHOR.sub(_resolve, question.text)
+    return chunks(resolved, re.compile(re.escape(SLOT)))
+
+
+def _still_talking_of(form: NoteForm, history: Sequence[str]) -> bool:
+    """Whether the last earlier message that is not itself about a pronoun names the subject."""
+    for text in reversed(history[-4:]):
+        if form.names.search(text):
+            return True
+        if not _ANAPHOR.search(text):
+            return False
+    return False
+
+
+def _resolve(match: re.Match[str]) -> str:
+    word = match[0].lower()
+    followed = re.match(r"\s+\w", match.string[match.end() :]) is not None
+    return f"{SLOT}'s" if word in _POSSESSIVE or (word == "her" and followed) else SLOT
+
+
+def _any_subject(form: NoteForm, earlier: str) -> list[str]:
+    """The earlier question with `SLOT` for whatever subject it asked about: 'And Japan?' asks the same."""
+    templates = form.phrasings
+    if form.relation is not None:
+        templates += (*form.relation.cloze, *form.relation.questions)
+    text = _plain(earlier)
+    return [t for t in templates if re.fullmatch(re.escape(_plain(t)).replace(r"\{s\}", ".+"), text)]
+
+
+def asks_inverse(form: NoteForm, chunk: str) -> bool:
+    """Whether a sentence with `SLOT` for the new object asks for the subject."""
+    if form.relation is None or form.inverse is None:
+        return False
+    expressed = relation_of(chunk)
+    if expressed is not None:
+        return expressed.name == form.inverse.name
+    plain = _plain(chunk)
+    backwards = _plain(f"{{s}} is {form.relation.noun.replace(' {s}', '')}")
+    return backwards in plain or _nouns(form.inverse.name).search(plain) is not None
+
+
+def fits(form: NoteForm, chunk: str) -> bool | None:
+    """Whether a sentence with `SLOT` for the subject asks for the note's relation; None: cannot tell."""
+    return _fits(form.phrasings, form.relation.name if form.relation else None, chunk)
+
+
+@lru_cache(maxsize=4096)
+def _fits(phrasings: tuple[str, ...], relation: str | None, chunk: str) -> bool | None:
+    plain = _plain(chunk)
+    if any(_plain(phrasing) in plain for phrasing in phrasings):
+        return True
+    expressed = relation_of(chunk)
+    if relation is None:
+        return None
+    if expressed is not None:
+        return expressed.name == relation
+    if _nouns(relation).search(plain):
+        return True
+    others = same_domain(RELATIONS[relation])
+    return False if any(_nouns(other.name).search(plain) for other in others) else None
+
+
+def resolve(doubts: Sequence[Doubt], encoder: Encoder) -> list[float | None]:
+    """Similarity per doubt when it is high enough, else None; one batch of embeddings for all of them."""
+    texts = dict.fromkeys(blank(t) for d in doubts for t in (*d.chunks, *_own(d.form), *_rivals(d.form)))
+    if not texts:
+        return [None] * len(doubts)
+    rows = dict(zip(texts, encoder.encode(list(texts)), strict=True))
+
+    def nearest(chunk: str, phrasings: Sequence[str]) -> float:
+        return max((float(rows[blank(chunk)] @ rows[blank(p)]) for p in phrasings), default=-1.0)
+
+    out: list[float | None] = []
+    for doubt in doubts:
+        own = {chunk: nearest(chunk, _own(doubt.form)) for chunk in doubt.chunks}
+        least = SAME_FACT if doubt.form.relation is None else SAME_RELATION
+        kept = [v for c, v in own.items() if v >= least and v > nearest(c, _rivals(doubt.form))]
+        out.append(max(kept) if kept else None)
+    return out
+
+
+def blank(masked: str) -> str:
+    """The text to embed: 'someone' for the subject separated relations best of the fillers tried."""
+    return masked.replace(SLOT, "someone")
+
+
+def _own(form: NoteForm) -> tuple[str, ...]:
+    relation = form.relation
+    return form.phrasings + ((*relation.cloze, *relation.questions) if relation else ())
+
+
+def _rivals(form: NoteForm) -> tuple[str, ...]:
+    """Phrasings of the subject's other relations, which a doubtful text may mean instead."""
+    if form.relation is None:
+        return ()
+    return tuple(t for r in same_domain(form.relation) for t in (*r.cloze, *r.questions))
