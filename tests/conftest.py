@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,9 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+
+from ketools.models.editable import EditableModel
+from ketools.models.loading import load_editable
 
 HIDDEN, INNER, LAYERS, HEADS, CONTEXT = 32, 48, 3, 4, 256
 
@@ -170,6 +174,12 @@ def tiny_model_dir(
         return path
 
     return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_editable(tiny_model_dir: Callable[[str], Path]) -> Callable[[str], EditableModel]:
+    """A function from a family name to its tiny model, loaded once and shared: nothing may write to it."""
+    return cache(lambda family: load_editable(tiny_model_dir(family)))
 
 
 @pytest.fixture(scope="session")

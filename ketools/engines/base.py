@@ -51,9 +51,7 @@ class Engine(Protocol):
         """Content hash of config and weights: caches and profiles are keyed by it."""
         ...
 
-    def generate(
-        self, prompts: Sequence[Prompt], layer: EditLayer, *, max_new_tokens: int = 32
-    ) -> list[str]:
+    def generate(self, prompts: Sequence[Prompt], layer: EditLayer, *, max_new_tokens: int = 32) -> list[str]:
         """Greedy answers, stripped, cut at the model's end of turn; one batch."""
         ...
 
@@ -72,9 +70,7 @@ class Engine(Protocol):
         """The assistant's raw next turn; `tools` in the OpenAI form go through the chat template."""
         ...
 
-    def score(
-        self, prompts: Sequence[Prompt], continuations: Sequence[str], layer: EditLayer
-    ) -> list[Score]:
+    def score(self, prompts: Sequence[Prompt], continuations: Sequence[str], layer: EditLayer) -> list[Score]:
         """Teacher-forced scores of `continuations[i]` after `prompts[i]`; batched."""
         ...
 

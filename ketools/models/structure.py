@@ -152,7 +152,7 @@ def _accessor_name(model: nn.Module, accessor: str) -> str:
     target: object = get() if callable(get) else None
     for name, module in model.named_modules(remove_duplicate=False):
         if module is target and target is not None:
-            return name
+            return str(name)
     raise ModelError(f"{type(model).__name__} has no {accessor}(); ketools needs a causal language model.")
 
 

@@ -1,0 +1,223 @@
+"""The embedded engine: a transformers model in this process, serving any number of edit layers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ketools.edits import Prompt
+from ketools.engines.base import Score
+from ketools.errors import InvalidRequest, ModelError
+from ketools.layer import BASE, EditLayer
+from ketools.models.editable import EditableModel
+from ketools.models.loading import load_editable
+from ketools.models.text import encode_chat, encode_pair, encode_prompt, pad
+
+BATCH_TOKENS = 8192
+"""The most tokens, padding included, that go through the model at once."""
+BATCH_LOGITS = 2**26
+"""The most logits that are held at once (256 MiB in fp32)."""
+
+
+class LocalEngine:
+    """Greedy generation and scoring with a transformers causal LM (see `ketools.engines.base.Engine`).
+
+    Opening it raises `ModelError` for a broken directory. Calls raise `InvalidRequest` for empty or too
+    long input and for a layer that was made for another model. Threads may call it at the same time,
+    each under its own layer.
+    """
+
+    def __init__(self, model: EditableModel | str | Path, device: str | torch.device = "cpu") -> None:
+        loaded = model if isinstance(model, EditableModel) else load_editable(model, device)
+        self._em: EditableModel | None = loaded
+        self._stops = stop_ids(loaded)
+        self.model_name = loaded.name
+        self.model_hash = loaded.model_hash
+
+    @property
+    def editable(self) -> EditableModel:
+        """The model that is served; an editor may share it, for nothing ever writes to its weights."""
+        if self._em is None:
+            raise ModelError("This engine is closed; open a new LocalEngine.")
+        return self._em
+
+    def generate(
+        self, prompts: Sequence[Prompt], layer: EditLayer = BASE, *, max_new_tokens: int = 32
+    ) -> list[str]:
+        """Greedy answers, stripped, cut at the model's end of turn."""
+        rows = [encode_prompt(self.editable, prompt) for prompt in prompts]
+        answers = [""] * len(rows)
+        for batch in _batches([len(row) + max_new_tokens for row in rows]):
+            for i, ids in zip(
+                batch, self._answers([rows[i] for i in batch], layer, max_new_tokens), strict=True
+            ):
+                answers[i] = self._text(ids).strip()
+        return answers
+
+    def stream(self, prompt: Prompt, layer: EditLayer = BASE, *, max_new_tokens: int = 32) -> Iterator[str]:
+        """Pieces of the greedy answer; together they are what `generate` returns. Close it to cancel."""
+        row = encode_prompt(self.editable, prompt)
+        ids: list[int] = []
+        sent = ""
+        for (token,) in self._decode([row], layer, max_new_tokens):
+            if token in self._stops:
+                break
+            ids.append(token)
+            # Held back: half a character (decoded as U+FFFD), and space that may turn out to be the end.
+            text = self._text(ids).strip().rstrip("\ufffd").rstrip()
+            if len(text) > len(sent):
+                yield text[len(sent) :]
+                sent = text
+        yield from filter(None, [self._text(ids).strip()[len(sent) :]])
+
+    def chat(
+        self,
+        messages: Sequence[dict[str, Any]],
+        layer: EditLayer = BASE,
+        *,
+        tools: Sequence[dict[str, Any]] = (),
+        max_new_tokens: int = 160,
+    ) -> str:
+        """The assistant's raw next turn, tool-call markers included."""
+        row = encode_chat(self.editable, messages, tools)
+        (ids,) = self._answers([row], layer, max_new_tokens)
+        return self._text(ids, skip_special=False).strip()
+
+    def score(
+        self, prompts: Sequence[Prompt], continuations: Sequence[str], layer: EditLayer = BASE
+    ) -> list[Score]:
+        """Teacher-forced scores of `continuations[i]` after `prompts[i]`."""
+        if len(prompts) != len(continuations):
+            raise InvalidRequest(
+                f"{len(prompts)} prompts but {len(continuations)} continuations; send one for each prompt."
+            )
+        pairs = [encode_pair(self.editable, *pair) for pair in zip(prompts, continuations, strict=True)]
+        scores: dict[int, Score] = {}
+        for batch in _batches([len(p) + len(c) for p, c in pairs], self._most_rows(pairs)):
+            scores.update(zip(batch, self._score([pairs[i] for i in batch], layer), strict=True))
+        return [scores[i] for i in range(len(pairs))]
+
+    def logits(self, prompts: Sequence[Prompt], layer: EditLayer = BASE) -> Tensor:
+        """Next-token logits `[n, vocabulary]` after each prompt, for comparing layers bit for bit."""
+        rows = [encode_prompt(self.editable, prompt) for prompt in prompts]
+        out: dict[int, Tensor] = {}
+        for batch in _batches([len(row) for row in rows]):
+            last = self._forward(*self._left_padded([rows[i] for i in batch]), layer).logits[:, -1]
+            out.update(zip(batch, last, strict=True))
+        return torch.stack([out[i] for i in range(len(rows))])
+
+    def apply_layer(self, layer: EditLayer) -> None:
+        """Compile the layer. Raises `InvalidRequest` unless every change is finite and fits this model."""
+        self.editable.switch.check(layer)
+        for name, delta in layer.deltas.items():
+            matrices = [m for m in (delta.a, delta.b, delta.dense) if m is not None]
+            if not all(bool(torch.isfinite(m).all()) for m in matrices):
+                raise InvalidRequest(
+                    f"The layer's change of {name!r} holds NaN or infinity. Undo the edit that made it."
+                )
+        layer.deltas_on(self.editable.device)
+
+    def close(self) -> None:
+        """Let go of the model; calls made later raise `ModelError`."""
+        self._em = None
+
+    def _answers(self, rows: list[list[int]], layer: EditLayer, max_new_tokens: int) -> list[list[int]]:
+        """The new ids of each row, without the one that ended it."""
+        answers: list[list[int]] = [[] for _ in rows]
+        budgets = [min(max_new_tokens, self.editable.context_length - len(row)) for row in rows]
+        going = set(range(len(rows)))
+        for tokens in self._decode(rows, layer, max_new_tokens):
+            going -= {i for i in going if tokens[i] in self._stops}
+            for i in going:
+                answers[i].append(tokens[i])
+            going -= {i for i in going if len(answers[i]) >= budgets[i]}
+            if not going:
+                break
+        return answers
+
+    def _decode(self, rows: list[list[int]], layer: EditLayer, max_new_tokens: int) -> Iterator[list[int]]:
+        """The greedy next ids of all rows, step by step; the layer is in use only while a step runs."""
+        if max_new_tokens < 1:
+            raise InvalidRequest(f"max_new_tokens is {max_new_tokens}; it must be at least 1.")
+        limit = self.editable.context_length
+        ids, mask, positions = self._left_padded(rows, room=1)
+        cache = None
+        for _ in range(min(max_new_tokens, limit - min(map(len, rows)))):
+            out = self._forward(ids, mask, positions, layer, cache=cache, use_cache=True)
+            cache, tokens = out.past_key_values, out.logits[:, -1].argmax(-1)
+            yield tokens.tolist()
+            ids, mask = tokens[:, None], torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+            # Rows that have used up the context run along until the others are done.
+            positions = (positions[:, -1:] + 1).clamp(max=limit - 1)
+
+    def _score(self, pairs: list[tuple[list[int], list[int]]], layer: EditLayer) -> Iterator[Score]:
+        longest = max(len(c) for _, c in pairs)
+        ids, mask, positions = self._left_padded([p + c for p, c in pairs])
+        logits = self._forward(ids, mask, positions, layer, keep=longest + 1).logits[:, :-1].float()
+        targets = ids[:, -longest:, None]
+        chosen = logits.gather(-1, targets)
+        logprobs = (chosen - logits.logsumexp(-1, keepdim=True)).squeeze(-1).tolist()
+        ranks = (logits > chosen).sum(-1).tolist()
+        for (_, c), row, rank in zip(pairs, logprobs, ranks, strict=True):
+            yield Score(tuple(row[-len(c) :]), tuple(rank[-len(c) :]))
+
+    def _left_padded(self, rows: list[list[int]], room: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """`input_ids`, `attention_mask` and `position_ids`, each `[n, longest]`; ends are aligned."""
+        longest, limit = max(map(len, rows)), self.editable.context_length
+        if longest > limit - room:
+            raise InvalidRequest(
+                f"The text is {longest} tokens long; this model reads at most {limit - room}. Shorten it."
+            )
+        ids, mask = pad(self.editable, rows, left=True)
+        return ids, mask, (mask.cumsum(1) - 1).clamp(min=0)
+
+    def _forward(
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        positions: Tensor,
+        layer: EditLayer,
+        *,
+        keep: int = 1,
+        cache: object = None,
+        use_cache: bool = False,
+    ) -> Any:
+        em = self.editable
+        with torch.no_grad(), em.switch.use(layer):
+            return em.model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=use_cache,
+                logits_to_keep=keep,
+            )
+
+    def _most_rows(self, pairs: list[tuple[list[int], list[int]]]) -> int:
+        """How many rows' logits fit into the bound, were all as long as the longest continuation."""
+        longest = max((len(c) for _, c in pairs), default=1)
+        vocabulary = int(self.editable.model.config.get_text_config().vocab_size)
+        return max(BATCH_LOGITS // ((longest + 1) * vocabulary), 1)
+
+    def _text(self, ids: list[int], skip_special: bool = True) -> str:
+        return str(self.editable.tokenizer.decode(ids, skip_special_tokens=skip_special))
+
+
+def stop_ids(em: EditableModel) -> frozenset[int]:
+    """The ids that end a turn: those of the model's generation config and the tokenizer's own."""
+    configured = em.model.generation_config.eos_token_id
+    ids = configured if isinstance(configured, list | tuple) else [configured]
+    return frozenset(int(i) for i in (*ids, em.tokenizer.eos_token_id) if i is not None)
+
+
+def _batches(lengths: Sequence[int], most_rows: int = 2**30) -> Iterator[list[int]]:
+    """Indices in batches of similar length, each within the token bound (or a single row)."""
+    order = iter(sorted(range(len(lengths)), key=lambda i: -lengths[i]))
+    for longest in order:
+        rows = min(BATCH_TOKENS // max(lengths[longest], 1), most_rows)
+        yield [longest, *islice(order, max(rows - 1, 0))]
