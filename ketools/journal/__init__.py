@@ -1,0 +1,32 @@
+"""The append-only record of spaces, edits, evidence, versions and jobs."""
+
+from ketools.journal.journal import Journal
+from ketools.journal.records import (
+    ROOT,
+    EditRecord,
+    Ending,
+    Job,
+    JobState,
+    Outcome,
+    Page,
+    Space,
+    Version,
+    check_space_name,
+)
+from ketools.journal.redaction import REDACTED, scrub
+
+__all__ = [
+    "REDACTED",
+    "ROOT",
+    "EditRecord",
+    "Ending",
+    "Job",
+    "JobState",
+    "Journal",
+    "Outcome",
+    "Page",
+    "Space",
+    "Version",
+    "check_space_name",
+    "scrub",
+]

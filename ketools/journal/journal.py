@@ -1,0 +1,392 @@
+"""The journal: the append-only record of spaces, edits, evidence, versions and jobs. It is the truth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from ketools.edits import EditRequest, Evidence
+from ketools.errors import InvalidRequest, NotFound, StorageError
+from ketools.journal import edit_rows, job_rows, space_rows, version_rows
+from ketools.journal.database import Database
+from ketools.journal.migrations import migrate
+from ketools.journal.records import (
+    ROOT,
+    EditRecord,
+    Ending,
+    Ids,
+    Job,
+    JobState,
+    Outcome,
+    Page,
+    Space,
+    Version,
+)
+from ketools.journal.redaction import redact_request
+from ketools.journal.schema import settings
+from ketools.journal.secret import keyed_hash, load_secret
+from ketools.journal.writers import is_alive, new_writer
+
+_SECRET_CHECK = "secret_check"
+
+
+class Journal:
+    """Opens (or creates) a journal; safe for many threads, and for many processes on one database.
+
+    `where`: a file path, or a SQLAlchemy URL. `secret_path`: the file with the key for hashes, by default
+    `<file>.secret` beside a SQLite file; a journal by URL needs one. `timeout_s`: how long to wait for
+    another writer. Every method raises StorageError when the database cannot be used.
+    """
+
+    def __init__(self, where: str | Path, *, secret_path: Path | None = None, timeout_s: float = 5.0) -> None:
+        self._db = Database(where, timeout_s)
+        self._ids, self._writer = Ids(), new_writer()
+        try:
+            self._db.write(migrate)
+            self._secret = self._load_secret(secret_path)
+            self._db.write(_ensure_root)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        """Close the database connections; the journal must not be used afterwards."""
+        self._db.close()
+
+    def change_counter(self) -> int:
+        """Grows with every version that anybody writes, also with every space made or dropped (one query)."""
+        with self._db.reading() as connection:
+            return version_rows.last_sequence(connection)
+
+    def key_hash(self, key: str) -> str:
+        """HMAC-SHA256 of an edit's key (hex): equal for equal facts in every space; does not tell them."""
+        return keyed_hash(self._secret, key)
+
+    # --- spaces ---
+
+    def create_space(
+        self,
+        name: str,
+        parent: str | None = ROOT,
+        owner: str | None = None,
+        *,
+        live: Sequence[str] = (),
+        reason: str = "created",
+    ) -> Space:
+        """Make a space with the empty version 0 and, when `live` is given, a version 1 with those edits.
+
+        Raises InvalidRequest for a bad, taken or cyclic name, NotFound for an unknown parent.
+        """
+
+        def work(connection: Connection) -> Space:
+            space = space_rows.insert_space(connection, name, parent, owner)
+            version_rows.insert_version(connection, space, 0)
+            if live:
+                version_rows.append_version(connection, space, 0, live, reason)
+            return space
+
+        return self._db.write(work)
+
+    def space(self, name: str) -> Space:
+        """The space of a name. Raises NotFound with near names."""
+        with self._db.reading() as connection:
+            return space_rows.find_space(connection, name)
+
+    def spaces(self, owner: str | None = None) -> list[Space]:
+        """The spaces that are not dropped, by name; only an owner's when given."""
+        with self._db.reading() as connection:
+            return space_rows.all_spaces(connection, owner)
+
+    def drop_space(self, name: str, *, with_children: bool = False) -> tuple[str, ...]:
+        """End a space: its last version is empty, its record stays. Returns the names that were dropped.
+
+        Raises InvalidRequest for the root, or when the space has children that are not to go with it.
+        """
+
+        def work(connection: Connection) -> tuple[str, ...]:
+            space = space_rows.find_space(connection, name)
+            family = list(space_rows.family(connection, space))
+            if space.name == ROOT:
+                raise InvalidRequest(
+                    f"The space {ROOT!r} cannot be dropped; restore it to version 0 instead."
+                )
+            if len(family) > 1 and not with_children:
+                names = ", ".join(child.name for child in family[:-1])
+                raise InvalidRequest(
+                    f"{name!r} has children ({names}): drop them first, or together with it."
+                )
+            for member in family:
+                head = version_rows.heads(connection, [member.id])[0]
+                version_rows.append_version(connection, member, head.version, (), "dropped")
+                space_rows.mark_dropped(connection, member)
+            return tuple(member.name for member in family)
+
+        return self._db.write(work)
+
+    # --- edits ---
+
+    def new_record(
+        self,
+        space: str,
+        request: EditRequest,
+        *,
+        principal: str,
+        method: str,
+        artefact: str | None,
+        base_version: int,
+    ) -> EditRecord:
+        """A record for `begin_edit`, with a fresh id, the key hashed and an erasure's request redacted."""
+        return EditRecord(
+            id=self._ids.new("e"),
+            space=space,
+            created_at=time.time(),
+            principal=principal,
+            kind=request.kind,
+            method=method,
+            key_hash=self.key_hash(request.key),
+            request=redact_request(request.kind, request.model_dump(mode="json")),
+            artefact=artefact,
+            base_version=base_version,
+        )
+
+    def begin_edit(self, record: EditRecord) -> EditRecord:
+        """Write an edit down as pending. Raises NotFound for an unknown space."""
+
+        def work(connection: Connection) -> EditRecord:
+            space = space_rows.find_space(connection, record.space)
+            return edit_rows.insert_edit(connection, space, record, self._writer)
+
+        return self._db.write(work)
+
+    def close_edit(
+        self,
+        edit_id: str,
+        outcome: Ending,
+        reason: str = "",
+        evidence: Evidence | None = None,
+        timings: Mapping[str, float] | None = None,
+    ) -> Outcome:
+        """End an edit that is not committed.
+
+        `reason` is kept as it is: for erasures, pass it through `ketools.journal.scrub` before. Raises
+        Conflict when it has ended already, InvalidRequest for `committed` (that is `commit`'s work).
+        """
+        if outcome == "committed":
+            raise InvalidRequest("An edit becomes live together with a version; use commit.")
+        ending = Outcome(edit_id, outcome, reason, evidence, timings or {})
+        return self._db.write(lambda connection: edit_rows.insert_outcome(connection, ending))
+
+    def edit(self, edit_id: str) -> EditRecord:
+        """One edit with its outcome. Raises NotFound with near ids."""
+        with self._db.reading() as connection:
+            return edit_rows.find_edit(connection, edit_id)
+
+    def records(self, edit_ids: Sequence[str]) -> list[EditRecord]:
+        """Many edits, in the order of the ids. Raises NotFound for the first unknown one."""
+        with self._db.reading() as connection:
+            return edit_rows.find_edits(connection, edit_ids)
+
+    def edits(
+        self, space: str | None = None, live_only: bool = False, limit: int = 50, after: str | None = None
+    ) -> Page:
+        """Edits newest first: those begun in a space, or with `live_only` those live there.
+
+        `space` None means every space; `after`: the `next` of the page before.
+        """
+        with self._db.reading() as connection:
+            choose = _live_ids if live_only else _begun_ids
+            ids = choose(connection, space, after, limit + 1)
+            found = edit_rows.find_edits(connection, ids[:limit])
+        return Page(tuple(found), found[-1].id if len(ids) > limit else None)
+
+    def pending(self) -> list[EditRecord]:
+        """Edits without an outcome, oldest first: under way, or left by a crash."""
+        with self._db.reading() as connection:
+            return [record for record, _ in edit_rows.pending_edits(connection)]
+
+    def live_edits(self, names: Sequence[str]) -> dict[str, tuple[EditRecord, ...]]:
+        """The edits live at the head of each space, in the order in which they compose."""
+        with self._db.reading() as connection:
+            ids = [space_rows.find_space(connection, name).id for name in names]
+            live = [head.live for head in version_rows.heads(connection, ids)]
+            rows = edit_rows.find_edits(connection, [edit for line in live for edit in line])
+        found = {row.id: row for row in rows}
+        return {name: tuple(found[edit] for edit in line) for name, line in zip(names, live, strict=True)}
+
+    def artefacts(self) -> set[str]:
+        """Hashes that committed or pending edits name: what `ArtefactStore.collect` must keep."""
+        with self._db.reading() as connection:
+            return edit_rows.named_artefacts(connection)
+
+    # --- versions ---
+
+    def commit(
+        self,
+        space: str,
+        expected_version: int,
+        live: Sequence[str],
+        reason: str,
+        edit_id: str | None = None,
+        outcomes: Sequence[Outcome] = (),
+    ) -> Version:
+        """Append version `expected_version + 1` and the outcomes of its edits: both or neither.
+
+        Raises Conflict when the head is not `expected_version`, or an edit has ended already; InvalidRequest
+        when an edit in `live` is not committed.
+        """
+
+        def work(connection: Connection) -> Version:
+            found = space_rows.find_space(connection, space)
+            return version_rows.append_version(
+                connection, found, expected_version, live, reason, edit_id, outcomes
+            )
+
+        return self._db.write(work)
+
+    def head(self, space: str) -> Version:
+        """A space's newest version. Raises NotFound for an unknown space."""
+        return self.heads([space])[0]
+
+    def heads(self, names: Sequence[str]) -> list[Version]:
+        """The newest version of each space, all of one moment."""
+        with self._db.reading() as connection:
+            return version_rows.heads(
+                connection, [space_rows.find_space(connection, name).id for name in names]
+            )
+
+    def chain_heads(self, name: str) -> list[Version]:
+        """The newest versions of a space's ancestors, root first, and of itself, all of one moment."""
+        with self._db.reading() as connection:
+            return version_rows.heads(connection, space_rows.find_space(connection, name).chain_ids)
+
+    def version(self, space: str, number: int) -> Version:
+        """One version of a space. Raises NotFound telling which there are."""
+        with self._db.reading() as connection:
+            return version_rows.find_version(connection, space_rows.find_space(connection, space), number)
+
+    def history(self, space: str, limit: int | None = None) -> list[Version]:
+        """A space's versions, newest first."""
+        with self._db.reading() as connection:
+            return version_rows.versions_of(connection, space_rows.find_space(connection, space), limit)
+
+    def live_before(self, edit_id: str) -> tuple[str, ...]:
+        """What was live in an edit's space just before the edit was committed; empty if it never was."""
+        with self._db.reading() as connection:
+            edit_rows.find_edit(connection, edit_id)
+            return version_rows.live_before(connection, edit_id)
+
+    # --- jobs ---
+
+    def new_job_id(self) -> str:
+        """A fresh id for `job_event`."""
+        return self._ids.new("j")
+
+    def job_event(
+        self,
+        job_id: str,
+        *,
+        kind: str,
+        state: JobState,
+        space: str | None = None,
+        progress: float = 0.0,
+        message: str = "",
+        result: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Append an event to a job, which begins with its first one. Each costs a disk sync: keep them few.
+
+        Raises Conflict when the job has ended.
+        """
+
+        event = Job(job_id, space, kind, state, progress, message, result, 0.0, time.time())
+        return self._db.write(lambda connection: job_rows.insert_event(connection, event, self._writer))
+
+    def job(self, job_id: str) -> Job:
+        """A job's latest state. Raises NotFound with near ids."""
+        with self._db.reading() as connection:
+            return job_rows.find_job(connection, job_id)
+
+    def jobs(self, space: str | None = None, limit: int = 50) -> list[Job]:
+        """The latest state of jobs, newest first."""
+        with self._db.reading() as connection:
+            return job_rows.find_jobs(connection, space, limit)
+
+    # --- after a crash ---
+
+    def recover(self, *, foreign_after_s: float = 3600.0) -> list[str]:
+        """Close what dead processes left: pending edits and unfinished jobs become failed. Returns their ids.
+
+        Nothing of a pending edit is live, so there is nothing to take back. Writers on another host count as
+        dead `foreign_after_s` seconds after they began the edit or wrote the job's last event.
+        """
+
+        def left(writer: str, since: float) -> bool:
+            alive = is_alive(writer, self._writer)
+            return since < time.time() - foreign_after_s if alive is None else not alive
+
+        def work(connection: Connection) -> list[str]:
+            closed = []
+            for edit, writer in edit_rows.pending_edits(connection):
+                if left(writer, edit.created_at):
+                    edit_rows.insert_outcome(connection, Outcome(edit.id, "failed", "interrupted"))
+                    closed.append(edit.id)
+            for job, writer in job_rows.unfinished_jobs(connection):
+                if left(writer, job.updated_at):
+                    event = replace(job, state="failed", message="interrupted", updated_at=time.time())
+                    job_rows.insert_event(connection, event, self._writer)
+                    closed.append(job.id)
+            return closed
+
+        return self._db.write(work)
+
+    # --- the secret ---
+
+    def _load_secret(self, path: Path | None) -> bytes:
+        """The key for hashes, checked against the journal: with another key no fact would be recognised."""
+        if path is None:
+            if self._db.file is None:
+                raise StorageError("A journal by URL needs secret_path: a file that all its servers share.")
+            path = self._db.file.with_name(f"{self._db.file.name}.secret")
+        known = self._setting(_SECRET_CHECK)
+        secret = load_secret(path, create=known is None)
+        check = keyed_hash(secret, _SECRET_CHECK)
+        if (known or self._db.write(lambda c: _ensure_setting(c, _SECRET_CHECK, check))) != check:
+            raise StorageError(f"The secret file {path} belongs to another journal. Put the right one back.")
+        return secret
+
+    def _setting(self, name: str) -> str | None:
+        with self._db.reading() as connection:
+            return connection.execute(select(settings.c.value).where(settings.c.name == name)).scalar()
+
+
+def _ensure_setting(connection: Connection, name: str, value: str) -> str:
+    """The value of a setting, written if there is none yet."""
+    known = connection.execute(select(settings.c.value).where(settings.c.name == name)).scalar()
+    if known is None:
+        connection.execute(insert(settings).values(name=name, value=value))
+    return known or value
+
+
+def _ensure_root(connection: Connection) -> None:
+    try:
+        space_rows.find_space(connection, ROOT)
+    except NotFound:
+        version_rows.insert_version(connection, space_rows.insert_space(connection, ROOT, None, None), 0)
+
+
+def _begun_ids(connection: Connection, space: str | None, after: str | None, limit: int) -> list[str]:
+    """Edits begun in a space (None: in any), newest first."""
+    found = space_rows.find_space(connection, space).id if space is not None else None
+    return edit_rows.edit_ids(connection, found, after, limit)
+
+
+def _live_ids(connection: Connection, space: str | None, after: str | None, limit: int) -> list[str]:
+    """Edits live in a space (None: in any), newest first."""
+    every = [space_rows.find_space(connection, space)] if space else space_rows.all_spaces(connection)
+    heads = version_rows.heads(connection, [one.id for one in every])
+    live = {edit for head in heads for edit in head.live}
+    return sorted((edit for edit in live if after is None or edit < after), reverse=True)[:limit]

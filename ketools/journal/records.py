@@ -1,0 +1,153 @@
+"""The rows of the journal, as values; and the rules for names and ids."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, Literal
+
+from ketools.edits import Evidence, Kind
+from ketools.errors import InvalidRequest
+
+ROOT = "global"
+Ending = Literal["committed", "refused", "cancelled", "failed"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+FINAL: frozenset[str] = frozenset({"done", "failed", "cancelled"})
+
+_SPACE = re.compile(r"[a-z0-9._-]+(/[a-z0-9._-]+)*")
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
+
+
+def check_space_name(name: str) -> str:
+    """The name, if it is one: `global`, `user/alice`, `session/42`. Raises InvalidRequest."""
+    if len(name) > 120 or not _SPACE.fullmatch(name) or any(part in (".", "..") for part in name.split("/")):
+        raise InvalidRequest(
+            f"{name[:130]!r} is not a space name. Use at most 120 of a-z, 0-9, '.', '_', '-', "
+            "in segments separated by '/', e.g. 'user/alice'."
+        )
+    return name
+
+
+def name_of(space_id: str) -> str:
+    """The name in a space's id (`name#generation`)."""
+    return space_id.partition("#")[0]
+
+
+def _base32(number: int, digits: int) -> str:
+    return "".join(_ALPHABET[(number >> 5 * place) & 31] for place in reversed(range(digits)))
+
+
+class Ids:
+    """Makes ids such as `e_01kbn4m7z0q9x2f`: 9 digits of milliseconds, 6 random ones (30 bits).
+
+    Ids of one maker sort as they were made; those of two makers sort by time.
+    """
+
+    def __init__(self) -> None:
+        self._last, self._lock = 0, Lock()
+
+    def new(self, prefix: str) -> str:
+        """A fresh id, greater than every earlier one of this maker."""
+        with self._lock:
+            self._last = max(self._last + 1, time.time_ns() // 1_000_000)
+            return f"{prefix}_{_base32(self._last, 9)}{_base32(secrets.randbits(30), 6)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A named line of versions. `id`: its name and generation (a dropped space's name may be used again).
+
+    `chain_ids`: the ids from the root down to this space itself.
+    """
+
+    id: str
+    name: str
+    parent: str | None
+    owner: str | None
+    created_at: float
+    chain_ids: tuple[str, ...]
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The names from the root down to this space itself."""
+        return tuple(name_of(space_id) for space_id in self.chain_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an edit ended. `supersedes`: the edits that its commit took out of the space's live list.
+
+    `timings`: milliseconds per part. `created_at`: seconds since 1970, set when written.
+    """
+
+    edit_id: str
+    outcome: Ending
+    reason: str = ""
+    evidence: Evidence | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    supersedes: tuple[str, ...] = ()
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EditRecord:
+    """One edit as journalled. `request` is redacted for erasures; `outcome` is None while pending.
+
+    `key_hash` identifies the fact (see `Journal.key_hash`), `artefact` the content in the store,
+    `base_version` the version of the space that the edit was computed on.
+    """
+
+    id: str
+    space: str
+    created_at: float
+    principal: str
+    kind: Kind
+    method: str
+    key_hash: str
+    request: Mapping[str, Any]
+    artefact: str | None
+    base_version: int
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An immutable snapshot of a space: the ids of its live edits, in the order in which they compose.
+
+    `sequence` counts the versions of the whole journal.
+    """
+
+    space: str
+    version: int
+    live: tuple[str, ...]
+    reason: str
+    edit_id: str | None
+    created_at: float
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The latest state of a job, from its events. `progress` is a share between 0 and 1."""
+
+    id: str
+    space: str | None
+    kind: str
+    state: JobState
+    progress: float
+    message: str
+    result: Mapping[str, Any] | None
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some edits, newest first; pass `next` as `after` for those that follow (None: no more)."""
+
+    edits: tuple[EditRecord, ...]
+    next: str | None

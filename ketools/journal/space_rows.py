@@ -1,0 +1,83 @@
+"""Reading and appending the rows of spaces."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, func, insert, select
+
+from ketools.errors import InvalidRequest, NotFound
+from ketools.journal.records import ROOT, Space, check_space_name, name_of
+from ketools.journal.schema import space_events, spaces
+
+MAX_DEPTH = 16
+
+
+def all_spaces(connection: Connection, owner: str | None = None) -> list[Space]:
+    """The spaces that are not dropped, by name; only an owner's when given."""
+    query = _living().order_by(spaces.c.name)
+    if owner is not None:
+        query = query.where(spaces.c.owner == owner)
+    return [_space(row) for row in connection.execute(query)]
+
+
+def find_space(connection: Connection, name: str) -> Space:
+    """The space of a name. Raises NotFound with near names."""
+    row = connection.execute(_living().where(spaces.c.name == name)).one_or_none()
+    if row is None:
+        raise NotFound("space", name, (space.name for space in all_spaces(connection)))
+    return _space(row)
+
+
+def insert_space(connection: Connection, name: str, parent: str | None, owner: str | None) -> Space:
+    """Append a space. Raises InvalidRequest for a bad, taken or cyclic name, NotFound for the parent."""
+    check_space_name(name)
+    if name == parent:
+        raise InvalidRequest(f"The space {name!r} cannot be its own parent; name another one, e.g. {ROOT!r}.")
+    if connection.execute(_living().where(spaces.c.name == name)).first() is not None:
+        raise InvalidRequest(f"There is a space named {name!r} already: use it, or choose another name.")
+    above = find_space(connection, parent) if parent is not None else None
+    if above is not None and len(above.chain_ids) >= MAX_DEPTH:
+        raise InvalidRequest(
+            f"{parent!r} is {MAX_DEPTH} spaces deep already; choose a parent nearer to the root."
+        )
+    used = connection.execute(
+        select(func.count()).select_from(spaces).where(spaces.c.name == name)
+    ).scalar_one()
+    row: dict[str, Any] = {"id": f"{name}#{used + 1}", "name": name, "generation": used + 1, "owner": owner}
+    row |= {"parent_id": above.id if above else None, "created_at": time.time()}
+    row |= {"chain": [*(above.chain_ids if above else ()), row["id"]]}
+    connection.execute(insert(spaces).values(row))
+    return Space(row["id"], name, parent, owner, row["created_at"], tuple(row["chain"]))
+
+
+def children(connection: Connection, space: Space) -> list[Space]:
+    """The living spaces directly below one."""
+    query = _living().where(spaces.c.parent_id == space.id).order_by(spaces.c.name)
+    return [_space(row) for row in connection.execute(query)]
+
+
+def family(connection: Connection, space: Space) -> Iterator[Space]:
+    """All living descendants, deepest first, then the space itself."""
+    for child in children(connection, space):
+        yield from family(connection, child)
+    yield space
+
+
+def mark_dropped(connection: Connection, space: Space) -> None:
+    """Append the event that ends a space."""
+    connection.execute(
+        insert(space_events).values(space_id=space.id, event="dropped", created_at=time.time())
+    )
+
+
+def _living() -> Select[Any]:
+    dropped = and_(space_events.c.space_id == spaces.c.id, space_events.c.event == "dropped")
+    return select(spaces).outerjoin(space_events, dropped).where(space_events.c.space_id.is_(None))
+
+
+def _space(row: Row[Any]) -> Space:
+    parent = name_of(row.parent_id) if row.parent_id else None
+    return Space(row.id, row.name, parent, row.owner, row.created_at, tuple(row.chain))

@@ -1,0 +1,131 @@
+"""Reading and appending the rows of versions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, func, insert, select
+
+from ketools.errors import Conflict, InvalidRequest, NotFound
+from ketools.journal.edit_rows import check_committed, chunks, insert_outcome
+from ketools.journal.records import Outcome, Space, Version, name_of
+from ketools.journal.schema import edits, versions
+
+
+def last_sequence(connection: Connection) -> int:
+    """The number of the journal's newest version."""
+    return connection.execute(select(func.max(versions.c.sequence))).scalar() or 0
+
+
+def heads(connection: Connection, space_ids: Sequence[str]) -> list[Version]:
+    """The newest version of each space, in the order of the ids (one query for up to 500)."""
+    found = {
+        head.space_id: _version(head) for chunk in chunks(space_ids) for head in _heads(connection, chunk)
+    }
+    return [found[space_id] for space_id in space_ids]
+
+
+def _heads(connection: Connection, space_ids: Sequence[str]) -> Sequence[Row[Any]]:
+    newest = (
+        select(versions.c.space_id, func.max(versions.c.version).label("version"))
+        .where(versions.c.space_id.in_(space_ids))
+        .group_by(versions.c.space_id)
+        .subquery()
+    )
+    same = and_(versions.c.space_id == newest.c.space_id, versions.c.version == newest.c.version)
+    return connection.execute(select(versions).join(newest, same)).all()
+
+
+def find_version(connection: Connection, space: Space, number: int) -> Version:
+    """One version. Raises NotFound telling the head."""
+    query = select(versions).where(versions.c.space_id == space.id, versions.c.version == number)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        head = heads(connection, [space.id])[0].version
+        raise NotFound(f"version of {space.name!r}", str(number), [f"0 to {head}"])
+    return _version(row)
+
+
+def versions_of(connection: Connection, space: Space, limit: int | None) -> list[Version]:
+    """A space's versions, newest first."""
+    query = select(versions).where(versions.c.space_id == space.id).order_by(versions.c.version.desc())
+    return [_version(row) for row in connection.execute(query.limit(limit))]
+
+
+def live_before(connection: Connection, edit_id: str) -> tuple[str, ...]:
+    """What was live in an edit's space just before the edit was committed; empty if it never was."""
+    begun = connection.execute(
+        select(edits.c.space_id, edits.c.base_version).where(edits.c.id == edit_id)
+    ).one()
+    query = select(versions).where(versions.c.space_id == begun.space_id)
+    query = query.where(versions.c.version >= begun.base_version).order_by(versions.c.version)
+    before: tuple[str, ...] = ()
+    for row in connection.execute(query):
+        if edit_id in row.live:
+            return before
+        before = tuple(row.live)
+    return ()
+
+
+def append_version(
+    connection: Connection,
+    space: Space,
+    expected: int,
+    live: Sequence[str],
+    reason: str,
+    edit_id: str | None = None,
+    outcomes: Sequence[Outcome] = (),
+) -> Version:
+    """Append the version after `expected`, and how its edits ended. Raises Conflict when the head moved."""
+    head = heads(connection, [space.id])[0]
+    if head.version != expected:
+        raise Conflict(
+            f"The space {space.name!r} moved from version {expected} to {head.version} meanwhile; "
+            "nothing was written. Look at it and call again."
+        )
+    if len(set(live)) != len(live):
+        raise InvalidRequest("An edit is named twice in the live list; name each once.")
+    for outcome in outcomes:
+        insert_outcome(connection, outcome, space)
+    check_committed(connection, [new for new in live if new not in set(head.live)])
+    return insert_version(connection, space, expected + 1, live, reason, edit_id)
+
+
+def insert_version(
+    connection: Connection,
+    space: Space,
+    number: int,
+    live: Sequence[str] = (),
+    reason: str = "created",
+    edit_id: str | None = None,
+) -> Version:
+    """Append a version row; its primary key lets only one writer do so."""
+    version = Version(
+        space.name, number, tuple(live), reason, edit_id, time.time(), last_sequence(connection) + 1
+    )
+    connection.execute(
+        insert(versions).values(
+            space_id=space.id,
+            version=number,
+            sequence=version.sequence,
+            live=list(live),
+            reason=reason,
+            edit_id=edit_id,
+            created_at=version.created_at,
+        )
+    )
+    return version
+
+
+def _version(row: Row[Any]) -> Version:
+    return Version(
+        name_of(row.space_id),
+        row.version,
+        tuple(row.live),
+        row.reason,
+        row.edit_id,
+        row.created_at,
+        row.sequence,
+    )
