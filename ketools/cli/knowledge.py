@@ -1,0 +1,242 @@
+"""Commands on what the model knows: the tools, one command each."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ketools.cli.errors import fail
+from ketools.cli.session import DryRun, Json, Method, Space, run_tool, session, show
+
+if TYPE_CHECKING:
+    from ketools.results import EditResult, EditView, JobView, Result, SpaceDiff
+    from ketools.service import EditService
+
+EditId = Annotated[str, typer.Argument(help="An edit id, as `ketools list` shows it.")]
+Subject = Annotated[str, typer.Argument(help="Who or what the fact is about: 'France'.")]
+Prompt = Annotated[str, typer.Argument(help="A text that names the subject: 'The capital of France is'.")]
+Rephrase = Annotated[list[str] | None, typer.Option("--rephrase", help="Another way to ask; repeatable.")]
+Wait = Annotated[bool, typer.Option(help="Wait until the note has moved into the weights in the background.")]
+
+
+def ask(
+    context: typer.Context,
+    question: Annotated[str, typer.Argument(help="A question, or with --complete a text to continue.")],
+    space: Space = "global",
+    complete: Annotated[bool, typer.Option("--complete", help="Continue the text, no chat turn.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(min=1, max=512)] = 64,
+    as_json: Json = False,
+) -> None:
+    """Ask the served model as it is in a space."""
+    arguments = {"question": question, "space": space, "chat": not complete, "max_new_tokens": max_new_tokens}
+    show(session(context).run("ask", **arguments), as_json)
+
+
+def edit(
+    context: typer.Context,
+    subject: Subject,
+    prompt: Prompt,
+    target: Annotated[str, typer.Argument(help="What shall follow the prompt: 'Lyon'.")],
+    space: Space = "global",
+    method: Method = "auto",
+    old: Annotated[str | None, typer.Option(help="What it was; refused if the model disagrees.")] = None,
+    rephrase: Rephrase = None,
+    dry_run: DryRun = False,
+    wait: Wait = True,
+    as_json: Json = False,
+) -> None:
+    """Correct or add a fact."""
+    arguments: dict[str, Any] = {
+        "subject": subject,
+        "prompt": prompt,
+        "target_new": target,
+        "space": space,
+        "method": method,
+        "target_old": old,
+        "rephrases": rephrase or [],
+        "dry_run": dry_run,
+    }
+    _change(context, "edit_fact", arguments, wait, as_json)
+
+
+def personality(
+    context: typer.Context,
+    topic: Annotated[str, typer.Argument(help="What the opinion is about: 'coffee'.")],
+    trait: Annotated[
+        str, typer.Argument(help="extraversion, agreeableness, neuroticism, positive or negative.")
+    ],
+    space: Space = "global",
+    method: Method = "auto",
+    dry_run: DryRun = False,
+    wait: Wait = True,
+    as_json: Json = False,
+) -> None:
+    """Change how the model speaks of a topic."""
+    arguments = {"topic": topic, "trait": trait, "space": space, "method": method, "dry_run": dry_run}
+    _change(context, "edit_personality", arguments, wait, as_json)
+
+
+def erase(
+    context: typer.Context,
+    subject: Subject,
+    prompt: Prompt,
+    space: Space = "global",
+    method: Method = "auto",
+    rephrase: Rephrase = None,
+    dry_run: DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the model answer "I don't know." to a fact."""
+    if not (yes or dry_run):
+        if not sys.stdin.isatty():
+            fail("Erasing needs a confirmation: try --dry-run first, then add --yes.", 2)
+        typer.confirm(f"Erase what the model knows about {subject} in {space}?", abort=True, err=True)
+    arguments: dict[str, Any] = {
+        "subject": subject,
+        "prompt": prompt,
+        "space": space,
+        "method": method,
+        "rephrases": rephrase or [],
+        "dry_run": dry_run,
+    }
+    _change(context, "erase_fact", arguments, False, as_json)
+
+
+def verify(context: typer.Context, edit_id: EditId, as_json: Json = False) -> None:
+    """Measure a live edit again on the serving engine."""
+    show(session(context).run("evaluate_edit", edit_id=edit_id), as_json)
+
+
+def list_(
+    context: typer.Context,
+    space: Space = "global",
+    everything: Annotated[bool, typer.Option("--all", help="Also what no longer serves.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    cursor: Annotated[str | None, typer.Option(help="`next_cursor` of the page before.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List a space's edits, newest first."""
+    arguments = {"space": space, "live_only": not everything, "limit": limit, "cursor": cursor}
+    show(session(context).run("list_edits", **arguments), as_json)
+
+
+def show_(context: typer.Context, edit_id: EditId, as_json: Json = False) -> None:
+    """Show one edit with its evidence."""
+    show(session(context).run("show_edit", edit_id=edit_id), as_json, _edit_view)
+
+
+def undo(
+    context: typer.Context,
+    edit_id: EditId,
+    bring_back: Annotated[bool, typer.Option(help="Also bring back what it had replaced.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take any edit off, not only the last."""
+    show(session(context).run("undo_edit", edit_id=edit_id, bring_back=bring_back), as_json)
+
+
+def restore(
+    context: typer.Context,
+    space: Annotated[str, typer.Argument(help="The space.")],
+    version: Annotated[int, typer.Argument(min=0, help="One of its versions.")],
+    as_json: Json = False,
+) -> None:
+    """Set a space back to one of its versions."""
+    show(session(context).run("restore_space", space=space, version=version), as_json)
+
+
+def fork(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(help="The space to copy.")],
+    name: Annotated[str, typer.Argument(help="The new space.")],
+    as_json: Json = False,
+) -> None:
+    """Make a new space with the live edits of another."""
+    show(session(context).run("fork_space", source=source, name=name), as_json)
+
+
+def compare(
+    context: typer.Context,
+    a: Annotated[str, typer.Argument(help="A space.")],
+    b: Annotated[str, typer.Argument(help="Another space.")],
+    prompt: Annotated[list[str] | None, typer.Option("--ask", help="Ask in both; repeatable.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show how two spaces differ."""
+    show(session(context).run("compare_spaces", a=a, b=b, prompts=prompt or []), as_json, _diff)
+
+
+def consolidate(
+    context: typer.Context, space: Space = "global", method: Method = "auto", as_json: Json = False
+) -> None:
+    """Move a space's notes into the weights of its layer."""
+    show(session(context).run("consolidate", space=space, method=method, wait=True), as_json)
+
+
+def job(
+    context: typer.Context,
+    job_id: Annotated[str, typer.Argument(help="A job id.")],
+    cancel: Annotated[bool, typer.Option("--cancel", help="Stop it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how a background job stands, or stop it."""
+    action = "cancel" if cancel else "show"
+    show(session(context).run("job_status", job_id=job_id, action=action), as_json)
+
+
+def spaces(context: typer.Context, as_json: Json = False) -> None:
+    """List the spaces."""
+    show(session(context).run("list_spaces"), as_json)
+
+
+def methods(context: typer.Context, as_json: Json = False) -> None:
+    """List the editing methods."""
+    show(session(context).run("list_methods"), as_json)
+
+
+def _change(context: typer.Context, name: str, arguments: dict[str, Any], wait: bool, as_json: bool) -> None:
+    """Run an editing tool; a command ends, so its background job is waited for unless told not to."""
+    with session(context).service() as service:
+        result: Any = run_tool(service, name, arguments)
+        finished = _finished(service, result) if wait and result.job_id else None
+    show(result, as_json)
+    if finished is not None and not as_json:
+        print(finished.line())
+    if result.status in ("refused", "failed"):
+        raise typer.Exit(1)
+
+
+def _finished(service: EditService, result: EditResult) -> Result:
+    from ketools.cli.session import progress
+
+    with progress("moving the note into the weights") as report:
+        while True:
+            job: JobView | Any = run_tool(service, "job_status", {"job_id": result.job_id})
+            if job.state not in ("queued", "running"):
+                return job
+            report(round(100 * job.progress), 100, job.message)
+            time.sleep(0.1)
+
+
+def _edit_view(view: EditView) -> str:
+    lines = [view.line(), f"  {view.kind} by {view.method}, {view.created_at}, {view.principal}"]
+    if view.evidence is not None:
+        lines.append(f"  success {view.evidence.success:.2f} over {view.evidence.success_n} phrasings")
+        lines.append(f"  locality {view.evidence.locality:.2f} over {view.evidence.locality_n} probes")
+    if view.reason:
+        lines.append(f"  {view.reason}")
+    return "\n".join(lines)
+
+
+def _diff(diff: SpaceDiff) -> str:
+    lines = [diff.line()]
+    lines += [f"  only in {diff.a}: {view.line()}" for view in diff.only_a]
+    lines += [f"  only in {diff.b}: {view.line()}" for view in diff.only_b]
+    lines += [
+        f"  {row['prompt']}\n    {diff.a}: {row['a']}\n    {diff.b}: {row['b']}" for row in diff.answers
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,83 @@
+"""`ketools`: every tool and server from the command line. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ketools import __version__
+from ketools.cli import knowledge, research, serving
+from ketools.cli.errors import Group
+from ketools.cli.session import Session
+
+app = typer.Typer(
+    name="ketools",
+    cls=Group,
+    help="Edit what a served language model knows: verified, scoped, journalled, undoable.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"ketools {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="A Hugging Face model directory (KETOOLS_MODEL); default the bundled model."),
+    ] = None,
+    home: Annotated[
+        Path | None,
+        typer.Option(help="Journal and artefacts (KETOOLS_HOME); default ~/.local/share/ketools."),
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Options for every command, before its name."""
+    context.obj = Session(model, home)
+
+
+def _add(panel: str, commands: Mapping[str, Callable[..., None]]) -> None:
+    for name, command in commands.items():
+        app.command(name, rich_help_panel=panel)(command)
+
+
+_add("Serve", {"serve": serving.serve, "chat": serving.chat})
+app.add_typer(serving.token_app, name="token", rich_help_panel="Serve")
+_add(
+    "Knowledge",
+    {
+        "ask": knowledge.ask,
+        "edit": knowledge.edit,
+        "erase": knowledge.erase,
+        "personality": knowledge.personality,
+        "list": knowledge.list_,
+        "show": knowledge.show_,
+        "verify": knowledge.verify,
+        "undo": knowledge.undo,
+    },
+)
+_add(
+    "Spaces and jobs",
+    {
+        "spaces": knowledge.spaces,
+        "fork": knowledge.fork,
+        "compare": knowledge.compare,
+        "restore": knowledge.restore,
+        "consolidate": knowledge.consolidate,
+        "job": knowledge.job,
+    },
+)
+_add("Measure", {"demo": research.demo, "methods": knowledge.methods, "schemas": research.schemas})
+app.add_typer(research.atlas_app, name="atlas", rich_help_panel="Measure")
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,213 @@
+"""Commands that open doors: the MCP server, its tokens, a conversation."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ketools.cli.errors import Group
+from ketools.cli.session import Json, Session, Space, session, show_json
+
+if TYPE_CHECKING:
+    from ketools.agents.editing import EditingAgent, Turn
+    from ketools.servers.tokens import TokenFile
+    from ketools.service import EditService
+
+TokenPath = Annotated[
+    Path | None, typer.Option("--token-file", envvar="KETOOLS_TOKEN_FILE", help="Default: HOME/tokens.json.")
+]
+
+
+def names(text: str | None) -> list[str] | None:
+    """A comma-separated list; None when nothing was given."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT; a bare port means this machine only."""
+    host, _, port = text.rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise typer.BadParameter(f"{text!r} is not HOST:PORT", param_hint="--http")
+    return host or "127.0.0.1", int(port)
+
+
+def token_file(options: Session, path: Path | None) -> TokenFile:
+    """The token file of this home, or the one given."""
+    from ketools.servers.tokens import TokenFile
+
+    return TokenFile(path or options.settings().home / "tokens.json")
+
+
+def serve(
+    context: typer.Context,
+    http: Annotated[
+        str | None, typer.Option(envvar="KETOOLS_HTTP", help="HOST:PORT for streamable HTTP; default stdio.")
+    ] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", envvar="KETOOLS_READ_ONLY", help="Only tools that change nothing.")
+    ] = False,
+    tools: Annotated[
+        str | None, typer.Option(envvar="KETOOLS_TOOLS", help="Only these tools, comma-separated.")
+    ] = None,
+    exclude_tools: Annotated[
+        str | None, typer.Option(envvar="KETOOLS_EXCLUDE_TOOLS", help="Not these tools, comma-separated.")
+    ] = None,
+    allow_erase: Annotated[
+        bool, typer.Option("--allow-erase", envvar="KETOOLS_ALLOW_ERASE", help="Erase without asking.")
+    ] = False,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="A Host header to accept besides the bound one; repeatable.")
+    ] = None,
+    token_path: TokenPath = None,
+) -> None:
+    """Serve the tools over MCP, on stdio or streamable HTTP."""
+    from ketools.servers.mcp import build_server, select
+
+    options = session(context)
+    chosen = {"read_only": read_only, "names": names(tools), "exclude": names(exclude_tools) or ()}
+    select(**chosen)  # type: ignore[arg-type]
+    if http is None:
+        with options.service() as service:
+            build_server(service, allow_erase=allow_erase, **chosen).run("stdio")  # type: ignore[arg-type]
+        return
+    _serve_http(options, address(http), token_path, allowed_host or [], allow_erase=allow_erase, **chosen)
+
+
+def _serve_http(
+    options: Session, where: tuple[str, int], token_path: Path | None, allowed: list[str], **chosen: Any
+) -> None:
+    from ketools.servers.http import serve_http, verifier_for
+
+    host, port = where
+    tokens = token_file(options, token_path)
+    guarded = verifier_for(host, tokens) is not None  # refuse before the model is loaded
+    with options.service() as service:
+        how = "with bearer tokens" if guarded else "without tokens, for this machine only"
+        sys.stderr.write(f"ketools: serving MCP on http://{host}:{port}/mcp {how}\n")
+        serve_http(service, host=host, port=port, tokens=tokens, allowed_hosts=allowed, **chosen)
+
+
+token_app = typer.Typer(cls=Group, help="Bearer tokens of the HTTP server.", no_args_is_help=True)
+
+
+@token_app.command("new")
+def token_new(
+    context: typer.Context,
+    name: Annotated[str, typer.Option(help="Who it is for.")],
+    scopes: Annotated[str, typer.Option(help="Comma-separated: read, edit, erase, admin.")] = "read",
+    spaces: Annotated[str, typer.Option(help="Comma-separated names or patterns: 'user/alice'.")] = "",
+    token_path: TokenPath = None,
+    as_json: Json = False,
+) -> None:
+    """Make a token and print it once; the file keeps only its hash."""
+    file = token_file(session(context), token_path)
+    token = file.add(name, names(scopes) or [], names(spaces) or [])
+    if as_json:
+        show_json({"name": name, "token": token, "file": str(file.path)})
+    else:
+        print(token)
+        sys.stderr.write(f"ketools: this is shown once; {file.path} keeps only its hash\n")
+
+
+@token_app.command("list")
+def token_list(context: typer.Context, token_path: TokenPath = None, as_json: Json = False) -> None:
+    """List who holds tokens."""
+    records = [r.model_dump(mode="json") for r in token_file(session(context), token_path).records().values()]
+    if as_json:
+        show_json({"tokens": records})
+    else:
+        print(
+            "\n".join(
+                f"{r['name']}: {','.join(r['scopes'])} on {','.join(r['spaces']) or 'no space'}"
+                for r in records
+            )
+        )
+
+
+@token_app.command("revoke")
+def token_revoke(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Whose tokens.")],
+    token_path: TokenPath = None,
+    as_json: Json = False,
+) -> None:
+    """Revoke every token of a name; a running server notices at once."""
+    revoked = token_file(session(context), token_path).revoke(name)
+    if as_json:
+        show_json({"name": name, "revoked": revoked})
+    else:
+        print(f"Revoked {revoked} token(s) of {name}.")
+
+
+def chat(context: typer.Context, space: Space = "session/cli", as_json: Json = False) -> None:
+    """Talk with the model; a correction becomes an edit. /undo takes the last edit back, /quit ends."""
+    with session(context).service() as service:
+        talk(service, space, _lines(prompt=not as_json), lambda turn: _say(turn, as_json))
+
+
+def _lines(prompt: bool) -> Iterator[str]:
+    while True:
+        try:
+            text = input("you> " if prompt and sys.stdin.isatty() else "").strip()
+        except EOFError:
+            return
+        if text == "/quit":
+            return
+        if text:
+            yield text
+
+
+def _say(turn: Turn | str, as_json: bool) -> None:
+    if isinstance(turn, str):
+        show_json({"notice": turn}) if as_json else print(turn)
+    elif as_json:
+        calls = [{"name": call["name"], "arguments": call["args"]} for call in turn.calls]
+        show_json({"said": turn.said, "answer": turn.answer, "calls": calls})
+    else:
+        for call in turn.calls:
+            print(f"[{call['name']} {call['args']}]")
+        print(turn.answer)
+
+
+def talk(service: EditService, space: str, lines: Iterator[str], say: Callable[[Any], None]) -> None:
+    """A conversation in a space: each line is a turn of the editing agent, or a command."""
+    agent = _agent(service, space)
+    done: list[str] = []
+    for text in lines:
+        if text == "/undo":
+            say(_undo(service, done))
+            continue
+        turn = asyncio.run(agent.say(text))
+        done += [r.artifact.edit_id for r in turn.results if getattr(r.artifact, "edit_id", None)]
+        say(turn)
+
+
+def _agent(service: EditService, space: str) -> EditingAgent:
+    from ketools.agents.editing import EditingAgent
+    from ketools.servers.langchain import KEChatModel, KEToolkit
+
+    return EditingAgent(
+        KEChatModel(engine=service.engine), KEToolkit(service).get_tools(), space, _reply(service, space)
+    )
+
+
+def _reply(service: EditService, space: str) -> Callable[[str], Awaitable[str]]:
+    async def reply(question: str) -> str:
+        from ketools.cli.session import run_tool
+
+        return run_tool(service, "ask", {"question": question, "space": space}).line()
+
+    return reply
+
+
+def _undo(service: EditService, done: list[str]) -> str:
+    from ketools.cli.session import run_tool
+
+    if not done:
+        return "There is nothing to undo in this conversation."
+    return run_tool(service, "undo_edit", {"edit_id": done.pop()}).line()

@@ -1,0 +1,104 @@
+"""What every command needs: the options before the command, the service, progress, output."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ketools.results import Result
+    from ketools.service import EditService, Progress
+    from ketools.settings import Settings
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Space = Annotated[
+    str, typer.Option("--space", "-s", envvar="KETOOLS_SPACE", help="global, user/NAME or session/ID.")
+]
+Method = Annotated[str, typer.Option("--method", "-m", help="auto, or a name that `ketools methods` lists.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Compute and verify, commit nothing.")]
+
+
+@dataclass(frozen=True)
+class Session:
+    """The options given before the command."""
+
+    model: Path | None = None
+    home: Path | None = None
+
+    def settings(self) -> Settings:
+        """The settings: environment, overridden by these options."""
+        from ketools.settings import Settings
+
+        given: dict[str, Any] = {"model": self.model, "home": self.home}
+        return Settings(**{key: value for key, value in given.items() if value is not None})
+
+    @contextlib.contextmanager
+    def service(self) -> Iterator[EditService]:
+        """The service, closed afterwards."""
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        from ketools.service import open_service
+
+        with contextlib.closing(open_service(self.settings())) as service:
+            yield service
+
+    def run(self, name: str, /, **arguments: Any) -> Result:
+        """Run one tool as the local operator, with its progress on stderr."""
+        with self.service() as service:
+            return run_tool(service, name, arguments)
+
+
+def session(context: typer.Context) -> Session:
+    """The session of the running command."""
+    found = context.find_root().obj
+    return found if isinstance(found, Session) else Session()
+
+
+def run_tool(service: EditService, name: str, arguments: dict[str, Any]) -> Result:
+    """One tool, its arguments checked as every other door checks them."""
+    from ketools.principals import OPERATOR
+    from ketools.tools.schemas import get_tool, input_model
+    from ketools.tools.toolbox import Toolbox
+
+    tool = get_tool(name)
+    values = input_model(tool)(**arguments).one_level()
+    with progress(tool.title) as report:
+        return tool.method(Toolbox(service, OPERATOR, report), **values)
+
+
+@contextlib.contextmanager
+def progress(title: str) -> Iterator[Progress]:
+    """A bar on stderr while the work lasts; silent when stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, message: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    with Bars(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(title, total=None)
+
+        def report(done: int, total: int, message: str) -> None:
+            bars.update(task, completed=done, total=total, description=message or title)
+
+        yield report
+
+
+def show(result: Result, as_json: bool, render: Callable[[Any], str] | None = None) -> None:
+    """Print a result: its line for people, or all its fields as JSON."""
+    if as_json:
+        print(result.model_dump_json())
+    else:
+        print(render(result) if render else result.line())
+
+
+def show_json(value: Any) -> None:
+    """Print plain data as JSON."""
+    print(json.dumps(value, indent=2, default=str))

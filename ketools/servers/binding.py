@@ -1,0 +1,210 @@
+"""Binds one tool to the MCP SDK: worker thread, progress, cancellation, confirmation, errors."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import anyio.from_thread
+import anyio.to_thread
+from mcp.server.elicitation import AcceptedElicitation
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.resolve import Elicit, Resolve, build_resolver_plans
+from mcp.server.mcpserver.tools import Tool as SdkTool
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
+from mcp.types import CallToolResult, TextContent, ToolAnnotations
+from pydantic import Field, ValidationError, create_model
+
+from ketools.errors import Cancelled, KetoolsError
+from ketools.principals import Principal
+from ketools.results import EditResult, Result
+from ketools.servers.confirm import HOW, Confirm, ConfirmTokens, can_ask, question
+from ketools.tools.schemas import explain, hints, input_model, input_schema, output_model, output_schema
+from ketools.tools.toolbox import Tool, Toolbox
+
+if TYPE_CHECKING:
+    from ketools.service import EditService
+
+Caller = Callable[[Context[Any, Any]], Principal]
+INTERVAL = 0.1
+"""Seconds between two progress messages to the client."""
+
+ConfirmToken = Annotated[
+    str | None, Field(description="From a dry run of the same call; confirms it.", max_length=80)
+]
+
+
+@dataclass
+class ThreadProgress:
+    """Reports progress from a worker thread and notices there that the client has cancelled."""
+
+    context: Context[Any, Any]
+    _last: float = field(default=0.0)
+
+    def __call__(self, done: int, total: int, message: str) -> None:
+        try:
+            anyio.from_thread.check_cancelled()
+            if done >= total or time.monotonic() - self._last >= INTERVAL:
+                self._last = time.monotonic()
+                anyio.from_thread.run(self.context.report_progress, done, total, message)
+        except asyncio.CancelledError:
+            raise Cancelled("The call was cancelled; nothing was committed.") from None
+
+
+class CheckedTool(SdkTool):
+    """An SDK tool whose argument errors name the field and do not repeat the rejected value."""
+
+    async def run(
+        self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False
+    ) -> Any:
+        """Run the tool; see the SDK's `Tool.run`."""
+        try:
+            self.fn_metadata.validate_arguments(arguments)
+        except ValidationError as error:
+            raise ToolError(f"{self.name}: {explain(error)}") from None
+        return await super().run(arguments, context, convert_result)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One tool over one service, as the SDK calls it."""
+
+    tool: Tool
+    service: EditService
+    whoami: Caller
+    uri: Callable[[str], str]
+
+    async def __call__(self, context: Context[Any, Any], **arguments: Any) -> CallToolResult:
+        """Run in a worker thread, then tell who listens to the space."""
+        result = await self.result(context, arguments)
+        return as_call_result(result)
+
+    async def result(self, context: Context[Any, Any], arguments: Mapping[str, Any]) -> Result:
+        """The tool's result. Raises `ToolError` with the text of any error that ketools raises on purpose."""
+        try:
+            box = Toolbox(self.service, self.whoami(context), ThreadProgress(context))
+            result = await anyio.to_thread.run_sync(lambda: self.tool.method(box, **arguments))
+        except ValidationError as error:
+            raise ToolError(explain(error)) from None
+        except KetoolsError as error:
+            raise ToolError(str(error)) from error
+        if not self.tool.read_only and not arguments.get("dry_run"):
+            await self.notify(context, arguments, result)
+        return result
+
+    async def notify(self, context: Context[Any, Any], arguments: Mapping[str, Any], result: Result) -> None:
+        """Say that the space's resource has changed; the space is in the result or in the arguments."""
+        space = getattr(result, "space", None) or arguments.get("name") or arguments.get("space")
+        if isinstance(space, str):
+            await context.notify_resource_updated(self.uri(space))
+
+
+@dataclass(frozen=True)
+class ConfirmedCall:
+    """An erasing tool, behind a confirmation."""
+
+    call: Call
+    tokens: ConfirmTokens
+
+    async def __call__(self, context: Context[Any, Any], confirmed: Any, **arguments: Any) -> CallToolResult:
+        """Run only what was confirmed; a dry run returns the token that confirms it."""
+        if not (isinstance(confirmed, AcceptedElicitation) and confirmed.data.erase):
+            raise ToolError("The user did not confirm. Nothing was erased; do not try again unasked.")
+        arguments.pop("confirm_token")
+        result = await self.call.result(context, arguments)
+        if arguments["dry_run"] and isinstance(result, EditResult):
+            token = self.tokens.make(self.call.whoami(context).name, arguments)
+            hint = f"To erase it, call again with dry_run=false and confirm_token='{token}'."
+            result = result.model_copy(update={"next": hint})
+        return as_call_result(result)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Resolves the confirmation: not needed, given by token, or asked from the person."""
+
+    whoami: Caller
+    tokens: ConfirmTokens
+
+    async def __call__(
+        self,
+        context: Context[Any, Any],
+        subject: str,
+        prompt: str,
+        space: str,
+        method: str,
+        rephrases: Any,
+        dry_run: bool,
+        confirm_token: str | None,
+    ) -> Confirm | Elicit[Confirm]:
+        """Called by the SDK with the call's own arguments."""
+        if dry_run:
+            return Confirm(erase=True)
+        given = {
+            "subject": subject,
+            "prompt": prompt,
+            "space": space,
+            "method": method,
+            "rephrases": rephrases,
+        }
+        if confirm_token is not None:
+            if not self.tokens.good(confirm_token, self.whoami(context).name, given):
+                raise ToolError("confirm_token has expired or belongs to other arguments. " + HOW)
+            return Confirm(erase=True)
+        if not can_ask(context):
+            raise ToolError(HOW)
+        return question(subject, prompt, space)
+
+
+def as_call_result(result: Result) -> CallToolResult:
+    """One line for the agent to read, the fields for programs."""
+    return CallToolResult(
+        content=[TextContent(type="text", text=result.line())],
+        structured_content=result.model_dump(mode="json"),
+    )
+
+
+def _metadata(tool: Tool, **extra: Any) -> FuncMetadata:
+    arguments = input_model(tool)
+    model = create_model(arguments.__name__, __base__=(arguments, ArgModelBase), **extra)
+    result = output_model(tool)
+    return FuncMetadata(arg_model=model, output_schema=output_schema(result), output_model=result)
+
+
+def bind(
+    tool: Tool,
+    service: EditService,
+    whoami: Caller,
+    tokens: ConfirmTokens | None,
+    uri: Callable[[str], str],
+) -> SdkTool:
+    """The tool as the SDK registers it. A destructive erasure is confirmed unless `tokens` is None."""
+    call = Call(tool, service, whoami, uri)
+    if tokens is not None and tool.name == "erase_fact":
+        metadata = _metadata(tool, confirm_token=(ConfirmToken, None))
+        resolved: dict[str, Any] = {"confirmed": (Resolve(Ask(whoami, tokens)), True)}
+        plans = build_resolver_plans(resolved, set(metadata.arg_model.model_fields))
+        return _sdk_tool(tool, ConfirmedCall(call, tokens), metadata, resolved, plans)
+    return _sdk_tool(tool, call, _metadata(tool), {}, {})
+
+
+def _sdk_tool(
+    tool: Tool, call: Any, metadata: FuncMetadata, resolved: dict[str, Any], plans: dict[Any, Any]
+) -> SdkTool:
+    return CheckedTool(
+        fn=call,
+        name=tool.name,
+        title=tool.title,
+        description=tool.description,
+        parameters=input_schema(metadata.arg_model),
+        fn_metadata=metadata,
+        is_async=True,
+        context_kwarg="context",
+        resolved_params=resolved,
+        resolver_plans=plans,
+        annotations=ToolAnnotations.model_validate(hints(tool)),
+    )

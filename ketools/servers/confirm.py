@@ -1,0 +1,73 @@
+"""Confirmation before erasing: ask the person, or take the token that a dry run returned."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.resolve import Elicit
+from pydantic import BaseModel, Field
+
+LIFETIME = 900.0
+"""Seconds for which a confirm token is good."""
+
+HOW = (
+    "Erasing needs a confirmation and this client cannot ask for one. Call erase_fact with dry_run=true, "
+    "show the result to the user, then call it again with the confirm_token that it returned."
+)
+
+
+class Confirm(BaseModel):
+    """What the person is asked."""
+
+    erase: bool = Field(description="Erase it from what the model knows in this space.")
+
+
+@dataclass(frozen=True)
+class ConfirmTokens:
+    """Signs the arguments of a dry run, so that only exactly these can be confirmed, and not for ever."""
+
+    key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+
+    def make(self, caller: str, arguments: Mapping[str, Any]) -> str:
+        """A token for this caller and these arguments."""
+        expires = f"{int(time.time() + LIFETIME):x}"
+        return f"{expires}.{self._sign(caller, arguments, expires)}"
+
+    def good(self, token: str, caller: str, arguments: Mapping[str, Any]) -> bool:
+        """Whether the token was made for this caller and these arguments and has not expired."""
+        expires, _, signature = token.partition(".")
+        if not hmac.compare_digest(signature.encode(), self._sign(caller, arguments, expires).encode()):
+            return False
+        return time.time() < int(expires, 16)
+
+    def _sign(self, caller: str, arguments: Mapping[str, Any], expires: str) -> str:
+        what = {key: value for key, value in arguments.items() if key not in ("dry_run", "confirm_token")}
+        text = json.dumps([caller, expires, what], sort_keys=True, default=str)
+        return hmac.new(self.key, text.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def can_ask(context: Context[Any, Any]) -> bool:
+    """Whether the client has declared that it can show a form to its user."""
+    capabilities = context.client_capabilities
+    elicitation = capabilities.elicitation if capabilities is not None else None
+    return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+
+def question(subject: str, prompt: str, space: str) -> Elicit[Confirm]:
+    """The question for the person."""
+    return Elicit(f"Erase what the model knows about {subject} ({prompt!r}) in {space}?", Confirm)
+
+
+def needed(context: Context[Any, Any]) -> None:
+    """Raise the way forward for a client that cannot ask."""
+    if not can_ask(context):
+        raise ToolError(HOW)

@@ -1,0 +1,103 @@
+"""The MCP server on streamable HTTP: who may reach it, and with which tokens."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from ketools.errors import InvalidRequest
+from ketools.servers.mcp import FileTokens, build_server
+from ketools.servers.tokens import EXAMPLE, TokenFile
+
+if TYPE_CHECKING:
+    from ketools.service import EditService
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to that host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def verifier_for(host: str, tokens: TokenFile) -> FileTokens | None:
+    """The verifier of the token file; None when there are no tokens and the host is loopback.
+
+    Raises `InvalidRequest` for any other host without tokens: nobody could be told from anybody.
+    """
+    if tokens.records():
+        return FileTokens(tokens)
+    if is_loopback(host):
+        return None
+    raise InvalidRequest(
+        f"Refusing to serve on {host} without tokens: anyone who reaches it could edit the model. "
+        f"Make a token ({EXAMPLE}) or bind 127.0.0.1."
+    )
+
+
+def security(host: str, allowed: Sequence[str], authenticated: bool) -> TransportSecuritySettings:
+    """Which Host and Origin headers to accept.
+
+    Without tokens only loopback names pass, so that a web page cannot reach the server by rebinding DNS. With
+    tokens any host passes unless `allowed` names some, since a page does not know the token.
+    """
+    if authenticated and not allowed and not is_loopback(host):
+        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    names = [*LOOPBACK, host, *allowed]
+    hosts = [*names, *(f"{name}:*" for name in names if name.count(":") == 0 or name.endswith("]"))]
+    origins = [f"{scheme}://{name}" for scheme in ("http", "https") for name in hosts]
+    return TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=origins)
+
+
+def http_app(
+    service: EditService,
+    *,
+    host: str,
+    port: int,
+    tokens: TokenFile,
+    allowed_hosts: Sequence[str] = (),
+    read_only: bool = False,
+    names: Collection[str] | None = None,
+    exclude: Collection[str] = (),
+    allow_erase: bool = False,
+) -> Starlette:
+    """The ASGI application: MCP under `/mcp`, liveness under `/health`.
+
+    Raises `InvalidRequest` when the host is public and there are no tokens.
+    """
+    verifier = verifier_for(host, tokens)
+    server = build_server(
+        service,
+        verifier=verifier,
+        url=f"http://{host}:{port}",
+        read_only=read_only,
+        names=names,
+        exclude=exclude,
+        allow_erase=allow_erase,
+    )
+
+    server.custom_route("/health", methods=["GET"])(_health)
+    protection = security(host, allowed_hosts, verifier is not None)
+    return server.streamable_http_app(host=host, transport_security=protection)
+
+
+async def _health(request: Request) -> JSONResponse:
+    return JSONResponse({"status": "ok"})
+
+
+def serve_http(service: EditService, *, host: str, port: int, **options: Any) -> None:
+    """Serve until interrupted; the options are those of `http_app`."""
+    app = http_app(service, host=host, port=port, **options)
+    uvicorn.run(app, host=host, port=port, log_level="warning")

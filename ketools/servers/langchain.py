@@ -1,0 +1,208 @@
+"""The tools for LangChain agents, and the served model as a LangChain chat model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Self, cast
+from uuid import uuid4
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    InvalidToolCall,
+    ToolCall,
+    convert_to_openai_messages,
+)
+from langchain_core.messages.tool import invalid_tool_call, tool_call
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool, BaseToolkit, StructuredTool, ToolException
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+
+from ketools.engines.base import Engine
+from ketools.errors import Cancelled, KetoolsError
+from ketools.layer import BASE
+from ketools.principals import OPERATOR, Principal
+from ketools.results import Result
+from ketools.service import EditService, Progress
+from ketools.tools.schemas import explain, get_tool, input_model
+from ketools.tools.toolbox import Tool, Toolbox, tools
+
+_CALL = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|$)", re.DOTALL)
+
+
+class KEToolkit(BaseToolkit):
+    """ketools as LangChain tools, done for one principal.
+
+    `tools`: names to offer (all). `read_only`: only those that change nothing. Each tool returns one line for
+    the model and the `Result` as artifact; errors come back as a `ToolMessage` with status "error".
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    service: EditService
+    principal: Principal
+    tools: tuple[str, ...] | None
+    read_only: bool
+
+    def __init__(
+        self,
+        service: EditService,
+        principal: Principal = OPERATOR,
+        tools: Sequence[str] | None = None,
+        read_only: bool = False,
+    ) -> None:
+        names = None if tools is None else tuple(get_tool(name).name for name in tools)
+        super().__init__(service=service, principal=principal, tools=names, read_only=read_only)
+
+    def get_tools(self) -> list[BaseTool]:
+        """The tools, in the order in which an agent should read them."""
+        return [self._structured(tool) for tool in tools() if self._offered(tool)]
+
+    def _offered(self, tool: Tool) -> bool:
+        return (self.tools is None or tool.name in self.tools) and (tool.read_only or not self.read_only)
+
+    def _structured(self, tool: Tool) -> StructuredTool:
+        def run(**arguments: Any) -> tuple[str, Result]:
+            return _run(tool, Toolbox(self.service, self.principal), arguments)
+
+        async def arun(**arguments: Any) -> tuple[str, Result]:
+            stop = threading.Event()
+            box = Toolbox(self.service, self.principal, _until(stop))
+            try:
+                return await asyncio.to_thread(_run, tool, box, arguments)
+            except asyncio.CancelledError:
+                stop.set()
+                raise
+
+        return StructuredTool.from_function(
+            func=run,
+            coroutine=arun,
+            name=tool.name,
+            description=tool.description,
+            args_schema=input_model(tool),
+            response_format="content_and_artifact",
+            handle_tool_error=True,
+            handle_validation_error=_invalid,
+        )
+
+
+def _until(stop: threading.Event) -> Progress:
+    """Progress that stops the work at its next step once the event is set."""
+
+    def progress(done: int, total: int, message: str) -> None:
+        if stop.is_set():
+            raise Cancelled("The call was cancelled; nothing was committed.")
+
+    return progress
+
+
+def _invalid(error: Any) -> str:
+    return explain(error) if isinstance(error, ValidationError) else str(error)
+
+
+def _run(tool: Tool, box: Toolbox, arguments: dict[str, Any]) -> tuple[str, Result]:
+    try:
+        result = tool.method(box, **arguments)
+    except ValidationError as error:
+        raise ToolException(explain(error)) from None
+    except KetoolsError as error:
+        raise ToolException(str(error)) from error
+    return result.line(), result
+
+
+class KEChatModel(BaseChatModel):
+    """The served model as a LangChain chat model with tool calling.
+
+    With `service`, as it is in `space`, edits and notes included; with `engine`, the untouched base model.
+    Tool calls are read from the text: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    service: EditService | None = Field(default=None, exclude=True)
+    engine: Any = Field(default=None, exclude=True)
+    space: str = "global"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.service is None) == (self.engine is None):
+            raise ValueError("give either service= (the model with its edits) or engine= (the bare model)")
+        return self
+
+    @property
+    def _llm_type(self) -> str:
+        return "ketools"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        engine: Engine = self.engine if self.service is None else self.service.engine
+        return {"model": engine.model_name, "space": self.space}
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model with tools at hand. The model chooses; only `tool_choice="auto"` is possible."""
+        if tool_choice not in (None, "auto"):
+            raise ValueError(f"tool_choice={tool_choice!r} is not possible; leave it out")
+        bound = self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+        return cast("Runnable[LanguageModelInput, AIMessage]", bound)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        text = self._respond(as_openai(messages), kwargs.get("tools", ()))
+        for mark in stop or ():
+            text = text.split(mark, 1)[0]
+        return ChatResult(generations=[ChatGeneration(message=parse_message(text))])
+
+    def _respond(self, messages: list[dict[str, Any]], tools: Sequence[dict[str, object]]) -> str:
+        if self.service is not None:
+            return self.service.respond(messages, self.space, tools=tools)
+        return str(self.engine.chat(messages, BASE, tools=tools))
+
+
+def as_openai(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
+    """Messages in the OpenAI form, except that tool arguments are objects, which chat templates expect."""
+    converted = convert_to_openai_messages(list(messages))
+    for message in converted:
+        for call in message.get("tool_calls", ()):
+            call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+    return converted
+
+
+def parse_message(text: str) -> AIMessage:
+    """Model text as a message: what is outside the call marks is content, each mark a tool call."""
+    good: list[ToolCall] = []
+    bad: list[InvalidToolCall] = []
+    for body in _CALL.findall(text):
+        try:
+            good.append(_parse_call(body))
+        except ValueError as error:
+            bad.append(invalid_tool_call(args=body, id=f"call_{uuid4().hex}", error=str(error)))
+    return AIMessage(_CALL.sub("", text).strip(), tool_calls=good, invalid_tool_calls=bad)
+
+
+def _parse_call(body: str) -> ToolCall:
+    data = json.loads(body)
+    if not (isinstance(data, dict) and isinstance(data.get("name"), str)):
+        raise ValueError('a tool call is {"name": ..., "arguments": {...}}')
+    arguments = data.get("arguments", {})
+    if not isinstance(arguments, dict):
+        raise ValueError("the arguments of a tool call are an object")
+    return tool_call(name=data["name"], args=arguments, id=f"call_{uuid4().hex}")
