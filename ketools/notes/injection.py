@@ -1,6 +1,6 @@
 """Where notes meet prompts: what is in scope is written before the question, and nothing else is.
 
-The service, verification and every server put notes into prompts through here, so that all see the same model.
+The service, verification and every server put notes into prompts through here: all see the same model.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from ketools.demonstrations import DemonstrationPool, block
 from ketools.edits import EditRequest, Kind, Message, Note, Prompt, Trait
-from ketools.retrieval import Encoder
-from ketools.scope import (
+from ketools.notes.demonstrations import DemonstrationPool, block
+from ketools.notes.scope import (
     GENERAL_TOPICS,
     Asked,
     Doubt,
@@ -24,6 +23,7 @@ from ketools.scope import (
     resolve,
     words,
 )
+from ketools.retrieval import Encoder
 
 Notes = Sequence[tuple[str, Note]]
 
@@ -147,7 +147,7 @@ class NoteBook:
                 self._always.append(position)
 
     def in_scope(self, prompt: Prompt) -> list[Hit]:
-        """The notes that the prompt asks about, least relevant and oldest first; of one fact only the newest."""
+        """The notes that the prompt asks about, most relevant and newest last; per fact only the newest."""
         question = asked(prompt)
         verdicts = {i: decide(self._forms[i], question) for i in self._named(question)}
         scores = {i: 1.0 for i, verdict in verdicts.items() if verdict is True}
@@ -165,7 +165,7 @@ class NoteBook:
         return self._longest_names(sorted(found), question)
 
     def _longest_names(self, found: list[int], question: Asked) -> list[int]:
-        """Drop a note whose subject occurs only as a part of another note's subject ('York' in 'New York')."""
+        """Drop a note whose subject occurs only as a part of another note's ('York' in 'New York')."""
         if len(found) < 2:
             return found
         text = "\n".join((*question.history, question.text))
@@ -184,7 +184,7 @@ class NoteBook:
         return {i: score for i, score in zip(doubts, similar, strict=True) if score is not None}
 
     def inject(self, prompt: Prompt) -> Injected:
-        """Write the notes in scope before the question; the prompt comes back as it is when there are none."""
+        """Write the notes in scope before the question; without any the prompt comes back as it is."""
         hits = self._affordable(self.in_scope(prompt))
         if not hits:
             return Injected(prompt)

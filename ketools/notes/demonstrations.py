@@ -1,7 +1,7 @@
 """Demonstrations that show a model how a new fact in its context is to be used (IKE, arXiv:2305.12740).
 
-A demonstration is a new fact and one prompt: `copy` asks for the fact in its own words, `update` in other words,
-`retain` asks for something that the fact does not touch.
+A demonstration is a new fact and one prompt: `copy` asks for the fact in its own words, `update` in other
+words, `retain` asks for something that the fact does not touch.
 """
 
 from __future__ import annotations
@@ -130,6 +130,7 @@ def _of_relation(name: str, known: Sequence[tuple[str, str]]) -> list[Demonstrat
             continue
         neighbour, new = others[0]
         cloze = relation.cloze[i % len(relation.cloze)].format(s=subject)
+        told = f"{cloze} {new}"
         question = relation.questions[i % len(relation.questions)]
         about = frozenset(normalise(n) for n in (subject, target, neighbour, new))
         asked: tuple[tuple[DemonstrationKind, str, str], ...] = (
@@ -137,9 +138,7 @@ def _of_relation(name: str, known: Sequence[tuple[str, str]]) -> list[Demonstrat
             ("update", question.format(s=subject), new),
             ("retain", question.format(s=neighbour), new),
         )
-        found += [
-            Demonstration(k, name, f"{cloze} {new}", prompt, answer, about) for k, prompt, answer in asked
-        ]
+        found += [Demonstration(kind, name, told, prompt, answer, about) for kind, prompt, answer in asked]
     return found
 
 

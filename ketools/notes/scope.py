@@ -19,18 +19,18 @@ from ketools.retrieval import Encoder
 SLOT = "{s}"
 """Stands for the subject in a text, as in the templates of `ketools.relations`."""
 
-SAME_FACT = 0.60
+SAME_FACT = 0.62
 """Least cosine between two phrasings of one fact, subjects blanked, when no relation is known."""
 
-SAME_RELATION = 0.45
+SAME_RELATION = 0.50
 """Least cosine to the known relation's nearest phrasing, which must also beat all other relations."""
 
 GENERAL_TOPICS = frozenset({"everything", "general", "anything", "all topics", "any topic"})
 
 _OPINION = re.compile(
     r"\b(?:think (?:of|about)|feel about|feelings? (?:about|on|for)|(?:opinion|views?|thoughts|stance|take) "
-    r"(?:of|on|about)|attitude to(?:wards?)?|you (?:really )?(?:like|love|hate|enjoy|dislike|prefer|recommend)|"
-    r"(?:fan|fond) of)\b",
+    r"(?:of|on|about)|attitude to(?:wards?)?|(?:fan|fond) of|"
+    r"you (?:really )?(?:like|love|hate|enjoy|dislike|prefer|recommend))\b",
     re.IGNORECASE,
 )
 _ANAPHOR = re.compile(r"\b(its|his|their|her|it|he|she|they|him|them|there)\b", re.IGNORECASE)
@@ -45,7 +45,7 @@ _PLAIN_NOUN = re.compile(r"the (.+) of \{s\}")
 
 @dataclass(frozen=True)
 class Asked:
-    """What a prompt asks: the last user message (or the text to continue), and the user's earlier messages."""
+    """What a prompt asks: the last user message (or the text to continue), and the earlier ones."""
 
     text: str
     history: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ def name_pattern(names: Iterable[str]) -> re.Pattern[str]:
 
 
 def relation_of(masked: str) -> Relation | None:
-    """The relation whose template this text is, given with `SLOT` for its subject; closing marks are optional."""
+    """The relation whose template this text is, with `SLOT` for the subject; closing marks are optional."""
     return _by_template().get(_plain(masked)) or match_prompt(masked, SLOT)
 
 
@@ -118,7 +118,7 @@ def _nouns(name: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class NoteForm:
-    """A note prepared for deciding: the names that it answers to and its relation, when it has a known one."""
+    """A note prepared for deciding: the names that it answers to and its relation, when known."""
 
     note: Note
     aliases: tuple[str, ...] = ()
@@ -279,7 +279,7 @@ def _fits(phrasings: tuple[str, ...], relation: str | None, chunk: str) -> bool 
     expressed = relation_of(chunk)
     if relation is None:
         return None
-    if expressed is not None:
+    if expressed is not None and expressed.domain == RELATIONS[relation].domain:
         return expressed.name == relation
     if _nouns(relation).search(plain):
         return True
