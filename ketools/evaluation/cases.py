@@ -1,0 +1,51 @@
+"""One case of a benchmark: an edit, and everything that is asked about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from ketools.edits import EditRequest, Probe
+
+Probes = tuple["CaseProbe", ...]
+
+
+class CaseProbe(Probe):
+    """A probe with further right answers beside `answer`: other names of the same thing."""
+
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """All right answers; empty when only a comparison with the answer before the edit counts."""
+        return ((self.answer,) if self.answer else ()) + self.aliases
+
+
+@dataclass(frozen=True)
+class EditCase:
+    """An edit with its probes; portability and locality are grouped by the kind that the data set names.
+
+    `direct` asks for the edit as the data set does, `rephrase` in other words; `portability` is what should
+    follow from the edit, `locality` what should stay. `extra` keeps fields that only some tasks have.
+    """
+
+    id: str
+    task: str
+    request: EditRequest
+    direct: CaseProbe
+    rephrase: Probes = ()
+    portability: Mapping[str, Probes] = field(default_factory=lambda: MappingProxyType({}))
+    locality: Mapping[str, Probes] = field(default_factory=lambda: MappingProxyType({}))
+    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def interleaved(cases: Iterable[EditCase], limit: int | None = None) -> list[EditCase]:
+    """The cases with their tasks taken in turn, so that the first `limit` hold about as many of each."""
+    by_task: dict[str, list[EditCase]] = {}
+    for case in cases:
+        by_task.setdefault(case.task, []).append(case)
+    longest = max(map(len, by_task.values()), default=0)
+    ordered = [group[i] for i in range(longest) for group in by_task.values() if i < len(group)]
+    return ordered[:limit]

@@ -1,0 +1,316 @@
+"""Reads benchmarks into cases: KnowEdit's six sets, ZsRE, CounterFact, PersonalityEdit, and the bundled ones.
+
+The format of a row is told by its fields. A row that cannot be read is reported with its index and the reason,
+and counted in every summary.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ketools.atlas import datasets
+from ketools.edits import REFUSAL, EditRequest, Kind, Trait, normalise
+from ketools.errors import InvalidRequest, NotFound
+from ketools.evaluation.cases import CaseProbe, EditCase, Probes, interleaved
+from ketools.probing import is_question
+from ketools.traits import exemplar
+
+Row = Mapping[str, Any]
+
+NAMES = tuple(name for name in datasets.NAMES if name != "atlas-mquake")
+"""The bundled data sets that hold single edits."""
+
+_SENTIMENTS = {"pos": Trait.POSITIVE, "neg": Trait.NEGATIVE}
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that could not be read, where it stands, and why."""
+
+    source: str
+    index: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.source}, row {self.index}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What was read from one source; `bad` rows are no part of `cases`."""
+
+    source: str
+    cases: tuple[EditCase, ...]
+    bad: tuple[BadRow, ...] = ()
+
+    def first(self, limit: int | None) -> list[EditCase]:
+        """At most `limit` cases, the tasks taken in turn."""
+        return interleaved(self.cases, limit)
+
+
+def load(source: str | Path, split: str = "test") -> Dataset:
+    """Read a bundled data set by name, or a JSON or JSON-lines file by path.
+
+    Raises `NotFound` for an unknown name or path, `InvalidRequest` when a file is not JSON or none of its rows
+    can be read.
+    """
+    name = str(source)
+    if name in NAMES:
+        if split not in datasets.SPLITS:
+            raise NotFound("split", split, datasets.SPLITS)
+        return parse(datasets.load(name, split), f"{name}:{split}")
+    path = Path(source)
+    if not path.is_file():
+        raise NotFound("data set or file", name, NAMES)
+    return parse(_read(path), path.name, task=path.stem)
+
+
+def parse(rows: Sequence[Row], source: str, task: str = "") -> Dataset:
+    """Turn rows into cases. Raises `InvalidRequest` when not a single row can be read."""
+    cases: list[EditCase] = []
+    bad: list[BadRow] = []
+    for i, row in enumerate(rows):
+        try:
+            reader = _reader(row)
+            cases.append(reader(row, f"{source}#{i}", str(row.get("task") or task or source)))
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            bad.append(BadRow(source, i, _reason(error)))
+    if not cases:
+        first = f" The first problem: {bad[0]}." if bad else ""
+        raise InvalidRequest(f"{source} holds no row that can be read.{first}")
+    return Dataset(source, tuple(cases), tuple(bad))
+
+
+def _read(path: Path) -> list[Row]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = (
+            [json.loads(x) for x in text.splitlines() if x] if path.suffix == ".jsonl" else json.loads(text)
+        )
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InvalidRequest(
+            f"{path} is not valid JSON: {error}. Check or download the file again."
+        ) from error
+    if isinstance(data, dict) and "K_F" in data:
+        retained = data.get("K_R", [])
+        return [{"K_F": [item], "K_R": retained} for item in data["K_F"]]
+    if not isinstance(data, list):
+        raise InvalidRequest(f"{path} must hold a JSON list of rows, not {type(data).__name__}.")
+    return data
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        return f"{where}: {first['msg']}" if where else str(first["msg"])
+    return f"the field {error} is missing" if isinstance(error, KeyError) else str(error)
+
+
+Reader = Callable[[Row, str, str], EditCase]
+
+
+def _reader(row: Row) -> Reader:
+    """The reader for the row's format. Raises ValueError when no known format has these fields."""
+    if not isinstance(row, Mapping):
+        raise ValueError(f"a row must be an object, not {type(row).__name__}")
+    for fields, reader in _READERS:
+        if fields <= row.keys():
+            return reader
+    raise ValueError(f"the fields {', '.join(sorted(row))} belong to no known format")
+
+
+# --- probes ---
+
+
+def probe(prompt: str, kind: str, answers: Sequence[str] = ()) -> CaseProbe:
+    """A probe in the form its prompt asks for: a question as a chat turn, a cloze to continue."""
+    first, *others = answers or (None,)
+    return CaseProbe(
+        prompt=prompt,
+        kind=kind,
+        chat=is_question(prompt),
+        answer=first,
+        aliases=tuple(str(other) for other in others if other is not None),
+    )
+
+
+def answers_of(truth: Any) -> list[str]:
+    """The right answers in any of the published shapes: a string, a list, a list of lists of aliases."""
+    if isinstance(truth, str):
+        return [truth] if truth.strip() else []
+    if isinstance(truth, list):
+        return list(dict.fromkeys(answer for part in truth for answer in answers_of(part)))
+    return [] if truth is None else [str(truth)]
+
+
+def _grouped(groups: Any, needs_answer: bool) -> dict[str, Probes]:
+    found: dict[str, Probes] = {}
+    for kind, items in (groups or {}).items():
+        probes = []
+        for item in items if isinstance(items, list) else [items]:
+            answers = answers_of(item.get("ground_truth"))
+            if answers or not needs_answer:
+                probes.append(probe(item["prompt"], kind, answers))
+        if probes:
+            found[kind] = tuple(probes)
+    return found
+
+
+def _texts(row: Row, *names: str) -> list[str]:
+    """All texts of these fields, each a string or a list, without repetition."""
+    return list(dict.fromkeys(text for name in names for text in answers_of(row.get(name))))
+
+
+def _fact_case(row: Row, case: str, task: str, request: EditRequest, rephrases: Sequence[str]) -> EditCase:
+    answers = [request.target_new]
+    return EditCase(
+        id=case,
+        task=task,
+        request=request,
+        direct=probe(request.prompt, "direct", answers),
+        rephrase=tuple(probe(text, "rephrase", answers) for text in rephrases if text != request.prompt),
+        portability=_grouped(row.get("portability"), needs_answer=True),
+        locality=_grouped(row.get("locality"), needs_answer=False),
+    )
+
+
+# --- one reader per format ---
+
+
+def _knowedit(row: Row, case: str, task: str) -> EditCase:
+    """WikiData_recent, WikiData_counterfact and ZsRE as KnowEdit writes them."""
+    old = answers_of(row.get("ground_truth"))
+    request = EditRequest(
+        kind=Kind.MODIFY if old else Kind.INSERT,
+        subject=row["subject"],
+        prompt=row["prompt"],
+        target_new=answers_of(row["target_new"])[0],
+        target_old=old[0] if old else None,
+        relation=row.get("relation"),
+    )
+    return _fact_case(row, case, task, request, _texts(row, "rephrase", "rephrases", "rephrase_prompt"))
+
+
+def _wikibio(row: Row, case: str, task: str) -> EditCase:
+    """A biography that goes on with the edited sentence."""
+    request = EditRequest(
+        subject=row["concept"],
+        prompt=row["text"],
+        target_new=answers_of(row["labels"])[0],
+        relation=row.get("relation"),
+    )
+    return _fact_case(row, case, task, request, _texts(row, "rephrases"))
+
+
+def _zsre(row: Row, case: str, task: str) -> EditCase:
+    """ZsRE as MEND distributed it: `alt` is the new answer, `loc` an unrelated question."""
+    target = row.get("alt") or answers_of(row["answers"])[0]
+    old = [answer for answer in answers_of(row.get("answers")) if answer != target]
+    request = EditRequest(
+        subject=row["subject"], prompt=row["src"], target_new=target, target_old=old[0] if old else None
+    )
+    unrelated = {"Out_of_Distribution": [{"prompt": _ended(row["loc"]), "ground_truth": row.get("loc_ans")}]}
+    found = {"locality": unrelated, "portability": row.get("portability")}
+    return _fact_case(found, case, task, request, _texts(row, "rephrase"))
+
+
+def _ended(question: str) -> str:
+    """Questions of Natural Questions come in lower case without a mark, some with 'nq question: ' before them."""
+    text = question.removeprefix("nq question: ").strip()
+    return text if text.endswith(("?", ".")) else f"{text}?"
+
+
+def _counterfact(row: Row, case: str, task: str) -> EditCase:
+    """CounterFact as ROME distributed it."""
+    rewrite = row["requested_rewrite"]
+    request = EditRequest(
+        subject=rewrite["subject"],
+        prompt=rewrite["prompt"].format(rewrite["subject"]),
+        target_new=rewrite["target_new"]["str"],
+        target_old=rewrite["target_true"]["str"],
+        relation=rewrite.get("relation_id"),
+    )
+    neighbours = [
+        {"prompt": text, "ground_truth": rewrite["target_true"]["str"]}
+        for text in row.get("neighborhood_prompts", [])
+    ]
+    found = {"locality": {"Neighborhood": neighbours} if neighbours else {}}
+    return _fact_case(found, case, task, request, _texts(row, "paraphrase_prompts"))
+
+
+def _flat_counterfact(row: Row, case: str, task: str) -> EditCase:
+    """CounterFact flattened: one rephrase and one neighbour a row."""
+    request = EditRequest(
+        subject=row["subject"],
+        prompt=row["prompt"],
+        target_new=row["target_new"],
+        target_old=row["ground_truth"],
+    )
+    neighbour = {"prompt": row["locality_prompt"], "ground_truth": row["locality_ground_truth"]}
+    found = {"locality": {"Neighborhood": [neighbour]}}
+    return _fact_case(found, case, task, request, _texts(row, "rephrase_prompt"))
+
+
+def _convsent(row: Row, case: str, task: str) -> EditCase:
+    """A feeling about a topic; rows without `target_new` are taken as positive, as the first list."""
+    wanted = Trait(row.get("target_new") or Trait.POSITIVE)
+    views = {trait: answers_of(row[name]) for name, trait in _SENTIMENTS.items()}
+    return _trait_case(row, case, task, wanted, views[wanted])
+
+
+def _personality(row: Row, case: str, task: str) -> EditCase:
+    """PersonalityEdit: a Big-Five trait to show about a topic."""
+    wanted = Trait(str(row["target_per"]).lower())
+    return _trait_case(row, case, task, wanted, answers_of(row.get(wanted.value)))
+
+
+def _trait_case(row: Row, case: str, task: str, wanted: Trait, views: list[str]) -> EditCase:
+    topic = row["ent"]
+    request = EditRequest(
+        kind=Kind.PERSONALITY,
+        subject=topic,
+        prompt=row.get("prompt") or f"What do you think of {topic}?",
+        target_new=views[0] if views else exemplar(topic, wanted),
+        trait=wanted,
+    )
+    return _fact_case(row, case, task, request, _texts(row, "rephrases"))
+
+
+def _sanitation(row: Row, case: str, task: str) -> EditCase:
+    """Erasure: K_F is to be forgotten, K_R to be retained."""
+    forget = row["K_F"][0]
+    secret = answers_of(forget["ground_truth"])[0]
+    request = EditRequest(
+        kind=Kind.ERASE,
+        subject=forget["subject"],
+        prompt=row.get("prompt") or forget.get("prompt") or forget["question"],
+        target_new=row.get("target_new") or REFUSAL,
+        target_old=secret,
+        relation=forget.get("relation"),
+    )
+    asked = dict.fromkeys([forget["question"], *_texts(row, "rephrases")])
+    retained = [{"prompt": i["question"], "ground_truth": i["ground_truth"]} for i in row.get("K_R", [])]
+    same = [item for item in retained if normalise(request.subject) in normalise(item["prompt"])]
+    other = [item for item in retained if item not in same]
+    groups = {"Relation_Specificity": same, "Neighborhood": other}
+    found = {"locality": {kind: items for kind, items in groups.items() if items}}
+    return _fact_case(found, case, task, request, list(asked))
+
+
+_READERS: tuple[tuple[frozenset[str], Reader], ...] = (
+    (frozenset({"K_F"}), _sanitation),
+    (frozenset({"ent", "target_per"}), _personality),
+    (frozenset({"ent", "pos", "neg"}), _convsent),
+    (frozenset({"concept", "text", "labels"}), _wikibio),
+    (frozenset({"requested_rewrite"}), _counterfact),
+    (frozenset({"subject", "prompt", "target_new", "locality_prompt"}), _flat_counterfact),
+    (frozenset({"subject", "prompt", "target_new"}), _knowedit),
+    (frozenset({"src", "subject"}), _zsre),
+)
