@@ -22,7 +22,7 @@ _SERIALISATION = ("40001", "40P01")
 
 
 class Database:
-    """Reads see one snapshot; writes are serialisable and on disk when they return.
+    """Reads see one snapshot; writes are serialisable.
 
     `where`: a file path for SQLite or any SQLAlchemy URL. `timeout_s`: how long to wait for another writer.
     """
@@ -35,7 +35,8 @@ class Database:
         self._lock = RLock()  # writers of this process queue here and need not poll the file lock
         with self.errors():
             self.engine = _engine(self.url, timeout_s, self.is_sqlite)
-            self._writer = self.engine.execution_options(ketools_write=True)
+            self._durable = self.engine.execution_options(ketools_synchronous="FULL")
+            self._lazy = self.engine.execution_options(ketools_synchronous="NORMAL")
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -43,14 +44,15 @@ class Database:
         with self.errors(), self.engine.connect() as connection:
             yield connection
 
-    def write(self, work: Callable[[Connection], T]) -> T:
+    def write(self, work: Callable[[Connection], T], *, durable: bool = True) -> T:
         """Run `work` in one transaction: all of it or, when it raises, nothing.
 
+        Once it returns, the death of the process cannot take it back; nor, when `durable`, a power cut.
         Where the database settles races by failing one of them, `work` is run again.
         """
         for attempt in range(5):
             try:
-                return self._write_once(work)
+                return self._write_once(work, self._durable if durable else self._lazy)
             except DBAPIError as error:
                 if attempt == 4 or not self._lost_a_race(error):
                     raise self.storage_error(error) from error
@@ -64,8 +66,8 @@ class Database:
         state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
         return isinstance(error, IntegrityError) or state in _SERIALISATION
 
-    def _write_once(self, work: Callable[[Connection], T]) -> T:
-        with self._lock, self._writer.begin() as connection:
+    def _write_once(self, work: Callable[[Connection], T], writer: Engine) -> T:
+        with self._lock, writer.begin() as connection:
             return work(connection)
 
     @contextmanager
@@ -122,16 +124,22 @@ def _remote_engine(url: URL, options: dict[str, Any]) -> Engine:
 
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-    """Per connection. FULL syncs the log at every commit: an acknowledged edit survives a power cut too."""
+    """Per connection."""
     connection.isolation_level = None  # transactions are begun by `_begin`, not by the driver
     connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute("PRAGMA synchronous=FULL")
 
 
 def _begin(connection: Connection) -> None:
-    """Writers take the lock at once, so that what they read cannot change before they write."""
-    write = connection.get_execution_options().get("ketools_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    """Writers take the lock at once, so that what they read cannot change before they write.
+
+    FULL syncs the log when the transaction commits, and with it all earlier ones; NORMAL leaves it for later.
+    """
+    synchronous = connection.get_execution_options().get("ketools_synchronous")
+    if synchronous is None:
+        connection.exec_driver_sql("BEGIN")
+    else:
+        connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _use_write_ahead_log(engine: Engine, timeout_s: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, select
+from sqlalchemy import Connection, Row, insert, select
 
 from ketools.edits import Evidence, Kind
 from ketools.errors import Conflict, InvalidRequest, NotFound
@@ -16,6 +16,9 @@ from ketools.journal.redaction import redact_evidence, redact_request
 from ketools.journal.schema import edits, outcomes
 
 _OURS = [column.name for column in edits.c if column.name not in ("space_id", "writer")]
+_WITH_OUTCOME = select(edits, *(column.label(f"outcome_{column.name}") for column in outcomes.c)).outerjoin(
+    outcomes, outcomes.c.edit_id == edits.c.id
+)
 _CHUNK = 500  # variables in one statement; SQLite before 3.32 takes 999
 
 
@@ -30,7 +33,7 @@ def insert_edit(connection: Connection, space: Space, record: EditRecord, writer
 
 def find_edit(connection: Connection, edit_id: str) -> EditRecord:
     """One edit with its outcome. Raises NotFound with near ids."""
-    row = connection.execute(_with_outcome().where(edits.c.id == edit_id)).one_or_none()
+    row = connection.execute(_WITH_OUTCOME.where(edits.c.id == edit_id)).one_or_none()
     if row is None:
         newest = select(edits.c.id).order_by(edits.c.id.desc()).limit(300)
         raise NotFound("edit", edit_id, connection.execute(newest).scalars())
@@ -41,7 +44,7 @@ def find_edits(connection: Connection, edit_ids: Sequence[str]) -> list[EditReco
     """Edits with their outcomes, in the order of the ids. Raises NotFound for the first unknown one."""
     found: dict[str, EditRecord] = {}
     for chunk in chunks(edit_ids):
-        rows = connection.execute(_with_outcome().where(edits.c.id.in_(chunk)))
+        rows = connection.execute(_WITH_OUTCOME.where(edits.c.id.in_(chunk)))
         found |= {row.id: _record(row) for row in rows}
     return [found[edit_id] if edit_id in found else find_edit(connection, edit_id) for edit_id in edit_ids]
 
@@ -58,7 +61,7 @@ def edit_ids(connection: Connection, space_id: str | None, after: str | None, li
 
 def pending_edits(connection: Connection) -> list[tuple[EditRecord, str]]:
     """Edits without an outcome, oldest first, each with the writer that began it."""
-    query = _with_outcome().where(outcomes.c.edit_id.is_(None)).order_by(edits.c.id)
+    query = _WITH_OUTCOME.where(outcomes.c.edit_id.is_(None)).order_by(edits.c.id)
     return [(_record(row), row.writer) for row in connection.execute(query)]
 
 
@@ -103,11 +106,6 @@ def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     """Ids in portions that one statement can take."""
     for start in range(0, len(ids), _CHUNK):
         yield ids[start : start + _CHUNK]
-
-
-def _with_outcome() -> Select[Any]:
-    ending = [column.label(f"outcome_{column.name}") for column in outcomes.c]
-    return select(edits, *ending).outerjoin(outcomes, outcomes.c.edit_id == edits.c.id)
 
 
 def _record(row: Row[Any]) -> EditRecord:

@@ -155,13 +155,13 @@ class Journal:
         )
 
     def begin_edit(self, record: EditRecord) -> EditRecord:
-        """Write an edit down as pending. Raises NotFound for an unknown space."""
+        """Write an edit down as pending (not waiting for the disk). Raises NotFound for an unknown space."""
 
         def work(connection: Connection) -> EditRecord:
             space = space_rows.find_space(connection, record.space)
             return edit_rows.insert_edit(connection, space, record, self._writer)
 
-        return self._db.write(work)
+        return self._db.write(work, durable=False)
 
     def close_edit(
         self,
@@ -297,13 +297,15 @@ class Journal:
         message: str = "",
         result: Mapping[str, Any] | None = None,
     ) -> Job:
-        """Append an event to a job, which begins with its first one. Each costs a disk sync: keep them few.
+        """Append an event to a job, which begins with its first one, without waiting for the disk.
 
         Raises Conflict when the job has ended.
         """
 
         event = Job(job_id, space, kind, state, progress, message, result, 0.0, time.time())
-        return self._db.write(lambda connection: job_rows.insert_event(connection, event, self._writer))
+        return self._db.write(
+            lambda connection: job_rows.insert_event(connection, event, self._writer), durable=False
+        )
 
     def job(self, job_id: str) -> Job:
         """A job's latest state. Raises NotFound with near ids."""

@@ -98,7 +98,7 @@ class EditRecord:
     """One edit as journalled. `request` is redacted for erasures; `outcome` is None while pending.
 
     `key_hash` identifies the fact (see `Journal.key_hash`), `artefact` the content in the store,
-    `base_version` the version of the space that the edit was computed on.
+    `base_version` the version of the space that the edit was computed on, `space_id` its generation.
     """
 
     id: str
@@ -112,6 +112,7 @@ class EditRecord:
     artefact: str | None
     base_version: int
     outcome: Outcome | None = None
+    space_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,23 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, func, insert, select
+from sqlalchemy import Connection, Row, and_, func, insert, select
 
 from ketools.errors import InvalidRequest, NotFound
 from ketools.journal.records import ROOT, Space, check_space_name, name_of
 from ketools.journal.schema import space_events, spaces
 
 MAX_DEPTH = 16
+_LIVING = (
+    select(spaces)
+    .outerjoin(space_events, and_(space_events.c.space_id == spaces.c.id, space_events.c.event == "dropped"))
+    .where(space_events.c.space_id.is_(None))
+)
 
 
 def all_spaces(connection: Connection, owner: str | None = None) -> list[Space]:
     """The spaces that are not dropped, by name; only an owner's when given."""
-    query = _living().order_by(spaces.c.name)
+    query = _LIVING.order_by(spaces.c.name)
     if owner is not None:
         query = query.where(spaces.c.owner == owner)
     return [_space(row) for row in connection.execute(query)]
@@ -25,7 +30,7 @@ def all_spaces(connection: Connection, owner: str | None = None) -> list[Space]:
 
 def find_space(connection: Connection, name: str) -> Space:
     """The space of a name. Raises NotFound with near names."""
-    row = connection.execute(_living().where(spaces.c.name == name)).one_or_none()
+    row = connection.execute(_LIVING.where(spaces.c.name == name)).one_or_none()
     if row is None:
         raise NotFound("space", name, (space.name for space in all_spaces(connection)))
     return _space(row)
@@ -36,7 +41,7 @@ def insert_space(connection: Connection, name: str, parent: str | None, owner: s
     check_space_name(name)
     if name == parent:
         raise InvalidRequest(f"The space {name!r} cannot be its own parent; name another one, e.g. {ROOT!r}.")
-    if connection.execute(_living().where(spaces.c.name == name)).first() is not None:
+    if connection.execute(_LIVING.where(spaces.c.name == name)).first() is not None:
         raise InvalidRequest(f"There is a space named {name!r} already: use it, or choose another name.")
     above = find_space(connection, parent) if parent is not None else None
     if above is not None and len(above.chain_ids) >= MAX_DEPTH:
@@ -55,7 +60,7 @@ def insert_space(connection: Connection, name: str, parent: str | None, owner: s
 
 def children(connection: Connection, space: Space) -> list[Space]:
     """The living spaces directly below one."""
-    query = _living().where(spaces.c.parent_id == space.id).order_by(spaces.c.name)
+    query = _LIVING.where(spaces.c.parent_id == space.id).order_by(spaces.c.name)
     return [_space(row) for row in connection.execute(query)]
 
 
@@ -71,11 +76,6 @@ def mark_dropped(connection: Connection, space: Space) -> None:
     connection.execute(
         insert(space_events).values(space_id=space.id, event="dropped", created_at=time.time())
     )
-
-
-def _living() -> Select[Any]:
-    dropped = and_(space_events.c.space_id == spaces.c.id, space_events.c.event == "dropped")
-    return select(spaces).outerjoin(space_events, dropped).where(space_events.c.space_id.is_(None))
 
 
 def _space(row: Row[Any]) -> Space:

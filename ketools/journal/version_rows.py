@@ -89,7 +89,8 @@ def append_version(
         raise InvalidRequest("An edit is named twice in the live list; name each once.")
     for outcome in outcomes:
         insert_outcome(connection, outcome, space)
-    check_committed(connection, [new for new in live if new not in set(head.live)])
+    known = {*head.live, *(outcome.edit_id for outcome in outcomes if outcome.outcome == "committed")}
+    check_committed(connection, [new for new in live if new not in known])
     return insert_version(connection, space, expected + 1, live, reason, edit_id)
 
 
