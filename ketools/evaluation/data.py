@@ -1,7 +1,7 @@
 """Reads benchmarks into cases: KnowEdit's six sets, ZsRE, CounterFact, PersonalityEdit, and the bundled ones.
 
-The format of a row is told by its fields. A row that cannot be read is reported with its index and the reason,
-and counted in every summary.
+The format of a row is told by its fields. A row that cannot be read is reported with its index and the
+reason, and counted in every summary.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Dataset:
 def load(source: str | Path, split: str = "test") -> Dataset:
     """Read a bundled data set by name, or a JSON or JSON-lines file by path.
 
-    Raises `NotFound` for an unknown name or path, `InvalidRequest` when a file is not JSON or none of its rows
-    can be read.
+    Raises `NotFound` for an unknown name or path, `InvalidRequest` when a file is not JSON or none of its
+    rows can be read.
     """
     name = str(source)
     if name in NAMES:
@@ -94,9 +94,7 @@ def _read(path: Path) -> list[Row]:
             [json.loads(x) for x in text.splitlines() if x] if path.suffix == ".jsonl" else json.loads(text)
         )
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InvalidRequest(
-            f"{path} is not valid JSON: {error}. Check or download the file again."
-        ) from error
+        raise InvalidRequest(f"{path} is not valid JSON ({error}). Fetch the file again.") from error
     if isinstance(data, dict) and "K_F" in data:
         retained = data.get("K_R", [])
         return [{"K_F": [item], "K_R": retained} for item in data["K_F"]]
@@ -222,7 +220,7 @@ def _zsre(row: Row, case: str, task: str) -> EditCase:
 
 
 def _ended(question: str) -> str:
-    """Questions of Natural Questions come in lower case without a mark, some with 'nq question: ' before them."""
+    """Natural Questions come without a question mark, some with 'nq question: ' before them."""
     text = question.removeprefix("nq question: ").strip()
     return text if text.endswith(("?", ".")) else f"{text}?"
 

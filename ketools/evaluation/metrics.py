@@ -1,5 +1,7 @@
-"""The measures of knowledge editing, one small function each. All shares are in [0, 1], higher is better unless
-said otherwise; docs/evaluation.md tells where a definition differs from the reference implementation's.
+"""The measures of knowledge editing, one small function each.
+
+All shares are in [0, 1], higher is better unless said otherwise; docs/evaluation.md tells where a definition
+differs from the reference implementation's.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from ketools.edits import EditRequest, Kind, Message, Note, Prompt, Trait
+from ketools.edits import EditRequest, Kind, Message, Note, Prompt, Trait, normalise
 from ketools.notes.demonstrations import DemonstrationPool, block
 from ketools.notes.scope import (
     GENERAL_TOPICS,
@@ -23,6 +23,7 @@ from ketools.notes.scope import (
     resolve,
     words,
 )
+from ketools.relations import Relation
 from ketools.retrieval import Encoder
 
 Notes = Sequence[tuple[str, Note]]
@@ -238,17 +239,27 @@ def own_copy(request: EditRequest) -> str:
 
 
 def statement(request: EditRequest) -> str:
-    """The edit as a statement without its full stop; a question becomes its relation's cloze where known."""
+    """The edit as a statement without its full stop.
+
+    A prompt that is no cloze (a question, a whole passage) becomes its relation's cloze where that is known.
+    """
     if request.kind is Kind.PERSONALITY:
         general = request.subject.casefold() in GENERAL_TOPICS
         if general and request.trait not in (Trait.POSITIVE, Trait.NEGATIVE):
             return f"you show {request.trait}"
         return request.sentence
-    relation = request_relation(request) if request.is_question else None
-    if relation is None:
+    relation = request_relation(request)
+    if relation is None or is_cloze(request.prompt, request.subject, relation):
         return request.sentence
     target = "unknown" if request.kind is Kind.ERASE else request.target_new.rstrip(".")
     return relation.statement(request.subject, target)
+
+
+def is_cloze(prompt: str, subject: str, relation: Relation) -> bool:
+    """Whether the prompt is one of the relation's clozes, or a short text of the caller's own to continue."""
+    clozes = [normalise(cloze.format(s=subject)) for cloze in relation.cloze]
+    ends_in_one = any(normalise(prompt).endswith(cloze) for cloze in clozes)
+    return normalise(prompt) in clozes or not (ends_in_one or prompt.endswith(("?", ".", "!")))
 
 
 def put_before(prompt: Prompt, lead: str) -> Prompt:
