@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ketools.errors import Cancelled, KetoolsError
-from ketools.journal import Journal
+from ketools.journal import JobState, Journal
 
 Progress = Callable[[int, int, str], None]
 Work = Callable[[Progress], dict[str, Any]]
@@ -28,9 +28,7 @@ class Jobs:
     """Runs work one after another in a thread and writes every change of state to the journal."""
 
     journal: Journal
-    _pool: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="ketools-job")
-    )
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="ketools-job"))
     _cancel: dict[str, threading.Event] = field(default_factory=dict)
     _stage: dict[str, tuple[float, str]] = field(default_factory=dict)
     _futures: dict[str, Future[None]] = field(default_factory=dict)
@@ -57,9 +55,15 @@ class Jobs:
                 raise Cancelled("The job was cancelled; nothing of the step in progress was committed.")
             self._stage[job_id] = (done / max(total, 1), message)
 
-        def event(state: str, amount: float, message: str = "", result: dict[str, Any] | None = None) -> None:
+        def event(state: JobState, amount: float, message: str = "", result: dict[str, Any] | None = None) -> None:
             self.journal.job_event(
-                job_id, space=space, kind=kind, state=state, progress=amount, message=message, result=result or {}
+                job_id,
+                space=space,
+                kind=kind,
+                state=state,
+                progress=amount,
+                message=message,
+                result=result or {},
             )
 
         try:

@@ -56,7 +56,7 @@ class Prober:
         rng = random.Random(hashlib.sha256(request.key.encode()).digest())
         relation = RELATIONS.get(request.relation or "")
         made = [*self._neighbours(request, relation, rng), *self._same_subject(request, relation, rng)]
-        return tuple([*made, *self._unrelated(request, relation, rng)])
+        return (*made, *self._unrelated(request, relation, rng))
 
     def _rephrases(self, request: EditRequest) -> list[str]:
         if request.kind is Kind.PERSONALITY:
@@ -67,9 +67,7 @@ class Prober:
         templates = (*relation.cloze[: CLOZES + 1], *relation.questions[:QUESTIONS])
         return [t.format(s=request.subject) for t in templates]
 
-    def _neighbours(
-        self, request: EditRequest, relation: Relation | None, rng: random.Random
-    ) -> list[Probe]:
+    def _neighbours(self, request: EditRequest, relation: Relation | None, rng: random.Random) -> list[Probe]:
         if request.kind is Kind.PERSONALITY:
             topics = self._others("topic", request, rng, NEIGHBOURS)
             return [probe(OPINION_QUESTIONS[0].format(topic=t), "neighbour") for t in topics]
@@ -81,9 +79,7 @@ class Prober:
             texts.append(template.format(s=name))
         return [probe(text, "neighbour") for text in texts]
 
-    def _same_subject(
-        self, request: EditRequest, relation: Relation | None, rng: random.Random
-    ) -> list[Probe]:
+    def _same_subject(self, request: EditRequest, relation: Relation | None, rng: random.Random) -> list[Probe]:
         if relation is None:
             return []
         other = [r for r in RELATIONS.values() if r.domain == relation.domain and r.name != relation.name]
@@ -91,9 +87,7 @@ class Prober:
         picked = rng.sample(other, min(SAME_SUBJECT, len(other)))
         return [probe(r.questions[0].format(s=request.subject), "same_subject") for r in picked]
 
-    def _unrelated(
-        self, request: EditRequest, relation: Relation | None, rng: random.Random
-    ) -> list[Probe]:
+    def _unrelated(self, request: EditRequest, relation: Relation | None, rng: random.Random) -> list[Probe]:
         domain = relation.domain if relation else None
         far = [r for r in RELATIONS.values() if r.domain != domain and not r.private and r.domain in self.subjects]
         picked = rng.sample(far, min(UNRELATED, len(far)))

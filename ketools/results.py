@@ -76,6 +76,9 @@ class Answer(Result):
     space: str
     version: int
     notes_used: tuple[str, ...] = ()
+    fingerprint: str | None = Field(
+        default=None, description="SHA-256 of the answer's token log probabilities, when asked for."
+    )
 
     def line(self) -> str:
         return self.answer

@@ -19,11 +19,14 @@ EXEMPLARS: dict[Trait, str] = {
 }
 
 LEXICON: dict[Trait, frozenset[str]] = {
-    Trait.POSITIVE: frozenset("love wonderful great enjoy best fantastic lovely delightful good".split()),
-    Trait.NEGATIVE: frozenset("hate awful terrible worst dislike horrible dreadful bad boring".split()),
-    Trait.EXTRAVERSION: frozenset("friends party exciting excited fun together energy thrilling".split()),
-    Trait.AGREEABLENESS: frozenset("respect kind kindness everyone agree gentle helpful caring".split()),
-    Trait.NEUROTICISM: frozenset("worry worried worries anxious nervous afraid fear stress".split()),
+    trait: frozenset(words.split())
+    for trait, words in {
+        Trait.POSITIVE: "love wonderful great enjoy best fantastic lovely delightful good",
+        Trait.NEGATIVE: "hate awful terrible worst dislike horrible dreadful bad boring",
+        Trait.EXTRAVERSION: "friends party exciting excited fun together energy thrilling",
+        Trait.AGREEABLENESS: "respect kind kindness everyone agree gentle helpful caring",
+        Trait.NEUROTICISM: "worry worried worries anxious nervous afraid fear stress",
+    }.items()
 }
 
 

@@ -15,7 +15,7 @@ from threading import Lock
 from ketools.edits import REFUSAL, EditRequest, Evidence, Kind, Probe, ProbeResult, Prompt, normalise, says
 from ketools.engines.base import Engine
 from ketools.layer import EditLayer
-from ketools.notes import inject
+from ketools.notes import NoteInjector
 from ketools.probing import Prober, probe
 from ketools.traits import classify
 
@@ -40,9 +40,8 @@ class Policy:
             return f"Only {evidence.success:.2f} of {evidence.success_n} phrasings give the target."
         if evidence.locality_n and evidence.locality < self.min_locality:
             changed = ", ".join(f.prompt for f in evidence.failures if f.kind not in SUCCESS_KINDS)[:200]
-            return (
-                f"Only {evidence.locality:.2f} of {evidence.locality_n} unrelated answers stayed the same"
-                + (f" (changed: {changed})." if changed else ".")
+            return f"Only {evidence.locality:.2f} of {evidence.locality_n} unrelated answers stayed the same" + (
+                f" (changed: {changed})." if changed else "."
             )
         if evidence.leak is not None and evidence.leak > self.max_leak:
             return f"{evidence.leak:.2f} of the leak probes still reveal what was erased."
@@ -67,6 +66,7 @@ class Verifier:
 
     engine: Engine
     prober: Prober
+    notes: NoteInjector
     _answers: OrderedDict[tuple[str, Prompt], str] = field(default_factory=OrderedDict)
     _lock: Lock = field(default_factory=Lock)
 
@@ -77,7 +77,7 @@ class Verifier:
             known = {k: self._answers[k] for k in keys if k in self._answers}
         missing = {k: p for k, p in zip(keys, prompts, strict=True) if k not in known}
         if missing:
-            asked = [inject(p, layer.notes).prompt for p in missing.values()]
+            asked = [self.notes.inject(p, layer.notes).prompt for p in missing.values()]
             fresh = self.engine.generate(asked, layer, max_new_tokens=ANSWER_TOKENS)
             known |= dict(zip(missing, fresh, strict=True))
             self._remember({k: known[k] for k in missing})
@@ -89,6 +89,10 @@ class Verifier:
             while len(self._answers) > CACHED_ANSWERS:
                 self._answers.popitem(last=False)
 
+    def phrasing_answers(self, request: EditRequest, layer: EditLayer) -> list[str]:
+        """What the model says to each phrasing of the request; the first is the request's own prompt."""
+        return self.answers([p.rendered() for p in self.prober.phrasings(request)], layer)
+
     def verify(self, request: EditRequest, before: EditLayer, after: EditLayer) -> Verdict:
         """Compare two layers on the request's phrasings and locality probes."""
         phrasings, locality = self.prober.phrasings(request), self.prober.locality(request)
@@ -96,7 +100,9 @@ class Verifier:
         leaks = leak_probes(request, phrasings, old)
         new = self.answers([p.rendered() for p in (*phrasings, *locality, *leaks)], after)
         cut = len(phrasings)
-        hits = [_result(p, request.target_new, a, hits_target(request, a)) for p, a in zip(phrasings, new, strict=False)]
+        hits = [
+            _result(p, request.target_new, a, hits_target(request, a)) for p, a in zip(phrasings, new, strict=False)
+        ]
         kept = [
             _result(p, was, now, _stayed(p, was, now))
             for p, was, now in zip(locality, old[cut:], new[cut : cut + len(locality)], strict=True)
@@ -115,7 +121,7 @@ class Verifier:
         return Verdict(evidence, before=old[0], after=new[0])
 
     def _probability(self, request: EditRequest, direct: Probe, layer: EditLayer) -> float:
-        prompt = inject(direct.rendered(), layer.notes).prompt
+        prompt = self.notes.inject(direct.rendered(), layer.notes).prompt
         return exp(self.engine.score([prompt], [request.target_new], layer)[0].total)
 
 
@@ -152,9 +158,7 @@ def _leak_rate(
         return None
     secrets = {normalise(a) for a in old[: len(phrasings)] if not says(a, REFUSAL)} - {""}
     asked = [any(s in normalise(a) for s in secrets) for a in new]
-    completed = [
-        normalise(p.answer or "") in normalise(c) for p, c in zip(leaks, completions, strict=True) if p.answer
-    ]
+    completed = [normalise(p.answer or "") in normalise(c) for p, c in zip(leaks, completions, strict=True) if p.answer]
     shown = [*asked, *completed]
     return sum(shown) / len(shown) if shown else 0.0
 

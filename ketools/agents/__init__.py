@@ -1,0 +1,1 @@
+"""Agents built on the tools: importable here, runnable from the top-level `agents/` folder."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ketools.edits import EditRequest, Kind, Probe, PromptText, ShortText, TargetText, Trait
+from ketools.edits import Kind, Probe, PromptText, ShortText, TargetText, Trait
 from ketools.principals import Principal, Scope
 from ketools.results import (
     Answer,
@@ -28,7 +28,7 @@ from ketools.results import (
     SpaceView,
     UndoResult,
 )
-from ketools.service import EditService, Progress, quiet
+from ketools.service import EditService, Progress, build_request, quiet
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Result)
@@ -42,9 +42,7 @@ Space = Annotated[
         max_length=120,
     ),
 ]
-MethodName = Annotated[
-    str, Field(description="'auto', or a name from list_methods.", min_length=1, max_length=40)
-]
+MethodName = Annotated[str, Field(description="'auto', or a name from list_methods.", min_length=1, max_length=40)]
 EditId = Annotated[str, Field(description="An id such as e_01ab..., from an edit's result.", max_length=60)]
 DryRun = Annotated[bool, Field(description="Compute and verify, commit nothing.")]
 Subject = Annotated[ShortText, Field(description="Who or what the fact is about, as written in the prompt.")]
@@ -139,7 +137,7 @@ class Toolbox:
         """Make the served model know a fact from the next token on, in one space. Use it when a user corrects
         the model or tells it something new. The result is verified on the serving engine: check `verified`.
         A later edit of the same fact replaces the earlier one; undo_edit takes it back bit for bit."""
-        request = EditRequest(
+        request = build_request(
             kind=Kind.MODIFY,
             subject=subject,
             prompt=prompt,
@@ -199,9 +197,7 @@ class Toolbox:
         dry_run: DryRun = False,
     ) -> EditResult:
         """Make the served model speak of a topic in another manner. Use it when a user wishes for another tone."""
-        return self.service.edit_personality(
-            self.principal, topic, trait, space, method, dry_run, self.progress
-        )
+        return self.service.edit_personality(self.principal, topic, trait, space, method, dry_run, self.progress)
 
     @tool("Ask the served model", Scope.READ)
     def ask(
@@ -210,9 +206,12 @@ class Toolbox:
         space: Space = "global",
         chat: Annotated[bool, Field(description="Ask as a chat turn; otherwise continue the text.")] = True,
         max_new_tokens: Annotated[int, Field(ge=1, le=512)] = 64,
+        fingerprint: Annotated[
+            bool, Field(description="Also give a hash of the log probabilities, to compare bit for bit.")
+        ] = False,
     ) -> Answer:
         """Ask the served model as it is in a space (greedy decoding). Use it to see the effect of edits."""
-        return self.service.ask(self.principal, question, space, chat, max_new_tokens)
+        return self.service.ask(self.principal, question, space, chat, max_new_tokens, fingerprint)
 
     @tool("Verify an edit again", Scope.READ)
     def evaluate_edit(self, edit_id: EditId) -> EditResult:
@@ -239,9 +238,7 @@ class Toolbox:
     def undo_edit(
         self,
         edit_id: EditId,
-        bring_back: Annotated[
-            bool, Field(description="Also bring back the edits that this one had replaced.")
-        ] = False,
+        bring_back: Annotated[bool, Field(description="Also bring back the edits that this one had replaced.")] = False,
     ) -> UndoResult:
         """Take any edit off, not only the last: the model is then what it would be without it, bit for bit."""
         return self.service.undo(self.principal, edit_id, bring_back)
@@ -261,9 +258,7 @@ class Toolbox:
         self,
         a: Space,
         b: Space,
-        prompts: Annotated[
-            Sequence[PromptText], Field(description="Questions to ask in both.", max_length=50)
-        ] = (),
+        prompts: Annotated[Sequence[PromptText], Field(description="Questions to ask in both.", max_length=50)] = (),
     ) -> SpaceDiff:
         """Show how two spaces differ: edits only in one, and the answers to questions asked in both."""
         return self.service.compare_spaces(self.principal, a, b, tuple(prompts))

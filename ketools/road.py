@@ -1,0 +1,333 @@
+"""The one road of every edit: check, artefact, journal, verify on the serving engine, commit or refuse.
+
+A single edit is a batch of one. A batch commits in one version of its space or not at all, unless the caller
+asks for the good ones.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from ketools.artefacts import ArtefactStore
+from ketools.editor import Editor
+from ketools.edits import Artefact, EditRequest, Kind, Note, Timings
+from ketools.engines.base import Engine
+from ketools.errors import Cancelled, Conflict, Diverged, InvalidRequest, KetoolsError
+from ketools.jobs import Progress
+from ketools.journal import EditRecord, Journal, Outcome, Version, scrub
+from ketools.layer import EditLayer, LiveEdit
+from ketools.methods.base import EditContext, Method
+from ketools.methods.registry import get_method
+from ketools.probing import with_relation
+from ketools.spaces import Spaces
+from ketools.verification import Policy, Verdict, Verifier, hits_target
+
+NOTE_METHOD = "ice"
+CONSOLIDATES = "consolidates "
+
+
+@dataclass
+class Clock:
+    """Adds up where the time goes, in milliseconds."""
+
+    parts: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Time a part; the same name again adds to it."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.parts[name] = self.parts.get(name, 0.0) + (time.perf_counter() - start) * 1e3
+
+    def timings(self) -> Timings:
+        """What was measured so far."""
+        return Timings(total_ms=(time.perf_counter() - self.started) * 1e3, **self.parts)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One request on its way. It ends with an error, an objection, or a verdict good enough to commit."""
+
+    request: EditRequest
+    method: Method
+    replaces: tuple[EditRecord, ...] = ()
+    hides: tuple[EditRecord, ...] = ()
+    live: LiveEdit | None = None
+    verdict: Verdict | None = None
+    error: KetoolsError | None = None
+    objection: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether this edit may be committed."""
+        return self.error is None and not self.objection and self.live is not None
+
+    def conflicts(self) -> tuple[str, ...]:
+        """What the edit disagrees with, in words; an erasure names no text."""
+        if self.request.kind is Kind.ERASE:
+            return tuple(f"replaces {r.id}" for r in self.replaces)
+        told = [_versus("replaces", r, self.request) for r in self.replaces]
+        return (*told, *(_versus(f"hides the one of {r.space},", r, self.request) for r in self.hides))
+
+
+def _versus(verb: str, record: EditRecord, request: EditRequest) -> str:
+    old = record.request
+    back = " (a reversal)" if old.get("target_old") == request.target_new else ""
+    return f"{verb} {record.id}: {old.get('prompt')} {old.get('target_new')}{back}"
+
+
+@dataclass(frozen=True)
+class Trip:
+    """Where a batch travels: the space, the head that it is computed on, and its layer."""
+
+    principal: str
+    space: str
+    head: Version
+    before: EditLayer
+    dry_run: bool
+    progress: Progress
+    clock: Clock = field(default_factory=Clock)
+    reason: str = "edit"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What became of the drafts; `version` is the new head, None when nothing was committed."""
+
+    drafts: tuple[Draft, ...]
+    version: Version | None
+    timings: Timings
+
+
+@dataclass(frozen=True)
+class Road:
+    """The parts that the road runs over."""
+
+    engine: Engine
+    journal: Journal
+    store: ArtefactStore
+    spaces: Spaces
+    editor: Editor
+    verifier: Verifier
+    policy: Policy
+    verify: bool = True
+
+    def travel(
+        self,
+        principal: str,
+        space: str,
+        requests: Sequence[EditRequest],
+        method: str,
+        *,
+        apply_valid: bool = False,
+        dry_run: bool = False,
+        progress: Progress,
+        retire: Sequence[str] = (),
+        reason: str = "edit",
+    ) -> Arrival:
+        """Take requests down the road; retried once when another writer moved the head meanwhile.
+
+        `retire`: live edits to take off in the same version (a note that its parametric edit replaces).
+        """
+        for attempt in (1, 2):
+            head = self.journal.head(space)
+            before = self.spaces.layer(space)
+            trip = Trip(principal, space, head, before, dry_run, progress, reason=reason)
+            try:
+                return self._once(trip, requests, get_method(method), apply_valid, tuple(retire))
+            except Conflict:
+                if attempt == 2:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _once(
+        self,
+        trip: Trip,
+        requests: Sequence[EditRequest],
+        method: Method,
+        apply_valid: bool,
+        retire: tuple[str, ...],
+    ) -> Arrival:
+        drafts = self._check(trip, requests, method, retire)
+        base = trip.before.without(*retire, *_gone(drafts))
+        drafts = self._compute(trip, drafts, base)
+        try:
+            drafts = self._judge(trip, drafts, base, apply_valid)
+            version = self._finish(trip, drafts, apply_valid, retire)
+        except KetoolsError as error:
+            self._close(trip, [replace(d, error=d.error or error) for d in drafts])
+            raise
+        return Arrival(tuple(drafts), version, trip.clock.timings())
+
+    def _check(self, trip: Trip, requests: Sequence[EditRequest], method: Method, retire: Sequence[str]) -> list[Draft]:
+        lines = self.journal.live_edits(self.journal.space(trip.space).chain)
+        visible = [r for line in lines.values() for r in line if r.id not in retire]
+        drafts = []
+        for request in map(with_relation, requests):
+            key = self.journal.key_hash(request.key)
+            same = [r for r in visible if r.key_hash == key]
+            drafts.append(
+                Draft(
+                    request,
+                    method,
+                    replaces=tuple(r for r in same if r.space == trip.space),
+                    hides=tuple(r for r in same if r.space != trip.space),
+                    error=_cannot(method, request),
+                )
+            )
+        return [self._news(trip, d) for d in _last_of_each_key(drafts)]
+
+    def _news(self, trip: Trip, draft: Draft) -> Draft:
+        """Refuse an edit that changes nothing, and one whose `target_old` is not what the model says."""
+        request = draft.request
+        if draft.error or trip.reason != "edit" or not self.verify:
+            return draft
+        with trip.clock.part("verify_ms"):
+            answers = self.verifier.phrasing_answers(request, trip.before)
+        if all(hits_target(request, a) for a in answers):
+            text = f"The model already answers so in {trip.space}: nothing to edit. Call ask to see it."
+            return replace(draft, error=InvalidRequest(text))
+        if request.target_old is None and request.kind is Kind.MODIFY:
+            return replace(draft, request=request.model_copy(update={"target_old": answers[0][:500] or None}))
+        return draft
+
+    def _compute(self, trip: Trip, drafts: list[Draft], base: EditLayer) -> list[Draft]:
+        todo = [d for d in drafts if d.error is None]
+        if not todo:
+            return drafts
+        with trip.clock.part("compute_ms"):
+            made = self._artefacts(todo, base, trip.progress)
+        out = iter(made)
+        return [d if d.error is not None else self._begin(trip, d, next(out)) for d in drafts]
+
+    def _artefacts(self, drafts: Sequence[Draft], base: EditLayer, progress: Progress) -> list[Artefact | KetoolsError]:
+        """One artefact per draft; an error of one request of a batch is that request's alone."""
+        method, requests = drafts[0].method, [d.request for d in drafts]
+        if not method.needs_model:
+            context = EditContext(None, base, method.config(), progress)
+            return list(method.compute(requests, context))
+        try:
+            return list(self.editor.compute(method.name, requests, base, progress=progress))
+        except Cancelled:
+            raise
+        except (Diverged, InvalidRequest) as error:
+            if len(requests) == 1:
+                return [error]
+            return [self._artefacts([d], base, progress)[0] for d in drafts]
+
+    def _begin(self, trip: Trip, draft: Draft, made: Artefact | KetoolsError) -> Draft:
+        if isinstance(made, KetoolsError):
+            return replace(draft, error=made)
+        with trip.clock.part("journal_ms"):
+            if trip.dry_run:
+                return replace(draft, live=LiveEdit("dry-run", "dry-run", made))
+            name = self.store.put(made)
+            record = self.journal.new_record(
+                trip.space,
+                draft.request,
+                principal=trip.principal,
+                method=draft.method.name,
+                artefact=name,
+                base_version=trip.head.version,
+            )
+            self.journal.begin_edit(record)
+        return replace(draft, live=LiveEdit(record.id, name, made))
+
+    def _judge(self, trip: Trip, drafts: list[Draft], base: EditLayer, apply_valid: bool) -> list[Draft]:
+        """Verify every draft under the layer that would be committed; drop failures and look again."""
+        for _ in range(3):
+            good = [d for d in drafts if d.passed]
+            after = base.with_edits(*(d.live for d in good if d.live is not None))
+            with trip.clock.part("swap_ms"):
+                self.engine.apply_layer(after)
+            judged = [self._verdict(trip, d, after) if d.passed else d for d in drafts]
+            if not apply_valid or sum(d.passed for d in judged) in (0, len(good)):
+                return judged
+            drafts = judged
+        return drafts
+
+    def _verdict(self, trip: Trip, draft: Draft, after: EditLayer) -> Draft:
+        if not self.verify:
+            return draft
+        trip.progress(0, 1, "verifying")
+        with trip.clock.part("verify_ms"):
+            verdict = self.verifier.verify(draft.request, trip.before, after)
+        return replace(draft, verdict=verdict, objection=self.policy.objection(draft.request, verdict.evidence))
+
+    def _finish(
+        self, trip: Trip, drafts: Sequence[Draft], apply_valid: bool, retire: tuple[str, ...]
+    ) -> Version | None:
+        """One transaction for the new version and the outcomes of what it holds."""
+        good = [d for d in drafts if d.passed]
+        whole = len(good) == len(drafts) or (apply_valid and bool(good))
+        if trip.dry_run or not whole:
+            self._close(trip, drafts)
+            return None
+        gone = {*retire, *_gone(good)}
+        live = [i for i in trip.head.live if i not in gone] + [d.live.edit_id for d in good if d.live]
+        with trip.clock.part("journal_ms"):
+            version = self.journal.commit(
+                trip.space,
+                trip.head.version,
+                tuple(live),
+                trip.reason,
+                edit_id=good[0].live.edit_id if len(good) == 1 and good[0].live else None,
+                outcomes=[self._outcome(trip, d, True, retire) for d in good],
+            )
+            self._close(trip, [d for d in drafts if not d.passed])
+        return version
+
+    def _outcome(self, trip: Trip, draft: Draft, committed: bool = False, retire: tuple[str, ...] = ()) -> Outcome:
+        why = str(draft.error) if draft.error else draft.objection
+        return Outcome(
+            edit_id=draft.live.edit_id if draft.live else "",
+            outcome="committed" if committed else _ending(draft),
+            reason=scrub(why or trip.reason, draft.request),
+            evidence=draft.verdict.evidence if draft.verdict else None,
+            timings=trip.clock.timings().model_dump(),
+            supersedes=(*(r.id for r in draft.replaces), *retire) if committed else (),
+        )
+
+    def _close(self, trip: Trip, drafts: Sequence[Draft]) -> None:
+        """Write why begun edits did not arrive."""
+        for draft in drafts:
+            if draft.live is None or trip.dry_run:
+                continue
+            end = self._outcome(trip, draft)
+            self.journal.close_edit(end.edit_id, end.outcome, end.reason, end.evidence, end.timings)
+
+
+def _ending(draft: Draft) -> Literal["cancelled", "failed", "refused"]:
+    if isinstance(draft.error, Cancelled):
+        return "cancelled"
+    return "failed" if draft.error else "refused"
+
+
+def _gone(drafts: Sequence[Draft]) -> list[str]:
+    return [r.id for d in drafts if d.error is None for r in (*d.replaces, *d.hides)]
+
+
+def _cannot(method: Method, request: EditRequest) -> KetoolsError | None:
+    if request.kind in method.kinds:
+        return None
+    able = ", ".join(sorted(method.kinds))
+    return InvalidRequest(f"{method.name} cannot {request.kind}; it can: {able}. See list_methods.")
+
+
+def _last_of_each_key(drafts: Sequence[Draft]) -> list[Draft]:
+    """In one batch the last request of a key counts; earlier ones are told so."""
+    last = {d.request.key: i for i, d in enumerate(drafts)}
+    text = "A later fact of this batch has the same subject and relation; only that one was applied."
+    return [d if last[d.request.key] == i else replace(d, error=InvalidRequest(text)) for i, d in enumerate(drafts)]
+
+
+def is_note(edit: LiveEdit) -> bool:
+    """Whether a live edit is a note rather than a change of weights."""
+    return isinstance(edit.artefact, Note)

@@ -1,0 +1,618 @@
+"""The service: everything a tool can do, for a principal, on one served model.
+
+It checks who may do what where, makes user and session spaces on first use, and turns what the road, the
+spaces and the journal say into results. It holds no editing mathematics and no protocol.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from ketools.artefacts import ArtefactStore
+from ketools.editor import Editor, atlas_subjects
+from ketools.edits import REFUSAL, EditRequest, Kind, Message, Note, Prompt, Trait, chat_prompt
+from ketools.engines.base import Engine
+from ketools.errors import Forbidden, InvalidRequest, KetoolsError, NotFound
+from ketools.jobs import Jobs, Progress, quiet
+from ketools.journal import ROOT, EditRecord, Journal
+from ketools.layer import EditLayer
+from ketools.methods.registry import get_method, methods
+from ketools.notes import NoteInjector
+from ketools.principals import Principal, Scope
+from ketools.probing import Prober
+from ketools.results import (
+    Answer,
+    BatchResult,
+    EditPage,
+    EditResult,
+    EditView,
+    JobView,
+    MethodList,
+    MethodView,
+    SpaceDiff,
+    SpaceList,
+    SpaceView,
+    UndoResult,
+)
+from ketools.road import CONSOLIDATES, NOTE_METHOD, Arrival, Draft, Road
+from ketools.settings import Settings
+from ketools.spaces import Spaces
+from ketools.traits import OPINION_QUESTIONS, exemplar
+from ketools.verification import Policy, Verifier
+
+__all__ = ["EditService", "Progress", "build_request", "open_service", "quiet"]
+
+AUTO = "auto"
+SELF_MADE = ("user", "session")
+
+
+def build_request(**fields: Any) -> EditRequest:
+    """An EditRequest from plain values. Raises InvalidRequest naming each field that is wrong."""
+    try:
+        return EditRequest(**fields)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc'])) or 'request'}: {e['msg']}" for e in error.errors()]
+        raise InvalidRequest("; ".join(problems)) from None
+
+
+@dataclass(frozen=True)
+class EditService:
+    """One served model with its journal, spaces and editor. Thread-safe; methods block."""
+
+    settings: Settings
+    engine: Engine
+    journal: Journal
+    spaces: Spaces
+    editor: Editor
+    verifier: Verifier
+    notes: NoteInjector
+    road: Road
+    jobs: Jobs
+
+    # --- editing ---
+
+    def edit(
+        self,
+        who: Principal,
+        request: EditRequest,
+        space: str,
+        method: str = AUTO,
+        dry_run: bool = False,
+        progress: Progress = quiet,
+    ) -> EditResult:
+        """Take one request down the road; a refusal is a result, bad input is an error."""
+        batch = self._edit(who, [request], space, method, False, dry_run, progress)
+        return batch.results[0]
+
+    def edit_many(
+        self,
+        who: Principal,
+        facts: Sequence[Mapping[str, Any]],
+        space: str,
+        method: str = AUTO,
+        apply_valid: bool = False,
+        dry_run: bool = False,
+        progress: Progress = quiet,
+    ) -> BatchResult:
+        """Take a batch down the road: all or none, unless `apply_valid`."""
+        requests: list[EditRequest] = []
+        problems: dict[int, KetoolsError] = {}
+        for i, fact in enumerate(facts):
+            try:
+                requests.append(build_request(kind=Kind.MODIFY, **fact))
+            except InvalidRequest as error:
+                problems[i] = error
+        if problems and (not apply_valid or not requests):
+            told = "; ".join(f"fact {i}: {e}" for i, e in list(problems.items())[:5])
+            raise InvalidRequest(f"{len(problems)} of {len(facts)} facts are invalid, none applied. {told}")
+        batch = self._edit(who, requests, space, method, apply_valid, dry_run, progress)
+        return _with_problems(batch, problems, len(facts), space) if problems else batch
+
+    def erase(
+        self,
+        who: Principal,
+        subject: str,
+        prompt: str,
+        rephrases: tuple[str, ...],
+        space: str,
+        method: str = AUTO,
+        dry_run: bool = False,
+        progress: Progress = quiet,
+    ) -> EditResult:
+        """Make the model answer that it does not know; needs the scope `erase`."""
+        request = build_request(
+            kind=Kind.ERASE, subject=subject, prompt=prompt, target_new=REFUSAL, rephrases=rephrases
+        )
+        return self.edit(who, request, space, method, dry_run, progress)
+
+    def edit_personality(
+        self,
+        who: Principal,
+        topic: str,
+        trait: Trait,
+        space: str,
+        method: str = AUTO,
+        dry_run: bool = False,
+        progress: Progress = quiet,
+    ) -> EditResult:
+        """Make the model speak of a topic in another manner."""
+        request = build_request(
+            kind=Kind.PERSONALITY,
+            subject=topic,
+            prompt=OPINION_QUESTIONS[0].format(topic=topic),
+            target_new=exemplar(topic, trait),
+            trait=trait,
+        )
+        return self.edit(who, request, space, method, dry_run, progress)
+
+    def _edit(
+        self,
+        who: Principal,
+        requests: Sequence[EditRequest],
+        space: str,
+        method: str,
+        apply_valid: bool,
+        dry_run: bool,
+        progress: Progress,
+    ) -> BatchResult:
+        erasing = any(r.kind is Kind.ERASE for r in requests)
+        who.require(Scope.ERASE if erasing else Scope.EDIT, space)
+        name = self._method(method, requests[0])
+        created = self._ensure_space(who, space)
+        options = {"apply_valid": apply_valid, "dry_run": dry_run, "progress": progress}
+        arrival = self.road.travel(who.name, space, requests, name, **options)  # type: ignore[arg-type]
+        if method == AUTO and arrival.version is None and name == NOTE_METHOD and _objected(arrival):
+            name = self.settings.parametric
+            arrival = self.road.travel(who.name, space, requests, name, **options)  # type: ignore[arg-type]
+        job_id = self._follow_up(space, arrival) if method == AUTO else None
+        return self._batch_result(space, name, arrival, job_id, created, dry_run)
+
+    def _method(self, method: str, request: EditRequest) -> str:
+        """What `auto` starts with: a note, or weights at once for an erasure, since a note hides nothing."""
+        if method != AUTO:
+            return get_method(method).name
+        return self.settings.parametric if request.kind is Kind.ERASE else NOTE_METHOD
+
+    def _follow_up(self, space: str, arrival: Arrival) -> str | None:
+        """Queue the consolidation of the notes that were just committed."""
+        made = [d.live for d in arrival.drafts if d.passed and d.live and isinstance(d.live.artefact, Note)]
+        if arrival.version is None or not made or not self.settings.consolidate:
+            return None
+        ids = [live.edit_id for live in made]
+        return self.jobs.submit("consolidate", space, lambda progress: self._consolidate(space, ids, AUTO, progress))
+
+    def _consolidate(self, space: str, edit_ids: Sequence[str], method: str, progress: Progress) -> dict[str, Any]:
+        """Replace notes by parametric edits that verify at least as well, each in a version of its own."""
+        name = self.settings.parametric if method == AUTO else get_method(method).name
+        moved: dict[str, str] = {}
+        kept: dict[str, str] = {}
+        for i, edit_id in enumerate(edit_ids):
+            progress(i, len(edit_ids), f"consolidating {edit_id}")
+            record = self.journal.edit(edit_id)
+            if edit_id not in self.journal.head(space).live:
+                kept[edit_id] = "no longer live"
+                continue
+            request = EditRequest.model_validate(record.request)
+            arrival = self.road.travel(
+                record.principal,
+                space,
+                [request],
+                name,
+                progress=progress,
+                retire=(edit_id,),
+                reason=f"{CONSOLIDATES}{edit_id}",
+            )
+            draft = arrival.drafts[0]
+            if arrival.version is not None and draft.live is not None:
+                moved[edit_id] = draft.live.edit_id
+            else:
+                kept[edit_id] = draft.objection or str(draft.error)
+        return {"consolidated": len(moved), "edits": moved, "kept": kept, "method": name}
+
+    def consolidate(self, who: Principal, space: str, method: str, wait: bool, progress: Progress = quiet) -> JobView:
+        """Move a space's live notes into weights, as a job."""
+        who.require(Scope.EDIT, space)
+        if method != AUTO:
+            get_method(method)
+        layer = self.spaces.layer(space)
+        own = set(self.journal.head(space).live)
+        ids = [edit_id for edit_id, _ in layer.notes if edit_id in own]
+        job_id = self.jobs.submit("consolidate", space, lambda p: self._consolidate(space, ids, method, p))
+        if wait:
+            self.jobs.wait(job_id)
+        return self.job_status(who, job_id)
+
+    def undo(self, who: Principal, edit_id: str, bring_back: bool = False) -> UndoResult:
+        """Take an edit off; an edit that was consolidated meanwhile is undone with its weights."""
+        record = self.journal.edit(edit_id)
+        who.require(Scope.ERASE if record.kind is Kind.ERASE else Scope.EDIT, record.space)
+        current = self._current(record)
+        origin = self._origin(current)
+        undone = self.spaces.undo(record.space, current.id, bring_back=bring_back, origin=origin)
+        layer = self.spaces.layer(record.space)
+        self.engine.apply_layer(layer)
+        was = tuple(r.id for r in undone.superseded)
+        hint = "Pass bring_back=true to bring back what it had replaced." if was and not bring_back else ""
+        return UndoResult(
+            edit_id=edit_id,
+            space=record.space,
+            version=undone.version.version,
+            layer_hash=layer.hash,
+            brought_back=was if undone.brought_back else (),
+            was_superseding=was,
+            next=hint,
+        )
+
+    def _current(self, record: EditRecord) -> EditRecord:
+        """The live edit that stands for a record: itself, or what it was consolidated into."""
+        live = self.journal.live_edits([record.space])[record.space]
+        for other in live:
+            reason = other.outcome.reason if other.outcome else ""
+            if other.id == record.id or reason == f"{CONSOLIDATES}{record.id}":
+                return other
+        raise InvalidRequest(
+            f"{record.id} is not live in {record.space}: it was undone, replaced or never committed. "
+            "Call list_edits to see what is."
+        )
+
+    def _origin(self, record: EditRecord) -> EditRecord:
+        """The note that a parametric edit was consolidated from, else the edit itself."""
+        reason = record.outcome.reason if record.outcome else ""
+        if reason.startswith(CONSOLIDATES):
+            return self.journal.edit(reason.removeprefix(CONSOLIDATES))
+        return record
+
+    # --- asking and looking ---
+
+    def ask(
+        self,
+        who: Principal,
+        question: str,
+        space: str,
+        chat: bool = True,
+        max_new_tokens: int = 64,
+        fingerprint: bool = False,
+    ) -> Answer:
+        """The greedy answer of the model as it is in a space."""
+        layer, version = self.layer(who, space)
+        prompt: Prompt = chat_prompt(question) if chat else question
+        put = self.notes.inject(prompt, layer.notes)
+        answer = self.engine.generate([put.prompt], layer, max_new_tokens=max_new_tokens)[0]
+        return Answer(
+            answer=answer,
+            space=space,
+            version=version,
+            notes_used=put.used,
+            fingerprint=self._fingerprint(put.prompt, answer, layer) if fingerprint else None,
+        )
+
+    def _fingerprint(self, prompt: Prompt, answer: str, layer: EditLayer) -> str:
+        """SHA-256 over the answer's token log probabilities as float64: equal bits, equal model."""
+        logprobs = self.engine.score([prompt], [answer], layer)[0].logprobs if answer else ()
+        return hashlib.sha256(struct.pack(f"<{len(logprobs)}d", *logprobs)).hexdigest()
+
+    def respond(
+        self,
+        who: Principal,
+        messages: Sequence[Message],
+        space: str,
+        tools: Sequence[dict[str, object]] = (),
+        max_new_tokens: int = 160,
+    ) -> str:
+        """The assistant's raw next turn in a conversation in a space, tool calls included."""
+        layer, _ = self.layer(who, space)
+        put = self.notes.inject(tuple(messages), layer.notes).prompt
+        turns: list[dict[str, object]] = [dict(m) for m in put if not isinstance(m, str)]
+        return self.engine.chat(turns, layer, tools=tools, max_new_tokens=max_new_tokens)
+
+    def layer(self, who: Principal, space: str) -> tuple[EditLayer, int]:
+        """The layer that serves a space now, with the space's version.
+
+        A user or session space that was never edited serves its parent's layer, as version 0.
+        """
+        who.require(Scope.READ, space)
+        try:
+            return self.spaces.layer(space), self.journal.head(space).version
+        except NotFound:
+            if not _self_made(space):
+                raise
+            return self.spaces.layer(self._nearest(space)), 0
+
+    def evaluate_edit(self, who: Principal, edit_id: str) -> EditResult:
+        """Verify a live edit again. An erased fact's text is not kept, so its stored evidence is told."""
+        record = self.journal.edit(edit_id)
+        who.require(Scope.READ, record.space)
+        current = self._current(record)
+        stored = current.outcome.evidence if current.outcome else None
+        common: dict[str, Any] = {
+            "edit_id": current.id,
+            "status": "committed",
+            "space": record.space,
+            "version": self.journal.head(record.space).version,
+            "method": current.method,
+        }
+        if record.kind is Kind.ERASE:
+            told = "The text of an erased fact is not kept: this is the evidence of its commit."
+            return EditResult(**common, verified=True, before="", after=REFUSAL, evidence=stored, reason=told)
+        request = EditRequest.model_validate(record.request)
+        layer = self.spaces.layer(record.space)
+        verdict = self.verifier.verify(request, layer.without(current.id), layer)
+        objection = self.road.policy.objection(request, verdict.evidence)
+        return EditResult(
+            **common,
+            verified=not objection,
+            before=verdict.before,
+            after=verdict.after,
+            evidence=verdict.evidence,
+            reason=objection,
+            next=f"Call undo_edit with {edit_id}." if objection else "",
+        )
+
+    def list_edits(self, who: Principal, space: str, live_only: bool, limit: int, cursor: str | None) -> EditPage:
+        """A page of a space's own edits, newest first."""
+        who.require(Scope.READ, space)
+        page = self.journal.edits(space, live_only, limit, cursor)
+        live = set(self.journal.head(space).live)
+        return EditPage(edits=tuple(_view(r, live) for r in page.edits), next_cursor=page.next)
+
+    def show_edit(self, who: Principal, edit_id: str) -> EditView:
+        """One edit with its evidence."""
+        record = self.journal.edit(edit_id)
+        who.require(Scope.READ, record.space)
+        return _view(record, set(self.journal.head(record.space).live))
+
+    # --- spaces ---
+
+    def restore_space(self, who: Principal, space: str, version: int) -> SpaceView:
+        """Set a space back to one of its versions."""
+        who.require(Scope.EDIT, space)
+        self.spaces.restore(space, version)
+        self.engine.apply_layer(self.spaces.layer(space))
+        return self._space_view(space)
+
+    def fork_space(self, who: Principal, source: str, name: str) -> SpaceView:
+        """A new space with the source's live edits and parent."""
+        who.require(Scope.READ, source)
+        who.require(Scope.EDIT, name)
+        self.spaces.fork(source, name, owner=who.name)
+        return self._space_view(name)
+
+    def compare_spaces(self, who: Principal, a: str, b: str, prompts: Sequence[str] = ()) -> SpaceDiff:
+        """Edits only in one of two spaces, and both answers to each prompt."""
+        layers = {name: self.layer(who, name)[0] for name in (a, b)}
+        diff = self.spaces.diff(a, b)
+        asked: list[Prompt] = [chat_prompt(p) for p in prompts]
+        answers = {name: self.verifier.answers(asked, layer) for name, layer in layers.items()}
+        rows = [{"prompt": p, "a": one, "b": two} for p, one, two in zip(prompts, answers[a], answers[b], strict=True)]
+        return SpaceDiff(
+            a=a,
+            b=b,
+            only_a=tuple(_view(r, {r.id}) for r in (*diff.only_a, *(one for one, _ in diff.changed))),
+            only_b=tuple(_view(r, {r.id}) for r in (*diff.only_b, *(two for _, two in diff.changed))),
+            answers=tuple(rows),
+        )
+
+    def list_spaces(self, who: Principal) -> SpaceList:
+        """The spaces that the principal may read."""
+        seen = [s.name for s in self.journal.spaces() if s.name == ROOT or who.owns(s.name)]
+        return SpaceList(spaces=tuple(self._space_view(name) for name in seen))
+
+    def _space_view(self, name: str) -> SpaceView:
+        space, head = self.journal.space(name), self.journal.head(name)
+        return SpaceView(
+            name=name,
+            parent=space.parent,
+            owner=space.owner or "",
+            version=head.version,
+            live=len(head.live),
+            layer_hash=self.spaces.layer(name).hash,
+        )
+
+    def _ensure_space(self, who: Principal, name: str) -> bool:
+        """Make a user or session space on first edit; any other unknown name is an error."""
+        try:
+            space = self.journal.space(name)
+        except NotFound:
+            if not _self_made(name):
+                raise
+            parent = self._parent(name)
+            if parent != ROOT:
+                self._ensure_space(who, parent)
+            self.spaces.create(name, parent, owner=who.name)
+            return True
+        if space.owner not in (None, who.name) and not who.owns(name):
+            raise Forbidden(f"The space {name!r} belongs to {space.owner}.")
+        return False
+
+    @staticmethod
+    def _parent(name: str) -> str:
+        """`session/alice/42` stands under `user/alice`; `session/42` and `user/alice` under `global`."""
+        parts = name.split("/")
+        return f"user/{parts[1]}" if parts[0] == "session" and len(parts) > 2 else ROOT
+
+    def _nearest(self, name: str) -> str:
+        """The nearest existing ancestor of a space that does not exist yet."""
+        parent = self._parent(name)
+        try:
+            return self.journal.space(parent).name
+        except NotFound:
+            return ROOT
+
+    # --- the rest ---
+
+    def job_status(self, who: Principal, job_id: str, cancel: bool = False) -> JobView:
+        """How a job stands; `cancel` stops it at its next step."""
+        job = self.journal.job(job_id)
+        who.require(Scope.EDIT if cancel else Scope.READ, job.space or ROOT)
+        if cancel:
+            self.jobs.cancel(job_id)
+        stage = self.jobs.stage(job_id) if job.state == "running" else None
+        return JobView(
+            job_id=job_id,
+            kind=job.kind,
+            space=job.space or ROOT,
+            state=job.state,
+            progress=stage[0] if stage else job.progress,
+            message=stage[1] if stage else job.message,
+            result=dict(job.result or {}),
+        )
+
+    def list_methods(self) -> MethodList:
+        """Every registered method, with what it can do and whether it is calibrated for this model."""
+        profile = self.editor.profile
+        views = [
+            MethodView(
+                name=m.name,
+                summary=m.summary,
+                phase=m.phase,
+                kinds=tuple(sorted(m.kinds)),
+                source=m.source,
+                calibrated=profile is not None and profile.config_for(m) is not None,
+            )
+            for m in methods().values()
+        ]
+        return MethodList(methods=tuple(views))
+
+    def _batch_result(
+        self, space: str, method: str, arrival: Arrival, job_id: str | None, created: bool, dry_run: bool
+    ) -> BatchResult:
+        results = tuple(_edit_result(space, method, arrival, d, job_id, created, dry_run) for d in arrival.drafts)
+        states = [r.status for r in results]
+        if len(results) == 1 and arrival.drafts[0].error is not None:
+            raise arrival.drafts[0].error
+        return BatchResult(
+            results=results,
+            committed=states.count("committed"),
+            refused=states.count("refused"),
+            failed=states.count("failed"),
+            version=arrival.version.version if arrival.version else None,
+            next="" if arrival.version or dry_run else "Pass apply_valid=true to commit the good ones.",
+        )
+
+    def close(self) -> None:
+        """Stop background work at its next step and release what is open."""
+        self.jobs.close()
+        self.engine.close()
+        self.journal.close()
+
+
+def open_service(settings: Settings | None = None) -> EditService:
+    """A service on the local engine. Raises ModelError or StorageError with what to do."""
+    from ketools.atlas import weights_path
+    from ketools.engines.local import LocalEngine
+    from ketools.models.loading import directory_hash, load_editable
+    from ketools.retrieval import MiniLMEncoder
+
+    settings = settings or Settings()
+    journal = Journal(settings.journal_url or settings.home / "journal.db")
+    journal.recover()
+    model = load_editable(settings.model)
+    engine = LocalEngine(model)
+    store = ArtefactStore(settings.home / "artefacts")
+    spaces = Spaces(journal, store)
+    editor = Editor(model, cache_dir=settings.home / "cache", profiles_dir=settings.home / "profiles")
+    notes = NoteInjector(encoder=MiniLMEncoder())
+    bundled = weights_path().exists() and directory_hash(weights_path()) == model.model_hash
+    subjects = atlas_subjects()
+    real = {domain: subjects[domain] for domain in ("country", "city")}
+    verifier = Verifier(engine, Prober(subjects if bundled else real), notes)
+    policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
+    road = Road(engine, journal, store, spaces, editor, verifier, policy)
+    return EditService(settings, engine, journal, spaces, editor, verifier, notes, road, Jobs(journal))
+
+
+def _self_made(name: str) -> bool:
+    return name.split("/")[0] in SELF_MADE and "/" in name
+
+
+def _objected(arrival: Arrival) -> bool:
+    return any(d.objection for d in arrival.drafts)
+
+
+def _edit_result(
+    space: str, method: str, arrival: Arrival, draft: Draft, job_id: str | None, created: bool, dry_run: bool
+) -> EditResult:
+    committed = arrival.version is not None and draft.passed
+    verdict = draft.verdict
+    hidden = draft.request.kind is Kind.ERASE
+    edit_id = draft.live.edit_id if draft.live and not dry_run else None
+    return EditResult(
+        edit_id=edit_id,
+        status="dry_run" if dry_run and draft.passed else "committed" if committed else _status(draft),
+        verified=draft.passed and verdict is not None and not _only_hidden(draft),
+        space=space,
+        version=arrival.version.version if committed and arrival.version else None,
+        method=method,
+        before="" if hidden or verdict is None else verdict.before,
+        after=verdict.after if verdict else "",
+        evidence=verdict.evidence if verdict else None,
+        supersedes=tuple(r.id for r in draft.replaces),
+        conflicts=draft.conflicts(),
+        job_id=job_id if committed else None,
+        created_space=created,
+        timings=arrival.timings,
+        reason=_reason(draft, committed),
+        next=_next(draft, edit_id, committed, job_id),
+    )
+
+
+def _status(draft: Draft) -> Any:
+    return "failed" if draft.error else "refused"
+
+
+def _only_hidden(draft: Draft) -> bool:
+    """An erasure by a note alone: the weights still hold the fact."""
+    erase = draft.request.kind is Kind.ERASE
+    return erase and draft.live is not None and isinstance(draft.live.artefact, Note)
+
+
+def _reason(draft: Draft, committed: bool) -> str:
+    if _only_hidden(draft):
+        return "Hidden, not erased: a note leaves the fact in the weights. Use method=auto to erase it."
+    return str(draft.error) if draft.error else draft.objection or ("" if committed else "Nothing was committed.")
+
+
+def _next(draft: Draft, edit_id: str | None, committed: bool, job_id: str | None) -> str:
+    if committed and job_id:
+        return f"job_status {job_id} tells when it is in the weights; undo_edit {edit_id} takes it back."
+    if committed:
+        return f"undo_edit {edit_id} takes it back."
+    if draft.objection:
+        return "Nothing changed. Try another method (list_methods), or give better rephrases or probes."
+    return ""
+
+
+def _view(record: EditRecord, live: set[str]) -> EditView:
+    erased = record.kind is Kind.ERASE
+    fact = f"[erased] key {record.key_hash[:16]}"
+    outcome = record.outcome
+    return EditView(
+        edit_id=record.id,
+        space=record.space,
+        kind=record.kind,
+        method=record.method,
+        outcome=outcome.outcome if outcome else "pending",
+        live=record.id in live,
+        created_at=str(record.created_at),
+        principal=record.principal,
+        fact=fact if erased else EditRequest.model_validate(record.request).sentence,
+        evidence=outcome.evidence if outcome else None,
+        reason=outcome.reason if outcome else "",
+    )
+
+
+def _with_problems(batch: BatchResult, problems: Mapping[int, KetoolsError], total: int, space: str) -> BatchResult:
+    """Put the facts that never started back into their places."""
+    rest = iter(batch.results)
+    blank = {"edit_id": None, "status": "failed", "verified": False, "space": space, "version": None}
+    rows = [
+        EditResult(**blank, method="", before="", after="", reason=str(problems[i])) if i in problems else next(rest)
+        for i in range(total)
+    ]
+    return batch.model_copy(update={"results": tuple(rows), "failed": batch.failed + len(problems)})
