@@ -1,0 +1,17 @@
+"""Methods whose artefact is a note; what the prompt then says is chosen when the note is in scope."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ketools.edits import Artefact, EditRequest, Note
+from ketools.methods.base import Compute, EditContext
+
+
+def noting(method: str) -> Compute:
+    """A computation that notes each request under that method's name."""
+
+    def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artefact]:
+        return [Note(method, request) for request in requests]
+
+    return compute

@@ -1,0 +1,124 @@
+"""Calibrated configurations of one model, as JSON: shipped with the package or stored by calibration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ketools.errors import InvalidRequest, StorageError
+from ketools.methods.base import Method, MethodConfig
+
+
+def default_directory() -> Path:
+    """Where profiles are stored unless told otherwise."""
+    return Path.home() / ".cache" / "ketools" / "profiles"
+
+
+class Scores(BaseModel):
+    """What a configuration reached on calibration cases; shares in [0, 1] of greedy answers.
+
+    `success`: the edit's own prompt and its question in chat form; `rephrase`: phrasings withheld from the
+    computation; `locality`: answers that stayed what they were; `ms`: milliseconds per edit; `n`: edits.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    success: float = Field(ge=0, le=1)
+    rephrase: float = Field(ge=0, le=1)
+    locality: float = Field(ge=0, le=1)
+    ms: float = Field(ge=0)
+    n: int = Field(ge=0)
+
+    @property
+    def overall(self) -> float:
+        """The harmonic mean of success, rephrase and locality."""
+        parts = (self.success, self.rephrase, self.locality)
+        return 3 / sum(1 / part for part in parts) if all(parts) else 0.0
+
+
+class MethodProfile(BaseModel):
+    """The configuration chosen for one method and what it reached."""
+
+    model_config = ConfigDict(frozen=True)
+
+    config: dict[str, Any]
+    scores: Scores
+
+
+class Profile(BaseModel):
+    """The calibrated methods of one model, which is identified by its content hash."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    model_hash: str
+    model_name: str
+    methods: dict[str, MethodProfile]
+
+    def config_for(self, method: Method) -> MethodConfig | None:
+        """The stored configuration of a method, None when it was not calibrated.
+
+        Raises `InvalidRequest` when the stored one does not fit this version of the method.
+        """
+        if method.name not in self.methods:
+            return None
+        return parse_config(method, self.methods[method.name].config)
+
+
+def parse_config(method: Method, values: dict[str, Any]) -> MethodConfig:
+    """A method's configuration from plain values. Raises `InvalidRequest` naming each field out of bounds."""
+    try:
+        return method.config(**values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        fields = ", ".join(method.config.model_fields) or "none"
+        raise InvalidRequest(f"Bad configuration of {method.name}: {problems}. Fields: {fields}.") from error
+
+
+def load_profile(model_hash: str, directory: Path) -> Profile | None:
+    """The profile stored for a model, else the shipped one, else None.
+
+    Raises `StorageError` when a file is there but damaged.
+    """
+    stored = directory / f"{model_hash}.json"
+    if stored.is_file():
+        return _parse(stored.read_text(encoding="utf-8"), str(stored))
+    return next((profile for profile in shipped_profiles() if profile.model_hash == model_hash), None)
+
+
+def shipped_profiles() -> Iterator[Profile]:
+    """The profiles that come with the package."""
+    folder = files("ketools") / "profiles"
+    for file in sorted(folder.iterdir(), key=lambda item: item.name) if folder.is_dir() else ():
+        if file.name.endswith(".json"):
+            yield _parse(file.read_text(encoding="utf-8"), file.name)
+
+
+def store_profile(profile: Profile, directory: Path) -> Path:
+    """Write a profile, whole or not at all; methods stored earlier and not calibrated anew stay.
+
+    Raises `StorageError` when the directory cannot be written.
+    """
+    path = directory / f"{profile.model_hash}.json"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            earlier = _parse(path.read_text(encoding="utf-8"), str(path))
+            profile = profile.model_copy(update={"methods": {**earlier.methods, **profile.methods}})
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(profile.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"Cannot store the profile at {path}: {error}. Give another directory.") from error
+    return path
+
+
+def _parse(content: str, name: str) -> Profile:
+    try:
+        return Profile.model_validate_json(content)
+    except ValidationError as error:
+        raise StorageError(f"The profile {name} is damaged; delete it and run calibrate again.") from error

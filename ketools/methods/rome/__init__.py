@@ -1,0 +1,17 @@
+"""ROME: a rank-one update that maps the subject's key to a new value."""
+
+from ketools.edits import Kind
+from ketools.methods.base import Method
+from ketools.methods.rome.compute import compute
+from ketools.methods.rome.config import ROMEConfig, search
+
+METHOD = Method(
+    name="rome",
+    summary="A rank-one change of one FFN down projection at the subject's last token.",
+    phase="mastery",
+    source="Meng et al. 2022, Locating and Editing Factual Associations in GPT",
+    kinds=frozenset(Kind),
+    config=ROMEConfig,
+    compute=compute,
+    search=search,
+)

@@ -1,0 +1,45 @@
+"""What is known about a model besides its weights: text it is at home in, and subjects of the same type."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ketools.edits import EditRequest
+from ketools.errors import InvalidRequest
+
+
+def _no_neighbours(request: EditRequest, count: int) -> Sequence[str]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Background:
+    """Text for the covariance, and neighbours to preserve.
+
+    `source` names the text in caches; `texts()` yields documents, the same ones at each call.
+    `neighbours(request, count)` names at most `count` other subjects for which the request's relation holds;
+    none by default.
+    """
+
+    source: str
+    texts: Callable[[], Iterable[str]]
+    neighbours: Callable[[EditRequest, int], Sequence[str]] = _no_neighbours
+
+
+def background_from_file(path: Path) -> Background:
+    """A background whose documents are the blank-line separated paragraphs of a text file.
+
+    Raises `InvalidRequest` when the file cannot be read as UTF-8 or holds no text.
+    """
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"Cannot read the text file {path}: {error}. Give a UTF-8 text file.") from error
+    paragraphs = [part.strip() for part in content.split("\n\n") if part.strip()]
+    if not paragraphs:
+        raise InvalidRequest(f"The text file {path} is empty; give one with paragraphs of ordinary text.")
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return Background(source=f"file-{digest}", texts=lambda: paragraphs)

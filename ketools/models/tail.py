@@ -1,0 +1,105 @@
+"""The model from one block on, replayed on inputs captured once.
+
+An edit of block i leaves everything before its down projection as it was, so an optimisation need not compute
+that again at each step. The replay is checked against the whole model when it is built; a model whose blocks
+cannot be replayed is run whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from threading import get_ident
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ketools.models import hooks
+from ketools.models.batch import Batch, Positions
+from ketools.models.editable import EditableModel
+from ketools.models.structure import get_module
+
+_TOLERANCE = 1e-3
+
+Change = Callable[[Tensor], Tensor]
+"""From the keys `[n, t, in]` of a down projection to what is added to its output `[n, t, out]`."""
+
+
+class Tail:
+    """Log probabilities of a batch at given positions when block `start`'s down projection is changed.
+
+    `keys [n, t, in]`: the inputs of that down projection, which no change of its output can move.
+    `base [m, vocabulary]`: log probabilities without a change. `whole`: whether replaying was not possible.
+    Use it in the thread, and under the layer, that it was built in.
+    """
+
+    def __init__(self, em: EditableModel, batch: Batch, at: Positions, start: int) -> None:
+        self._em, self._batch, self._at = em, batch, at
+        self._blocks = em.structure.blocks[start:]
+        self._module = self._blocks[0].down_proj
+        self._calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        with torch.no_grad():
+            with self._recording(), hooks.capture(em, [self._module], inputs=True) as seen:
+                self.base = self._run_whole().log_softmax(-1)
+            self.keys = seen[self._module]
+            self.whole = not self._replays()
+
+    def log_probs(self, change: Change) -> Tensor:
+        """Log probabilities `[m, vocabulary]` with `change(keys)` added to the down projection's output."""
+        with hooks.edit_output(self._em, self._module, lambda out: out + change(self.keys)):
+            logits = self._run_whole() if self.whole else self._run_tail()
+        return logits.log_softmax(-1)
+
+    def _replays(self) -> bool:
+        if self._em.structure.final_norm is None or len(self._calls) != len(self._blocks):
+            return False
+        replayed = self._run_tail().log_softmax(-1)
+        return bool((replayed - self.base).abs().max() < _TOLERANCE)
+
+    def _run_whole(self) -> Tensor:
+        batch = self._batch
+        logits = self._em.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
+        return self._pick(logits)
+
+    def _run_tail(self) -> Tensor:
+        model, structure = self._em.model, self._em.structure
+        hidden = _hidden(*self._calls[0])
+        for block, (args, kwargs) in zip(self._blocks, self._calls, strict=True):
+            out = get_module(model, block.name)(*_replace(args, hidden), **_replace_keyword(kwargs, hidden))
+            hidden = out[0] if isinstance(out, tuple) else out
+        assert structure.final_norm is not None
+        normed = get_module(model, structure.final_norm)(self._pick(hidden))
+        logits: Tensor = get_module(model, structure.lm_head)(normed)
+        return logits
+
+    def _pick(self, values: Tensor) -> Tensor:
+        return values[self._at.rows, self._at.columns]
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """Keep what each block is called with, in this thread."""
+        owner = get_ident()
+
+        def keep(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if get_ident() == owner:
+                self._calls.append((args, kwargs))
+
+        with ExitStack() as stack:
+            for block in self._blocks:
+                module = get_module(self._em.model, block.name)
+                stack.callback(module.register_forward_pre_hook(keep, with_kwargs=True).remove)
+            yield
+
+
+def _hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    hidden: Tensor = args[0] if args else kwargs["hidden_states"]
+    return hidden
+
+
+def _replace(args: tuple[Any, ...], hidden: Tensor) -> tuple[Any, ...]:
+    return (hidden, *args[1:]) if args else ()
+
+
+def _replace_keyword(kwargs: dict[str, Any], hidden: Tensor) -> dict[str, Any]:
+    return {**kwargs, "hidden_states": hidden} if "hidden_states" in kwargs else kwargs
