@@ -106,12 +106,18 @@ def _json(file: Path) -> dict[str, Any]:
 def _load_model(folder: Path) -> Any:
     with _quiet(), _as_model_error(folder, "The model"):
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
-    missing = sorted(str(key) for key in (*report["missing_keys"], *report["mismatched_keys"]))
-    if missing:
+    # transformers would go on with random values for what is missing or has another size.
+    unusable = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
+    if unusable:
         raise ModelError(
-            f"The weights in {folder} lack or misfit {len(missing)} tensors, among them {missing[0]}. "
+            f"The weights in {folder} lack or misfit {len(unusable)} tensors, among them {unusable[0]}. "
             "config.json and the safetensors files belong to different models; copy both again."
         )
     return model
