@@ -90,9 +90,7 @@ def parse(rows: Sequence[Row], source: str, task: str = "") -> Dataset:
 def _read(path: Path) -> list[Row]:
     try:
         text = path.read_text(encoding="utf-8")
-        data = (
-            [json.loads(x) for x in text.splitlines() if x] if path.suffix == ".jsonl" else json.loads(text)
-        )
+        data = [json.loads(x) for x in text.splitlines() if x] if path.suffix == ".jsonl" else json.loads(text)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InvalidRequest(f"{path} is not valid JSON ({error}). Fetch the file again.") from error
     if isinstance(data, dict) and "K_F" in data:
@@ -236,8 +234,7 @@ def _counterfact(row: Row, case: str, task: str) -> EditCase:
         relation=rewrite.get("relation_id"),
     )
     neighbours = [
-        {"prompt": text, "ground_truth": rewrite["target_true"]["str"]}
-        for text in row.get("neighborhood_prompts", [])
+        {"prompt": text, "ground_truth": rewrite["target_true"]["str"]} for text in row.get("neighborhood_prompts", [])
     ]
     found = {"locality": {"Neighborhood": neighbours} if neighbours else {}}
     return _fact_case(found, case, task, request, _texts(row, "paraphrase_prompts"))
