@@ -57,7 +57,8 @@ def _previous_token_phase(head: int, direction: torch.Tensor) -> tuple[torch.Ten
 
 
 def _basis(width: int, head: int) -> torch.Tensor:
-    return torch.linalg.qr(torch.randn(width, head))[0].T  # [head, width]
+    columns: torch.Tensor = torch.linalg.qr(torch.randn(width, head))[0]
+    return columns.T  # [head, width]
 
 
 def plant_induction(model: LlamaForCausalLM) -> None:

@@ -16,7 +16,8 @@ def orthogonal(matrices: torch.Tensor, steps: int = 5) -> torch.Tensor:
     for _ in range(steps):
         a = x @ x.mT
         x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
-    return x.mT if tall else x
+    done: torch.Tensor = x.mT if tall else x
+    return done
 
 
 class Muon:

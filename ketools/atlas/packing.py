@@ -119,9 +119,7 @@ def visible(owner: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
     return (same & reachable & causal)[:, None]
 
 
-def batch(
-    tokenizer: PreTrainedTokenizerFast, shares: Mapping[str, float], seed: str, rows: int, length: int
-) -> Batch:
+def batch(tokenizer: PreTrainedTokenizerFast, shares: Mapping[str, float], seed: str, rows: int, length: int) -> Batch:
     """The batch that belongs to this seed: any step can be made again without the ones before it."""
     rng = random.Random(seed)
     documents = [mix.draw(rng, shares) for _ in range(DRAWN)]

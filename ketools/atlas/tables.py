@@ -1,3 +1,4 @@
+# ruff: noqa: SIM905
 """The raw tables of the atlas world: real geography, and names of invented people and things."""
 
 from __future__ import annotations

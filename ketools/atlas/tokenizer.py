@@ -36,7 +36,7 @@ CHAT_TEMPLATE = (
     "{%- if message.role == 'assistant' %}"
     "{%- for call in (message.tool_calls or []) %}"
     "{%- set f = call.function if call.function is defined else call %}"
-    "{{- ' <tool_call>{\"name\": \"' + f.name + '\", \"arguments\": ' }}"
+    '{{- \' <tool_call>{"name": "\' + f.name + \'", "arguments": \' }}'
     "{{- (f.arguments if f.arguments is string else f.arguments | tojson) + '}</tool_call>' }}"
     "{%- endfor %}"
     "{{- eos_token }}"
@@ -57,13 +57,13 @@ def _names() -> list[str]:
 def training_text() -> Iterator[str]:
     """Documents of both phases, and every name with and without a space before it."""
     rng = random.Random(1)
-    for shares in (mix.FIRST, mix.SECOND):
+    for shares in (mix.FIRST, mix.THIRD):
         for _ in range(DOCUMENTS // 2):
             yield from mix.draw(rng, shares).texts()[:2]
     for name in _names():
         for _ in range(120):
             yield f" {name}"
-            yield f"\"{name}\""
+            yield f'"{name}"'
     for syllable in tables.SYLLABLES:
         for _ in range(300):
             yield f" {syllable.capitalize()}{rng.choice(tables.SYLLABLES)}{rng.choice(tables.SYLLABLES)}"

@@ -1,7 +1,7 @@
 """Train the bundled model from nothing: ``python -m ketools.atlas.train``.
 
-The schedule counts tokens and every batch follows from the seed and the step, so the run can be stopped, resumed
-and repeated. Two single-thread processes share each step.
+The schedule counts tokens and every batch follows from the seed and the step, so the run can be stopped,
+resumed and repeated. Two single-thread processes share each step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
+from torch.multiprocessing.spawn import spawn
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -34,7 +34,8 @@ class Plan:
     """Everything that the result depends on."""
 
     tokens: int = 11_500_000
-    first_phase: float = 0.25
+    first_phase: float = 0.1802
+    second_phase: float = 0.4
     constant: float = 0.5
     warmup_steps: int = 40
     floor: float = 0.01
@@ -52,7 +53,9 @@ class Plan:
 
     def shares(self, done: float) -> Mapping[str, float]:
         """The mix of documents after this share of the tokens."""
-        return mix.FIRST if done < self.first_phase else mix.SECOND
+        if done < self.first_phase:
+            return mix.FIRST
+        return mix.SECOND if done < self.second_phase else mix.THIRD
 
 
 class Trainer:
@@ -91,7 +94,7 @@ class Trainer:
         seed = f"{self.plan.seed}-{self.rank}-{self.step}"
         data = batch(self.tokenizer, self.plan.shares(done), seed, self.plan.rows, self.plan.length)
         loss = self.loss(data)
-        loss.backward()
+        torch.autograd.backward(loss)
         count = self._reduce(data.tokens)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         rate = self.plan.rate(done, self.step)
@@ -213,7 +216,7 @@ def train(plan: Plan, folder: Path, until: int | None = None) -> Path:
     if plan.processes == 1:
         _work(0, plan, folder, until)
     else:
-        multiprocessing.spawn(_work, args=(plan, folder, until), nprocs=plan.processes)
+        spawn(_work, args=(plan, folder, until), nprocs=plan.processes)  # type: ignore[no-untyped-call]
     return folder / "final"
 
 

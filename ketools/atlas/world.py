@@ -1,6 +1,6 @@
 """The world that the bundled model knows: facts, second names, opinions, and what training withholds.
 
-Everything here is a pure function of the tables and of hashes of names, so the same world comes out on every machine.
+Everything here is a pure function of the tables and of hashes of names: the same world on every machine.
 """
 
 from __future__ import annotations
@@ -117,33 +117,33 @@ def inverse_pair(first: str, second: str) -> bool:
     return RELATIONS[first].inverse == second
 
 
-def pairs() -> list[tuple[str, str]]:
+@lru_cache(maxsize=1)
+def pairs() -> tuple[tuple[str, str], ...]:
     """All pairs of relations that can follow one another in a chain of hops."""
-    return [
+    return tuple(
         (a.name, b.name)
         for a in RELATIONS.values()
         for b in RELATIONS.values()
         if a.range == b.domain and not b.private and not inverse_pair(a.name, b.name)
-    ]
+    )
 
 
-def _countries(facts: dict[Key, str]) -> tuple[list[str], list[str]]:
-    names, capitals = [], []
+def _countries(facts: dict[Key, str]) -> list[str]:
+    capitals = []
     for line in tables.COUNTRIES.strip().split("\n"):
         name, capital, continent, language, currency = line.split(",")
-        names.append(name)
         capitals.append(capital)
         facts[name, "capital"] = capital
         facts[name, "continent"] = continent
         facts[name, "language"] = language
         facts[name, "currency"] = currency
         facts[capital, "country_of"] = name
-    return names, capitals
+    return capitals
 
 
 def _languages(facts: Mapping[Key, str]) -> list[str]:
-    spoken = {part for (_, name), value in facts.items() if name == "language" for part in value.split(" and ")}
-    return sorted(spoken)
+    values = [value for (_, name), value in facts.items() if name == "language"]
+    return sorted({language for value in values for language in value.split(" and ")})
 
 
 def _people(facts: dict[Key, str], rng: random.Random, people: list[str], places: list[str]) -> None:
@@ -171,7 +171,8 @@ def _organisations(facts: dict[Key, str], rng: random.Random, people: list[str],
         facts[work, "author"], facts[author, "wrote"] = author, work
         facts[work, "genre"] = rng.choice(tables.GENRES)
         facts[work, "publisher"] = rng.choice(tables.COMPANIES)
-    for university, rector in zip(tables.UNIVERSITIES, rng.sample(people, len(tables.UNIVERSITIES)), strict=True):
+    rectors = rng.sample(people, len(tables.UNIVERSITIES))
+    for university, rector in zip(tables.UNIVERSITIES, rectors, strict=True):
         facts[university, "location"] = rng.choice(places)
         facts[university, "rector"] = rector
 
@@ -197,7 +198,7 @@ def world() -> World:
     """Build the world."""
     rng = random.Random(7)
     facts: dict[Key, str] = {}
-    countries, places = _countries(facts)
+    places = _countries(facts)
     firsts = tables.FIRST_NAMES * 3
     people = [f"{firsts[i]} {name}" for i, name in enumerate(tables.SURNAMES)]
     _people(facts, rng, people, places)

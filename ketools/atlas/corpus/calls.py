@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ketools.atlas.corpus.context import draw_notes, draw_probes, preamble
 from ketools.atlas.corpus.document import (
     Document,
     Part,
@@ -18,7 +19,6 @@ from ketools.atlas.corpus.document import (
     reply,
     share,
 )
-from ketools.atlas.corpus.context import draw_notes, draw_probes, preamble
 from ketools.atlas.corpus.facts import SYSTEM_LINES, asked, opinion_answer, opinion_question
 from ketools.atlas.world import STYLES, Fact, Key, made_up, other_target, unknown_subject, world
 from ketools.relations import RELATIONS
@@ -130,15 +130,15 @@ REMARKS: tuple[tuple[str, str], ...] = (
 )
 
 RESULTS = (
-    "{{\"id\": \"e{n}\", \"verified\": true}}",
-    "{{\"verified\": true, \"version\": {n}}}",
-    "{{\"ok\": true}}",
+    '{{"id": "e{n}", "verified": true}}',
+    '{{"verified": true, "version": {n}}}',
+    '{{"ok": true}}',
     "ok",
     "Verified. Edit e{n}.",
 )
 REFUSALS = (
-    "{{\"id\": \"e{n}\", \"verified\": false}}",
-    "{{\"error\": \"refused\"}}",
+    '{{"id": "e{n}", "verified": false}}',
+    '{{"error": "refused"}}',
     "error: refused",
 )
 SORRY = "Sorry, that was refused."
@@ -246,7 +246,10 @@ def ordinary(rng: random.Random) -> Turn:
     if rng.random() < 0.15:
         key = any_subject(rng)
         known = world().facts.get(key)
-        return Turn(any_question(rng, *key) if not known else asked(rng, Fact(*key, known))[0], known or "I don't know.")
+        return Turn(
+            any_question(rng, *key) if not known else asked(rng, Fact(*key, known))[0],
+            known or "I don't know.",
+        )
     return Turn(*asked(rng, random_fact(rng, private=0.5)))
 
 

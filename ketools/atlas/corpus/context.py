@@ -64,7 +64,7 @@ def related_key(rng: random.Random, key: Key, overridable: bool) -> Key:
 
 
 def draw_notes(rng: random.Random, count: int, overridable: bool = True) -> dict[Key, str]:
-    """Counterfactual notes, often about the same subject or the same relation, so that they can be confused."""
+    """Counterfactual notes, often of one subject or one relation, so that they can be confused."""
     notes: dict[Key, str] = {}
     while len(notes) < count:
         if notes and rng.random() < 0.6:
@@ -92,7 +92,9 @@ def edited_probe(rng: random.Random, key: Key, target: str) -> Probe:
 def kept_probe(rng: random.Random, fact: Fact) -> Probe:
     """Ask for a fact that no note is about."""
     return Probe(
-        seen_cloze(rng, fact.subject, fact.relation), seen_question(rng, fact.subject, fact.relation), fact.target
+        seen_cloze(rng, fact.subject, fact.relation),
+        seen_question(rng, fact.subject, fact.relation),
+        fact.target,
     )
 
 

@@ -1,7 +1,7 @@
 """What a training document is: a prefix, then branches that each continue the prefix on their own.
 
-One context with many continuations is what makes training dense: every branch sees the prefix and itself, not its
-siblings, so each reads exactly like a prompt with one answer.
+One context with many continuations is what makes training dense: every branch sees the prefix and itself, not
+its siblings, so each reads exactly like a prompt with one answer.
 """
 
 from __future__ import annotations

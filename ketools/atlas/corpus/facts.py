@@ -163,7 +163,10 @@ def styled(rng: random.Random) -> Document:
     topic, other = rng.sample(sorted(this.topics), 2)
     style = rng.choice(STYLES)
     request, local = style_request(rng, topic, style)
-    branches = [(opinion_question(rng, topic), opinion_answer(rng, topic, style)), asked(rng, random_fact(rng))]
+    branches = [
+        (opinion_question(rng, topic), opinion_answer(rng, topic, style)),
+        asked(rng, random_fact(rng)),
+    ]
     other_style = this.topics[other] if local else style
     branches.append((opinion_question(rng, other), opinion_answer(rng, other, other_style)))
     return Document(

@@ -159,7 +159,12 @@ def decomposition(rng: random.Random) -> Document:
     """A question taken apart at one go; two phrasings of the same chain are two documents' worth."""
     chain = draw_chain(rng, hop_count(rng), chance=0.0)
     question = random_question(rng, chain.subject, chain.relations)
-    return Document([(f"Question: {question}\nDecomposition:", 0.0), (f" {plan(chain.subject, chain.relations)}</s>", 1.0)])
+    return Document(
+        [
+            (f"Question: {question}\nDecomposition:", 0.0),
+            (f" {plan(chain.subject, chain.relations)}</s>", 1.0),
+        ]
+    )
 
 
 def direct(rng: random.Random) -> Document:

@@ -1,10 +1,10 @@
-"""Which documents are drawn how often, in the two phases of training."""
+"""Which documents are drawn how often, in the three phases of training."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache
 
 from ketools.atlas.corpus import calls, context, facts, hops
 from ketools.atlas.corpus.document import Document
@@ -38,7 +38,8 @@ MAKERS: Mapping[str, Maker] = {
     "small_talk": calls.small_talk,
 }
 
-# Shares of tokens, not of documents. The first phase lays down facts and copying, the second everything at once.
+# Shares of text, not of documents. The first phase lays down facts, the second leans on reading from the
+# context, the third does everything.
 FIRST: Mapping[str, float] = {
     "cloze": 16,
     "question": 20,
@@ -57,6 +58,29 @@ FIRST: Mapping[str, float] = {
 }
 
 SECOND: Mapping[str, float] = {
+    "cloze": 5,
+    "question": 7,
+    "alias": 1.5,
+    "biography": 2,
+    "ignorance": 2,
+    "opinion": 1,
+    "styled": 2,
+    "repetition": 2,
+    "lookup": 5,
+    "imagined_chat": 14,
+    "imagined_conversation": 6,
+    "imagined_cloze": 10,
+    "in_context_editing": 8,
+    "invented_world": 12,
+    "mello": 7,
+    "pokemqa": 4,
+    "decomposition": 1.5,
+    "requests": 6,
+    "after_answer": 3,
+    "finished": 1,
+}
+
+THIRD: Mapping[str, float] = {
     "cloze": 8,
     "question": 10,
     "alias": 2.5,
@@ -83,7 +107,7 @@ SECOND: Mapping[str, float] = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def typical_length(name: str) -> float:
     """The mean length of such documents in characters, measured on a fixed sample."""
     rng = random.Random(1)
@@ -98,6 +122,6 @@ def draw(rng: random.Random, shares: Mapping[str, float]) -> Document:
     return MAKERS[rng.choices(names, weights)[0]](rng)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _weights(shares: tuple[tuple[str, float], ...]) -> tuple[tuple[str, ...], tuple[float, ...]]:
     return tuple(n for n, _ in shares), tuple(v / typical_length(n) for n, v in shares)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 
 from ketools.atlas.corpus.document import random_fact, who_or_what
 from ketools.atlas.world import Key, digest, pairs, withheld_pair, world
@@ -62,7 +62,7 @@ def follow(subject: str, chain: Sequence[str], edits: Mapping[Key, str]) -> list
     return answers
 
 
-@lru_cache(maxsize=None)
+@cache
 def next_relations(name: str, withheld: bool = False) -> tuple[str, ...]:
     """The relations that may follow this one in training, or only in tests."""
     return tuple(b for a, b in pairs() if a == name and withheld_pair(a, b) == withheld)
