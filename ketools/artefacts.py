@@ -75,11 +75,8 @@ class ArtefactStore:
         path = self._path(name)
         if (cached := self._cache.get(name)) is not None:
             return cached
-        try:
-            with _storage(path):
-                data = path.read_bytes()
-        except FileNotFoundError:
-            raise _missing(path) from None
+        with _storage(path):
+            data = path.read_bytes()
         artefact = _checked(name, path, data)
         self._cache.put(name, artefact, len(data))
         return artefact
@@ -87,11 +84,8 @@ class ArtefactStore:
     def size(self, name: str) -> int:
         """Bytes on disk. Raises StorageError when the artefact is missing."""
         path = self._path(name)
-        try:
-            with _storage(path):
-                return path.stat().st_size
-        except FileNotFoundError:
-            raise _missing(path) from None
+        with _storage(path):
+            return path.stat().st_size
 
     def hashes(self) -> Iterator[str]:
         """Every stored hash, in order."""
@@ -206,9 +200,7 @@ def _check_tensors(tensors: Mapping[str, Tensor]) -> None:
             shape = list(tensor.shape)
             raise InvalidRequest(f"{name} must be a float32 matrix, but is {tensor.dtype} {shape}.")
         if name.startswith("A:") and tensor.shape[0] != tensors[f"B:{name[2:]}"].shape[1]:
-            raise InvalidRequest(
-                f"The factors of {name[2:]} disagree about the rank; send A [r, in], B [out, r]."
-            )
+            raise InvalidRequest(f"The factors of {name[2:]} disagree about the rank; send A [r, in], B [out, r].")
         if not bool(torch.isfinite(tensor).all()):
             raise Diverged(f"{name} holds NaN or infinity; the edit was not stored. Lower the learning rate.")
 
@@ -221,8 +213,7 @@ def _checked(name: str, path: Path, data: bytes) -> Artefact:
         return decode(data)
     except (_MalformedError, Diverged, InvalidRequest) as error:
         raise StorageError(
-            f"The artefact file {path} is corrupt: {error}. "
-            "Restore it from a backup, or undo the edit that names it."
+            f"The artefact file {path} is corrupt: {error}. Restore it from a backup, or undo the edit that names it."
         ) from error
 
 
@@ -306,11 +297,9 @@ def _remove_if_older(path: Path, before: float) -> bool:
 
 @contextmanager
 def _storage(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into StorageError; a missing file stays FileNotFoundError."""
+    """Turn the operating system's refusals into StorageError."""
     try:
         yield
-    except FileNotFoundError:
-        raise
     except OSError as error:
         raise StorageError(f"Cannot use {path}: {error.strerror or error}. {_advice(error)}") from error
 
@@ -320,10 +309,6 @@ def _advice(error: OSError) -> str:
         return "Free some disk space (`ketools` keeps everything that was stored before) and call again."
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return "Make the directory writable for this user, or choose another data directory."
+    if error.errno == errno.ENOENT:
+        return "Restore it from a backup, or undo the edit that names it."
     return "Check the data directory's path and its disk, then call again."
-
-
-def _missing(path: Path) -> StorageError:
-    return StorageError(
-        f"The artefact file {path} is missing. Restore it from a backup, or undo the edit that names it."
-    )

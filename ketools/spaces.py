@@ -61,7 +61,8 @@ class Spaces:
         """What the space sees: its ancestors' live edits, root first, then its own.
 
         `version`: of the space's own edits, by default the head. An edit of a fact hides the ancestors' edits
-        of the same fact. Spaces that see the same edits share one layer object. Raises NotFound, or StorageError when an artefact is missing or corrupt.
+        of the same fact. Spaces that see the same edits share one layer object. Raises NotFound, or
+        StorageError when an artefact is missing or corrupt.
         """
         ids = tuple(record.id for record in self.visible(space, version))
         if (layer := self._layers.get(ids)) is None:
@@ -133,13 +134,15 @@ class Spaces:
         When the head moved since the edits were computed, the commit is repeated on the new head, once, if it
         is still valid: nobody edited the same fact meanwhile, and what is superseded is still live. Raises
         Conflict otherwise, or at once with `rebase=False`; StorageError when an artefact is not in the store.
+        Outcomes other than `committed` are written along, for batches of which a part was refused.
         """
         endings = (outcomes,) if isinstance(outcomes, Outcome) else tuple(outcomes)
-        records = self.journal.records([ending.edit_id for ending in endings])
+        committed = [ending for ending in endings if ending.outcome == "committed"]
+        records = self.journal.records([ending.edit_id for ending in committed])
         if not records:
-            raise InvalidRequest("There is nothing to commit; pass at least one outcome.")
+            raise InvalidRequest("There is nothing to commit; pass at least one committed outcome.")
         self._require_artefacts(records)
-        superseded = {edit_id for ending in endings for edit_id in ending.supersedes}
+        superseded = {edit_id for ending in committed for edit_id in ending.supersedes}
         base = self.journal.version(space, max(record.base_version for record in records))
 
         def attempt(again: bool) -> Version:
@@ -151,9 +154,7 @@ class Spaces:
 
         return _with_one_retry(attempt) if rebase else attempt(False)
 
-    def undo(
-        self, space: str, edit_id: str, *, bring_back: bool = False, origin: EditRecord | None = None
-    ) -> Undo:
+    def undo(self, space: str, edit_id: str, *, bring_back: bool = False, origin: EditRecord | None = None) -> Undo:
         """Take one edit, not only the last, out of the space's live edits.
 
         What it had superseded stays out, unless `bring_back` puts it where it was. `origin`: the edit that
@@ -213,9 +214,9 @@ class Spaces:
         found: dict[str, EditRecord | None] = {one: self._records.get(one) for one in ids}
         missing = [edit_id for edit_id, record in found.items() if record is None]
         if missing:
-            for record in self.journal.records(missing):
-                found[record.id] = record
-                self._records.put(record.id, record)
+            for fresh in self.journal.records(missing):
+                found[fresh.id] = fresh
+                self._records.put(fresh.id, fresh)
         return [record for edit_id in ids if (record := found[edit_id]) is not None]
 
     def _live_edit(self, record: EditRecord) -> LiveEdit:
@@ -235,8 +236,8 @@ class Spaces:
         rival = {record.key_hash for record in arrived} & {record.key_hash for record in records}
         if rival or not superseded <= set(head.live):
             raise Conflict(
-                f"Somebody edited the same fact in {head.space!r} meanwhile (its head is version {head.version} "
-                "now); nothing was written. Look at the fact and call again."
+                f"Somebody edited the same fact in {head.space!r} meanwhile (its head is version "
+                f"{head.version} now); nothing was written. Look at the fact and call again."
             )
 
     def _check_live(self, head: Version, record: EditRecord) -> None:

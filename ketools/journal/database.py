@@ -94,9 +94,7 @@ def _url(where: str | Path) -> URL:
     try:
         url = make_url(where)
     except ArgumentError as error:
-        raise StorageError(
-            "The journal's URL cannot be read. Use e.g. sqlite:////data/journal.db."
-        ) from error
+        raise StorageError("The journal's URL cannot be read. Use e.g. sqlite:////data/journal.db.") from error
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise StorageError("A journal in memory would lose every edit. Give a file path.")
     return url
@@ -173,6 +171,4 @@ def _advice(cause: str) -> str:
         "disk I/O": "Check the disk; what was acknowledged before is safe if the disk is.",
     }
     hints = [text for part, text in advice.items() if part in cause]
-    return (
-        hints[0] if hints else "Check that the database runs and that its address is right, then call again."
-    )
+    return hints[0] if hints else "Check that the database runs and that its address is right, then call again."

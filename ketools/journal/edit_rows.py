@@ -15,7 +15,7 @@ from ketools.journal.records import EditRecord, Outcome, Space, name_of
 from ketools.journal.redaction import redact_evidence, redact_request
 from ketools.journal.schema import edits, outcomes
 
-_OURS = [column.name for column in edits.c if column.name not in ("space_id", "writer")]
+_OURS = [column.name for column in edits.c if column.name != "writer"]
 _WITH_OUTCOME = select(edits, *(column.label(f"outcome_{column.name}") for column in outcomes.c)).outerjoin(
     outcomes, outcomes.c.edit_id == edits.c.id
 )
@@ -24,9 +24,9 @@ _CHUNK = 500  # variables in one statement; SQLite before 3.32 takes 999
 
 def insert_edit(connection: Connection, space: Space, record: EditRecord, writer: str) -> EditRecord:
     """Append an edit without an outcome; the request of an erasure is redacted whatever the caller did."""
-    record = replace(record, request=redact_request(record.kind, record.request), outcome=None)
+    record = replace(record, request=redact_request(record.kind, record.request), space_id=space.id)
     values = {name: getattr(record, name) for name in _OURS}
-    values |= {"space_id": space.id, "writer": writer, "kind": str(record.kind)}
+    values |= {"writer": writer, "kind": str(record.kind)}
     connection.execute(insert(edits).values(values))
     return record
 
@@ -83,10 +83,10 @@ def insert_outcome(connection: Connection, outcome: Outcome, space: Space | None
             f"The edit {record.id} has ended already ({record.outcome.outcome}: {record.outcome.reason}). "
             "Start a new edit."
         )
-    if space is not None and (record.space != space.name or record.artefact is None):
-        raise InvalidRequest(
-            f"The edit {record.id} of {record.space!r} cannot be committed to {space.name!r}."
-        )
+    if space is not None and record.space_id != space.id:
+        raise InvalidRequest(f"The edit {record.id} was begun in {record.space!r}; commit it there.")
+    if outcome.outcome == "committed" and record.artefact is None:
+        raise InvalidRequest(f"The edit {record.id} has no artefact, so it cannot be committed.")
     if record.kind is Kind.ERASE and outcome.evidence is not None:
         outcome = replace(outcome, evidence=redact_evidence(outcome.evidence))
     outcome = replace(outcome, created_at=time.time())

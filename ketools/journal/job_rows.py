@@ -67,10 +67,7 @@ def _ends(connection: Connection, job_id: str) -> tuple[Row[Any] | None, Row[Any
 
 def _begun(connection: Connection, job_ids: Sequence[str]) -> dict[str, float]:
     query = select(job_events.c.job_id, job_events.c.created_at).where(job_events.c.step == 0)
-    return {
-        row.job_id: row.created_at
-        for row in connection.execute(query.where(job_events.c.job_id.in_(job_ids)))
-    }
+    return {row.job_id: row.created_at for row in connection.execute(query.where(job_events.c.job_id.in_(job_ids)))}
 
 
 def _job(row: Row[Any], created_at: float) -> Job:

@@ -112,14 +112,10 @@ class Journal:
             space = space_rows.find_space(connection, name)
             family = list(space_rows.family(connection, space))
             if space.name == ROOT:
-                raise InvalidRequest(
-                    f"The space {ROOT!r} cannot be dropped; restore it to version 0 instead."
-                )
+                raise InvalidRequest(f"The space {ROOT!r} cannot be dropped; restore it to version 0 instead.")
             if len(family) > 1 and not with_children:
                 names = ", ".join(child.name for child in family[:-1])
-                raise InvalidRequest(
-                    f"{name!r} has children ({names}): drop them first, or together with it."
-                )
+                raise InvalidRequest(f"{name!r} has children ({names}): drop them first, or together with it.")
             for member in family:
                 head = version_rows.heads(connection, [member.id])[0]
                 version_rows.append_version(connection, member, head.version, (), "dropped")
@@ -242,9 +238,7 @@ class Journal:
 
         def work(connection: Connection) -> Version:
             found = space_rows.find_space(connection, space)
-            return version_rows.append_version(
-                connection, found, expected_version, live, reason, edit_id, outcomes
-            )
+            return version_rows.append_version(connection, found, expected_version, live, reason, edit_id, outcomes)
 
         return self._db.write(work)
 
@@ -255,9 +249,7 @@ class Journal:
     def heads(self, names: Sequence[str]) -> list[Version]:
         """The newest version of each space, all of one moment."""
         with self._db.reading() as connection:
-            return version_rows.heads(
-                connection, [space_rows.find_space(connection, name).id for name in names]
-            )
+            return version_rows.heads(connection, [space_rows.find_space(connection, name).id for name in names])
 
     def chain_heads(self, name: str) -> list[Version]:
         """The newest versions of a space's ancestors, root first, and of itself, all of one moment."""
@@ -303,9 +295,7 @@ class Journal:
         """
 
         event = Job(job_id, space, kind, state, progress, message, result, 0.0, time.time())
-        return self._db.write(
-            lambda connection: job_rows.insert_event(connection, event, self._writer), durable=False
-        )
+        return self._db.write(lambda connection: job_rows.insert_event(connection, event, self._writer), durable=False)
 
     def job(self, job_id: str) -> Job:
         """A job's latest state. Raises NotFound with near ids."""

@@ -33,9 +33,7 @@ def redact_request(kind: Kind, request: Mapping[str, Any]) -> dict[str, Any]:
 def redact_evidence(evidence: Evidence) -> Evidence:
     """Evidence of an erasure without the texts of its probes; the numbers stay."""
     hidden = {"prompt": REDACTED, "expected": REDACTED, "answer": REDACTED}
-    return evidence.model_copy(
-        update={"failures": tuple(f.model_copy(update=hidden) for f in evidence.failures)}
-    )
+    return evidence.model_copy(update={"failures": tuple(f.model_copy(update=hidden) for f in evidence.failures)})
 
 
 def scrub(text: str, request: EditRequest) -> str:

@@ -45,12 +45,8 @@ def insert_space(connection: Connection, name: str, parent: str | None, owner: s
         raise InvalidRequest(f"There is a space named {name!r} already: use it, or choose another name.")
     above = find_space(connection, parent) if parent is not None else None
     if above is not None and len(above.chain_ids) >= MAX_DEPTH:
-        raise InvalidRequest(
-            f"{parent!r} is {MAX_DEPTH} spaces deep already; choose a parent nearer to the root."
-        )
-    used = connection.execute(
-        select(func.count()).select_from(spaces).where(spaces.c.name == name)
-    ).scalar_one()
+        raise InvalidRequest(f"{parent!r} is {MAX_DEPTH} spaces deep already; choose a parent nearer to the root.")
+    used = connection.execute(select(func.count()).select_from(spaces).where(spaces.c.name == name)).scalar_one()
     row: dict[str, Any] = {"id": f"{name}#{used + 1}", "name": name, "generation": used + 1, "owner": owner}
     row |= {"parent_id": above.id if above else None, "created_at": time.time()}
     row |= {"chain": [*(above.chain_ids if above else ()), row["id"]]}
@@ -73,9 +69,7 @@ def family(connection: Connection, space: Space) -> Iterator[Space]:
 
 def mark_dropped(connection: Connection, space: Space) -> None:
     """Append the event that ends a space."""
-    connection.execute(
-        insert(space_events).values(space_id=space.id, event="dropped", created_at=time.time())
-    )
+    connection.execute(insert(space_events).values(space_id=space.id, event="dropped", created_at=time.time()))
 
 
 def _space(row: Row[Any]) -> Space:

@@ -21,9 +21,7 @@ def last_sequence(connection: Connection) -> int:
 
 def heads(connection: Connection, space_ids: Sequence[str]) -> list[Version]:
     """The newest version of each space, in the order of the ids (one query for up to 500)."""
-    found = {
-        head.space_id: _version(head) for chunk in chunks(space_ids) for head in _heads(connection, chunk)
-    }
+    found = {head.space_id: _version(head) for chunk in chunks(space_ids) for head in _heads(connection, chunk)}
     return [found[space_id] for space_id in space_ids]
 
 
@@ -56,9 +54,7 @@ def versions_of(connection: Connection, space: Space, limit: int | None) -> list
 
 def live_before(connection: Connection, edit_id: str) -> tuple[str, ...]:
     """What was live in an edit's space just before the edit was committed; empty if it never was."""
-    begun = connection.execute(
-        select(edits.c.space_id, edits.c.base_version).where(edits.c.id == edit_id)
-    ).one()
+    begun = connection.execute(select(edits.c.space_id, edits.c.base_version).where(edits.c.id == edit_id)).one()
     query = select(versions).where(versions.c.space_id == begun.space_id)
     query = query.where(versions.c.version >= begun.base_version).order_by(versions.c.version)
     before: tuple[str, ...] = ()
@@ -103,9 +99,7 @@ def insert_version(
     edit_id: str | None = None,
 ) -> Version:
     """Append a version row; its primary key lets only one writer do so."""
-    version = Version(
-        space.name, number, tuple(live), reason, edit_id, time.time(), last_sequence(connection) + 1
-    )
+    version = Version(space.name, number, tuple(live), reason, edit_id, time.time(), last_sequence(connection) + 1)
     connection.execute(
         insert(versions).values(
             space_id=space.id,
