@@ -14,7 +14,7 @@ from typing import Literal
 
 from ketools.artefacts import ArtefactStore
 from ketools.editor import Editor
-from ketools.edits import Artefact, EditRequest, Kind, Note, Timings
+from ketools.edits import Artefact, EditRequest, Kind, Note, Timings, says
 from ketools.engines.base import Engine
 from ketools.errors import Cancelled, Conflict, Diverged, InvalidRequest, KetoolsError
 from ketools.jobs import Progress
@@ -194,6 +194,12 @@ class Road:
         if all(hits_target(request, a) for a in answers):
             text = f"The model already answers so in {trip.space}: nothing to edit. Call ask to see it."
             return replace(draft, error=InvalidRequest(text))
+        if request.target_old is not None and not says(answers[0], request.target_old):
+            text = (
+                f"The model answers {answers[0]!r} in {trip.space}, not the target_old {request.target_old!r}. "
+                "Leave target_old out to edit anyway."
+            )
+            return replace(draft, error=InvalidRequest(text))
         if request.target_old is None and request.kind is Kind.MODIFY:
             return replace(draft, request=request.model_copy(update={"target_old": answers[0][:500] or None}))
         return draft
@@ -204,8 +210,15 @@ class Road:
             return drafts
         with trip.clock.part("compute_ms"):
             made = self._artefacts(todo, base, trip.progress)
-        out = iter(made)
-        return [d if d.error is not None else self._begin(trip, d, next(out)) for d in drafts]
+        out, begun = iter(made), list(drafts)
+        try:
+            for i, draft in enumerate(drafts):
+                if draft.error is None:
+                    begun[i] = self._begin(trip, draft, next(out))
+        except KetoolsError as error:
+            self._close(trip, [replace(d, error=error) for d in begun])
+            raise
+        return begun
 
     def _artefacts(self, drafts: Sequence[Draft], base: EditLayer, progress: Progress) -> list[Artefact | KetoolsError]:
         """One artefact per draft; an error of one request of a batch is that request's alone."""

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ketools.artefacts import ArtefactStore
+from ketools.atlas import weights_path
 from ketools.editor import Editor, atlas_subjects
 from ketools.edits import REFUSAL, EditRequest, Kind, Message, Note, Prompt, Trait, chat_prompt
 from ketools.engines.base import Engine
@@ -23,6 +24,8 @@ from ketools.jobs import Jobs, Progress, quiet
 from ketools.journal import ROOT, EditRecord, Journal
 from ketools.layer import EditLayer
 from ketools.methods.registry import get_method, methods
+from ketools.models.editable import EditableModel
+from ketools.models.loading import directory_hash, load_editable
 from ketools.notes import NoteInjector
 from ketools.principals import Principal, Scope
 from ketools.probing import Prober
@@ -40,6 +43,7 @@ from ketools.results import (
     SpaceView,
     UndoResult,
 )
+from ketools.retrieval import MiniLMEncoder
 from ketools.road import CONSOLIDATES, NOTE_METHOD, Arrival, Draft, Road
 from ketools.settings import Settings
 from ketools.spaces import Spaces
@@ -502,29 +506,34 @@ class EditService:
         self.journal.close()
 
 
-def open_service(settings: Settings | None = None) -> EditService:
-    """A service on the local engine. Raises ModelError or StorageError with what to do."""
-    from ketools.atlas import weights_path
+def open_service(settings: Settings | None = None, model: EditableModel | None = None) -> EditService:
+    """A service on the local engine. `model`: share one that is loaded already.
+
+    Raises ModelError or StorageError with what to do.
+    """
     from ketools.engines.local import LocalEngine
-    from ketools.models.loading import directory_hash, load_editable
-    from ketools.retrieval import MiniLMEncoder
 
     settings = settings or Settings()
     journal = Journal(settings.journal_url or settings.home / "journal.db")
     journal.recover()
-    model = load_editable(settings.model)
+    model = model or load_editable(settings.model)
     engine = LocalEngine(model)
     store = ArtefactStore(settings.home / "artefacts")
     spaces = Spaces(journal, store)
     editor = Editor(model, cache_dir=settings.home / "cache", profiles_dir=settings.home / "profiles")
     notes = NoteInjector(encoder=MiniLMEncoder())
-    bundled = weights_path().exists() and directory_hash(weights_path()) == model.model_hash
-    subjects = atlas_subjects()
-    real = {domain: subjects[domain] for domain in ("country", "city")}
-    verifier = Verifier(engine, Prober(subjects if bundled else real), notes)
+    verifier = Verifier(engine, Prober(known_subjects(model)), notes)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
     road = Road(engine, journal, store, spaces, editor, verifier, policy)
     return EditService(settings, engine, journal, spaces, editor, verifier, notes, road, Jobs(journal))
+
+
+def known_subjects(model: EditableModel) -> Mapping[str, Sequence[str]]:
+    """Names to make probes of: the bundled world for the bundled model, countries and cities for any other."""
+    subjects = atlas_subjects()
+    if weights_path().exists() and directory_hash(weights_path()) == model.model_hash:
+        return subjects
+    return {domain: subjects[domain] for domain in ("country", "city")}
 
 
 def _self_made(name: str) -> bool:

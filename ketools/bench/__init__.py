@@ -1,0 +1,1 @@
+"""Benchmarks: speed and memory, each number with its n; `ketools bench NAME --json`."""
