@@ -14,7 +14,7 @@ from ketools.methods.base import Method
 GROUP = "ketools.methods"
 
 
-class BrokenPlugin(KetoolsError):  # noqa: N818 - named like its siblings
+class BrokenPlugin(KetoolsError):
     """A third-party method cannot be loaded; the message names the plug-in and the cause."""
 
 

@@ -83,9 +83,7 @@ def batch_of(request: EditRequest, context: EditContext, config: OptimisedConfig
     em = context.require_model()
     contexts = contexts_of(em, request, background_of(context), config.breadth)
     preserve = config.preservation > 0
-    return make_batch(
-        em, contexts, request.target_new, request.subject, preserve=preserve, answer=config.answer
-    )
+    return make_batch(em, contexts, request.target_new, request.subject, preserve=preserve, answer=config.answer)
 
 
 def one_after_another(

@@ -1,14 +1,15 @@
 """The model from one block on, replayed on inputs captured once.
 
 An edit of block i leaves everything before its down projection as it was, so an optimisation need not compute
-that again at each step. The replay is checked against the whole model when it is built; a model whose blocks
-cannot be replayed is run whole.
+that again at each step. Where the down projection's output is simply added to the block's, block i itself need
+not run again either. Both are checked against the model when a tail is built; where a check fails, more of the
+model is run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import get_ident
 from typing import Any
 
@@ -44,17 +45,33 @@ class Tail:
                 self.base = self._run_whole().log_softmax(-1)
             self.keys = seen[self._module]
             self.whole = not self._replays()
+            self._after_first = None if self.whole else self._additive_output()
 
     def log_probs(self, change: Change) -> Tensor:
         """Log probabilities `[m, vocabulary]` with `change(keys)` added to the down projection's output."""
-        with hooks.edit_output(self._em, self._module, lambda out: out + change(self.keys)):
-            logits = self._run_whole() if self.whole else self._run_tail()
+        if self._after_first is not None:
+            logits = self._run_blocks(self._after_first + change(self.keys), first=1)
+        else:
+            with self._changed(change):
+                logits = self._run_whole() if self.whole else self._run_blocks(_hidden(*self._calls[0]))
         return logits.log_softmax(-1)
+
+    def _changed(self, change: Change) -> AbstractContextManager[None]:
+        return hooks.edit_output(self._em, self._module, lambda out: out + change(self.keys))
+
+    def _additive_output(self) -> Tensor | None:
+        """The first block's output `[n, t, hidden]`, None when a change does not simply add to it."""
+        hidden = _hidden(*self._calls[0])
+        output = self._run_block(0, hidden)
+        probe = torch.linspace(-1, 1, hidden.shape[-1], device=hidden.device) * output.std()
+        with self._changed(lambda keys: probe):
+            moved = self._run_block(0, hidden)
+        return output if torch.allclose(moved, output + probe, rtol=1e-4, atol=_TOLERANCE) else None
 
     def _replays(self) -> bool:
         if self._em.structure.final_norm is None or len(self._calls) != len(self._blocks):
             return False
-        replayed = self._run_tail().log_softmax(-1)
+        replayed = self._run_blocks(_hidden(*self._calls[0])).log_softmax(-1)
         return bool((replayed - self.base).abs().max() < _TOLERANCE)
 
     def _run_whole(self) -> Tensor:
@@ -62,12 +79,17 @@ class Tail:
         logits = self._em.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
         return self._pick(logits)
 
-    def _run_tail(self) -> Tensor:
+    def _run_block(self, i: int, hidden: Tensor) -> Tensor:
+        """The output of the i-th block of the tail for other hidden states `[n, t, hidden]`."""
+        block, (args, kwargs) = get_module(self._em.model, self._blocks[i].name), self._calls[i]
+        out = block(*_replace(args, hidden), **_replace_keyword(kwargs, hidden))
+        first: Tensor = out[0] if isinstance(out, tuple) else out
+        return first
+
+    def _run_blocks(self, hidden: Tensor, first: int = 0) -> Tensor:
         model, structure = self._em.model, self._em.structure
-        hidden = _hidden(*self._calls[0])
-        for block, (args, kwargs) in zip(self._blocks, self._calls, strict=True):
-            out = get_module(model, block.name)(*_replace(args, hidden), **_replace_keyword(kwargs, hidden))
-            hidden = out[0] if isinstance(out, tuple) else out
+        for i in range(first, len(self._blocks)):
+            hidden = self._run_block(i, hidden)
         assert structure.final_norm is not None
         normed = get_module(model, structure.final_norm)(self._pick(hidden))
         logits: Tensor = get_module(model, structure.lm_head)(normed)

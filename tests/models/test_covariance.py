@@ -1,0 +1,129 @@
+"""The covariance of a module's inputs, its cache and the rank-one solve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ketools.errors import Cancelled, InvalidRequest
+from ketools.models.background import Background, background_from_file
+from ketools.models.covariance import (
+    CovarianceStore,
+    cholesky,
+    covariance,
+    rank_one_direction,
+    sampled_texts,
+)
+from ketools.models.editable import EditableModel
+from ketools.models.structure import get_module
+
+TEXTS = ("The capital of France is Paris.", "Alice works for Acme and Bob was born in Berlin.", "Who?")
+
+
+@pytest.fixture
+def em(tiny_editable: Callable[[str], EditableModel]) -> EditableModel:
+    return tiny_editable("llama")
+
+
+def module_of(em: EditableModel) -> str:
+    return em.structure.blocks[1].down_proj
+
+
+def background(*texts: str) -> Background:
+    return Background(source="test", texts=lambda: texts)
+
+
+def direct_covariance(em: EditableModel, module: str) -> torch.Tensor:
+    """E[k k^T] from one unpadded forward pass per text, in float64."""
+    keys: list[torch.Tensor] = []
+    handle = get_module(em.model, module).register_forward_hook(lambda m, args, out: keys.append(args[0][0]))
+    with torch.no_grad():
+        for text in TEXTS:
+            em.model(input_ids=torch.tensor([em.tokenizer(text)["input_ids"]]))
+    handle.remove()
+    k = torch.cat(keys).double()
+    return k.T @ k / len(k)
+
+
+def test_the_streamed_covariance_equals_a_direct_computation(em: EditableModel) -> None:
+    streamed = covariance(em, module_of(em), TEXTS)
+    torch.testing.assert_close(streamed, direct_covariance(em, module_of(em)), rtol=1e-5, atol=1e-7)
+
+
+def test_a_stored_covariance_is_read_instead_of_computed(em: EditableModel, tmp_path: Path) -> None:
+    first = CovarianceStore(background(*TEXTS), tmp_path).covariance(em, module_of(em))
+
+    def no_texts() -> tuple[str, ...]:
+        raise AssertionError("the cache was not used")
+
+    again = CovarianceStore(Background(source="test", texts=no_texts), tmp_path)
+    assert torch.equal(first, again.covariance(em, module_of(em)))
+
+
+def test_a_damaged_cache_file_is_computed_again(em: EditableModel, tmp_path: Path) -> None:
+    first = CovarianceStore(background(*TEXTS), tmp_path).covariance(em, module_of(em))
+    (file,) = tmp_path.rglob("*.safetensors")
+    file.write_bytes(b"broken")
+    assert torch.equal(first, CovarianceStore(background(*TEXTS), tmp_path).covariance(em, module_of(em)))
+
+
+def test_the_cache_tells_models_modules_and_texts_apart(em: EditableModel, tmp_path: Path) -> None:
+    CovarianceStore(background(*TEXTS), tmp_path).covariance(em, module_of(em))
+    CovarianceStore(background(*TEXTS), tmp_path).covariance(em, em.structure.blocks[0].down_proj)
+    CovarianceStore(Background("other", lambda: TEXTS), tmp_path).covariance(em, module_of(em))
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 3
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_cancelled_covariance_stores_nothing(em: EditableModel, tmp_path: Path) -> None:
+    def cancel(done: int, total: int, message: str) -> None:
+        raise Cancelled("stopped by the caller")
+
+    with pytest.raises(Cancelled):
+        CovarianceStore(background(*TEXTS), tmp_path).covariance(em, module_of(em), cancel)
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_a_covariance_without_text_is_refused(em: EditableModel) -> None:
+    with pytest.raises(InvalidRequest, match="no text"):
+        covariance(em, module_of(em), [])
+
+
+def test_a_background_file_is_read_by_paragraphs(tmp_path: Path) -> None:
+    file = tmp_path / "text.txt"
+    file.write_text("One paragraph\nof two lines.\n\n\nAnother.\n")
+    assert list(background_from_file(file).texts()) == ["One paragraph\nof two lines.", "Another."]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\xfa"])
+def test_an_unusable_background_file_is_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "text.txt"
+    file.write_bytes(content)
+    with pytest.raises(InvalidRequest, match=r"text\.txt"):
+        background_from_file(file)
+
+
+def test_sampled_text_is_the_same_for_the_same_seed(em: EditableModel) -> None:
+    first, again = (list(islice(sampled_texts(em, tokens=6, seed=3), 2)) for _ in range(2))
+    assert first == again
+    assert first != list(islice(sampled_texts(em, tokens=6, seed=4), 2))
+
+
+@settings(max_examples=25, deadline=None)
+@given(width=st.integers(2, 12), seed=st.integers(0, 10_000), ridge=st.floats(1e-4, 1.0))
+def test_the_rank_one_direction_solves_the_closed_form(width: int, seed: int, ridge: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    samples = torch.randn(3 * width, width, generator=generator, dtype=torch.float64)
+    key = torch.randn(width, generator=generator, dtype=torch.float64)
+    c = samples.T @ samples / len(samples)
+    u = rank_one_direction(cholesky(c, ridge), key)
+    regularised = c + ridge * c.diagonal().mean() * torch.eye(width, dtype=torch.float64)
+    solved = torch.linalg.solve(regularised, key)
+    torch.testing.assert_close(u, solved / (key @ solved), rtol=1e-6, atol=1e-9)
+    assert float(u @ key) == pytest.approx(1.0)
