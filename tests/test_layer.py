@@ -68,16 +68,12 @@ def test_composition_is_the_sum_of_the_deltas(live: tuple[LiveEdit, ...]) -> Non
     for name, delta in layer.deltas.items():
         assert delta.sizes == (INNER, OUTER)
         torch.testing.assert_close(delta.matrix().double(), reference[name], rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(
-            delta.output(x).double(), x.double() @ reference[name].T, rtol=1e-4, atol=1e-4
-        )
+        torch.testing.assert_close(delta.output(x).double(), x.double() @ reference[name].T, rtol=1e-4, atol=1e-4)
 
 
 @settings(deadline=None)
 @given(live=edits, data=st.data())
-def test_undo_of_any_edit_is_as_if_it_had_never_been_made(
-    live: tuple[LiveEdit, ...], data: st.DataObject
-) -> None:
+def test_undo_of_any_edit_is_as_if_it_had_never_been_made(live: tuple[LiveEdit, ...], data: st.DataObject) -> None:
     gone = data.draw(st.integers(0, max(len(live) - 1, 0)))
     without = tuple(edit for i, edit in enumerate(live) if i != gone)
     assert_same_bits(EditLayer(live).without(f"e{gone}"), EditLayer(without))
@@ -85,9 +81,7 @@ def test_undo_of_any_edit_is_as_if_it_had_never_been_made(
 
 @settings(deadline=None)
 @given(live=edits, extra=artefacts)
-def test_an_edit_added_and_undone_leaves_the_layer_as_it_was(
-    live: tuple[LiveEdit, ...], extra: Artefact
-) -> None:
+def test_an_edit_added_and_undone_leaves_the_layer_as_it_was(live: tuple[LiveEdit, ...], extra: Artefact) -> None:
     layer = EditLayer(live)
     edited = layer.with_edits(LiveEdit("new", "hash-new", extra))
     assert edited.hash != layer.hash
@@ -96,9 +90,7 @@ def test_an_edit_added_and_undone_leaves_the_layer_as_it_was(
 
 @settings(deadline=None)
 @given(live=edits, order=st.randoms(use_true_random=False))
-def test_taking_all_edits_off_in_any_order_gives_the_base_layer(
-    live: tuple[LiveEdit, ...], order: object
-) -> None:
+def test_taking_all_edits_off_in_any_order_gives_the_base_layer(live: tuple[LiveEdit, ...], order: object) -> None:
     layer = EditLayer(live)
     ids = [edit.edit_id for edit in live]
     order.shuffle(ids)  # type: ignore[attr-defined]
@@ -111,9 +103,7 @@ def test_taking_all_edits_off_in_any_order_gives_the_base_layer(
 
 @settings(deadline=None)
 @given(live=edits, order=st.randoms(use_true_random=False))
-def test_the_order_of_edits_does_not_change_the_composed_matrices(
-    live: tuple[LiveEdit, ...], order: object
-) -> None:
+def test_the_order_of_edits_does_not_change_the_composed_matrices(live: tuple[LiveEdit, ...], order: object) -> None:
     shuffled = list(live)
     order.shuffle(shuffled)  # type: ignore[attr-defined]
     one, two = EditLayer(live), EditLayer(tuple(shuffled))

@@ -46,16 +46,12 @@ class LocalEngine:
             raise ModelError("This engine is closed; open a new LocalEngine.")
         return self._em
 
-    def generate(
-        self, prompts: Sequence[Prompt], layer: EditLayer = BASE, *, max_new_tokens: int = 32
-    ) -> list[str]:
+    def generate(self, prompts: Sequence[Prompt], layer: EditLayer = BASE, *, max_new_tokens: int = 32) -> list[str]:
         """Greedy answers, stripped, cut at the model's end of turn."""
         rows = [encode_prompt(self.editable, prompt) for prompt in prompts]
         answers = [""] * len(rows)
         for batch in _batches([len(row) + max_new_tokens for row in rows]):
-            for i, ids in zip(
-                batch, self._answers([rows[i] for i in batch], layer, max_new_tokens), strict=True
-            ):
+            for i, ids in zip(batch, self._answers([rows[i] for i in batch], layer, max_new_tokens), strict=True):
                 answers[i] = self._text(ids).strip()
         return answers
 
@@ -88,9 +84,7 @@ class LocalEngine:
         (ids,) = self._answers([row], layer, max_new_tokens)
         return self._text(ids, skip_special=False).strip()
 
-    def score(
-        self, prompts: Sequence[Prompt], continuations: Sequence[str], layer: EditLayer = BASE
-    ) -> list[Score]:
+    def score(self, prompts: Sequence[Prompt], continuations: Sequence[str], layer: EditLayer = BASE) -> list[Score]:
         """Teacher-forced scores of `continuations[i]` after `prompts[i]`."""
         if len(prompts) != len(continuations):
             raise InvalidRequest(
@@ -205,7 +199,8 @@ class LocalEngine:
         return max(BATCH_LOGITS // ((longest + 1) * vocabulary), 1)
 
     def _text(self, ids: list[int], skip_special: bool = True) -> str:
-        return str(self.editable.tokenizer.decode(ids, skip_special_tokens=skip_special))
+        decode = self.editable.tokenizer.decode
+        return str(decode(ids, skip_special_tokens=skip_special, clean_up_tokenization_spaces=False))
 
 
 def stop_ids(em: EditableModel) -> frozenset[int]:

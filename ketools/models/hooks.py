@@ -84,9 +84,7 @@ class LayerSwitch:
     def __init__(self, model: nn.Module, structure: Structure) -> None:
         self._sizes = structure.linear_names
         self._model = model
-        self._current: ContextVar[Mapping[str, ModuleDelta]] = ContextVar(
-            "ketools_layer", default=BASE.deltas
-        )
+        self._current: ContextVar[Mapping[str, ModuleDelta]] = ContextVar("ketools_layer", default=BASE.deltas)
         for name in structure.linear_names:
             get_module(model, name).register_forward_hook(self._hook(name))
 

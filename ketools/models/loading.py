@@ -63,9 +63,7 @@ def check_directory(folder: Path) -> None:
             with safe_open(file, framework="pt"):
                 pass
         except (SafetensorError, OSError) as error:
-            raise ModelError(
-                f"{file} is corrupt ({error}). Copy it again from where the model came from."
-            ) from error
+            raise ModelError(f"{file} is corrupt ({error}). Copy it again from where the model came from.") from error
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise ModelError(f"{folder} has no tokenizer: none of {', '.join(TOKENIZERS)} is there. Copy it too.")
 
@@ -127,9 +125,7 @@ def _load_tokenizer(folder: Path) -> Any:
     with _quiet(), _as_model_error(folder, "The tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if not tokenizer.is_fast:
-        raise ModelError(
-            f"The tokenizer in {folder} gives no character offsets; convert it to tokenizer.json."
-        )
+        raise ModelError(f"The tokenizer in {folder} gives no character offsets; convert it to tokenizer.json.")
     # The first call may reset saved padding settings, which must not happen in two threads at once.
     tokenizer("warm up")
     return tokenizer

@@ -60,9 +60,7 @@ def encode_pair(em: Tokenized, prompt: Prompt, continuation: str) -> tuple[list[
     if not text[-1:].isspace() and not continuation[:1].isspace():
         continuation = f" {continuation}"
     if not continuation.strip():
-        raise InvalidRequest(
-            "The continuation to score is empty; give the text that should follow the prompt."
-        )
+        raise InvalidRequest("The continuation to score is empty; give the text that should follow the prompt.")
     whole = _tokens(em, text + continuation, special)
     # A token may straddle the border; generation starts from prompt_ids, so those must stay as they are.
     if len(whole) > len(prompt_ids) and whole[: len(prompt_ids)] == prompt_ids:
@@ -128,8 +126,7 @@ def _render_chat(em: Tokenized, messages: Messages, tools: Sequence[dict[str, An
         )
     except (TemplateError, TypeError, KeyError, ValueError) as error:
         raise InvalidRequest(
-            f"The model's chat template refuses these messages: {error}. "
-            "Check the roles, their order and the content."
+            f"The model's chat template refuses these messages: {error}. Check the roles, their order and the content."
         ) from error
     # A chat template writes the special tokens itself.
     return str(text), False

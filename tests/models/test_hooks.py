@@ -66,9 +66,7 @@ def test_capture_gives_outputs_and_inputs_of_the_named_modules(tiny_editable: Ed
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_blocks_are_captured_whether_they_take_and_give_tuples_or_tensors(
-    tiny_editable: Editable, family: str
-) -> None:
+def test_blocks_are_captured_whether_they_take_and_give_tuples_or_tensors(tiny_editable: Editable, family: str) -> None:
     em = tiny_editable(family)
     first, second = (block.name for block in em.structure.blocks[:2])
     with torch.no_grad(), capture(em, [first]) as outputs, capture(em, [second], inputs=True) as inputs:
@@ -135,9 +133,7 @@ def test_a_module_without_a_delta_hands_on_the_very_same_tensor(tiny_editable: E
     em = tiny_editable("llama")
     edited, other = em.structure.blocks[1].down_proj, em.structure.blocks[2].down_proj
     made: list[Tensor] = []
-    handle = get_module(em.model, other).register_forward_hook(
-        lambda module, args, out: made.append(out), prepend=True
-    )
+    handle = get_module(em.model, other).register_forward_hook(lambda module, args, out: made.append(out), prepend=True)
     try:
         with capture(em, [other]) as seen:
             logits(em, layer_on(em, 1))

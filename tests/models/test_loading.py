@@ -24,9 +24,7 @@ def model_dir(tiny_llama_dir: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_any_family_loads_frozen_in_eval_mode_and_fp32(
-    tiny_model_dir: Callable[[str], Path], family: str
-) -> None:
+def test_any_family_loads_frozen_in_eval_mode_and_fp32(tiny_model_dir: Callable[[str], Path], family: str) -> None:
     em = load_editable(tiny_model_dir(family))
     assert em.name == family
     assert em.context_length == 256

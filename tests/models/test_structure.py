@@ -18,9 +18,7 @@ Editable = Callable[[str], EditableModel]
 
 
 def tiny_config() -> LlamaConfig:
-    return LlamaConfig(
-        vocab_size=20, hidden_size=8, intermediate_size=12, num_hidden_layers=2, num_attention_heads=2
-    )
+    return LlamaConfig(vocab_size=20, hidden_size=8, intermediate_size=12, num_hidden_layers=2, num_attention_heads=2)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
