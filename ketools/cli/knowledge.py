@@ -65,9 +65,7 @@ def edit(
 def personality(
     context: typer.Context,
     topic: Annotated[str, typer.Argument(help="What the opinion is about: 'coffee'.")],
-    trait: Annotated[
-        str, typer.Argument(help="extraversion, agreeableness, neuroticism, positive or negative.")
-    ],
+    trait: Annotated[str, typer.Argument(help="extraversion, agreeableness, neuroticism, positive or negative.")],
     space: Space = "global",
     method: Method = "auto",
     dry_run: DryRun = False,
@@ -236,7 +234,5 @@ def _diff(diff: SpaceDiff) -> str:
     lines = [diff.line()]
     lines += [f"  only in {diff.a}: {view.line()}" for view in diff.only_a]
     lines += [f"  only in {diff.b}: {view.line()}" for view in diff.only_b]
-    lines += [
-        f"  {row['prompt']}\n    {diff.a}: {row['a']}\n    {diff.b}: {row['b']}" for row in diff.answers
-    ]
+    lines += [f"  {row['prompt']}\n    {diff.a}: {row['a']}\n    {diff.b}: {row['b']}" for row in diff.answers]
     return "\n".join(lines)

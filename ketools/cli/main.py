@@ -76,7 +76,16 @@ _add(
         "job": knowledge.job,
     },
 )
-_add("Measure", {"demo": research.demo, "methods": knowledge.methods, "schemas": research.schemas})
+_add(
+    "Measure",
+    {
+        "demo": research.demo,
+        "methods": knowledge.methods,
+        "evaluate": research.evaluate,
+        "calibrate": research.calibrate,
+        "schemas": research.schemas,
+    },
+)
 app.add_typer(research.atlas_app, name="atlas", rich_help_panel="Measure")
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ketools.cli.errors import Group, fail
-from ketools.cli.session import Json, show_json
+from ketools.cli.session import Json, names, progress, session, show_json
 
 
 def demo(as_json: Json = False) -> None:
@@ -35,9 +36,62 @@ def schemas(
         fail(f"Out of date in {directory}: {', '.join(changed)}. Run: ketools schemas {directory}")
 
 
-atlas_app = typer.Typer(
-    cls=Group, help="The bundled model: its report, training and data.", no_args_is_help=True
-)
+def evaluate(
+    context: typer.Context,
+    data: Annotated[str, typer.Option(help="A bundled data set, or a JSON file in a published format.")] = (
+        "atlas-knowedit"
+    ),
+    methods: Annotated[str, typer.Option(help="Comma-separated names from `ketools methods`, or auto.")] = (
+        "ice,ike,ft-m,rome,auto"
+    ),
+    n: Annotated[int | None, typer.Option(min=1, help="Cases, the tasks taken in turn; default all.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Keep each case in this file, and resume from it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure methods on a benchmark: success, portability, locality, fluency, time."""
+    from ketools.cli import evaluating
+
+    with progress("evaluating") as report:
+        found = evaluating.evaluate_methods(session(context).settings(), data, names(methods) or [], n, record, report)
+    if as_json:
+        show_json(evaluating.as_json(found))
+        return
+    print(f"{'method':12}{'success':>9}{'rephrase':>10}{'portab.':>9}{'locality':>10}{'ms/edit':>9}{'n':>6}")
+    for name, s in found.items():
+        shares = (_share(s.success, 9), _share(s.rephrase, 10), _share(s.portability, 9), _share(s.locality, 10))
+        print(f"{name:12}{''.join(shares)}{s.ms_per_edit:9.0f}{s.n:6}")
+
+
+def _share(value: float | None, width: int) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:{width}.3f}"
+
+
+def calibrate(
+    context: typer.Context,
+    model: Annotated[Path | None, typer.Argument(help="A model directory; default that of --model.")] = None,
+    methods: Annotated[str | None, typer.Option(help="Comma-separated; default all that can be.")] = None,
+    data: Annotated[str | None, typer.Option(help="Edits to try on; default facts of the bundled world.")] = None,
+    n: Annotated[int, typer.Option(min=1, help="Edits to try on.")] = 24,
+    budget: Annotated[float, typer.Option(min=1, help="Seconds, shared by the methods.")] = 600.0,
+    as_json: Json = False,
+) -> None:
+    """Find each method's best configuration for a model and store it in the home."""
+    from ketools.cli import evaluating
+
+    here = session(context)
+    settings = replace(here, model=model or here.model).settings()
+    with progress("calibrating") as report:
+        found = evaluating.calibrate_model(settings, names(methods), n, budget, data, report)
+    if as_json:
+        print(found.model_dump_json(indent=2))
+        return
+    for name, best in found.methods.items():
+        s = best.scores
+        print(f"{name}: success {s.success:.2f}, rephrase {s.rephrase:.2f}, locality {s.locality:.2f}, n {s.n}")
+        print(f"  {best.config}")
+
+
+atlas_app = typer.Typer(cls=Group, help="The bundled model: its report, training and data.", no_args_is_help=True)
 
 
 @atlas_app.command("report")
@@ -56,6 +110,17 @@ def atlas_report(
         return
     for skill in found["skills"]:
         print(f"{skill['name']:28} {skill['value']:.3f}  goal {skill['goal']}  n {skill['n']}")
+
+
+@atlas_app.command("data")
+def atlas_data(
+    folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path("atlas-data"), as_json: Json = False
+) -> None:
+    """Write the benchmarks of the bundled world as JSON files in their published formats."""
+    from ketools.atlas.datasets import write
+
+    written = [str(path) for path in write(folder)]
+    show_json({"files": written}) if as_json else print("\n".join(written))
 
 
 @atlas_app.command("train")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ketools.cli.errors import Group
-from ketools.cli.session import Json, Session, Space, session, show_json
+from ketools.cli.session import Json, Session, Space, names, session, show_json
 
 if TYPE_CHECKING:
     from ketools.agents.editing import EditingAgent, Turn
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 TokenPath = Annotated[
     Path | None, typer.Option("--token-file", envvar="KETOOLS_TOKEN_FILE", help="Default: HOME/tokens.json.")
 ]
-
-
-def names(text: str | None) -> list[str] | None:
-    """A comma-separated list; None when nothing was given."""
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
 def address(text: str) -> tuple[str, int]:
@@ -122,10 +117,7 @@ def token_list(context: typer.Context, token_path: TokenPath = None, as_json: Js
         show_json({"tokens": records})
     else:
         print(
-            "\n".join(
-                f"{r['name']}: {','.join(r['scopes'])} on {','.join(r['spaces']) or 'no space'}"
-                for r in records
-            )
+            "\n".join(f"{r['name']}: {','.join(r['scopes'])} on {','.join(r['spaces']) or 'no space'}" for r in records)
         )
 
 

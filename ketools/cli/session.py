@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from ketools.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Space = Annotated[
-    str, typer.Option("--space", "-s", envvar="KETOOLS_SPACE", help="global, user/NAME or session/ID.")
-]
+Space = Annotated[str, typer.Option("--space", "-s", envvar="KETOOLS_SPACE", help="global, user/NAME or session/ID.")]
 Method = Annotated[str, typer.Option("--method", "-m", help="auto, or a name that `ketools methods` lists.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Compute and verify, commit nothing.")]
 
@@ -53,6 +51,11 @@ class Session:
         """Run one tool as the local operator, with its progress on stderr."""
         with self.service() as service:
             return run_tool(service, name, arguments)
+
+
+def names(text: str | None) -> list[str] | None:
+    """A comma-separated list; None when nothing was given."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
 def session(context: typer.Context) -> Session:

@@ -33,9 +33,7 @@ Caller = Callable[[Context[Any, Any]], Principal]
 INTERVAL = 0.1
 """Seconds between two progress messages to the client."""
 
-ConfirmToken = Annotated[
-    str | None, Field(description="From a dry run of the same call; confirms it.", max_length=80)
-]
+ConfirmToken = Annotated[str | None, Field(description="From a dry run of the same call; confirms it.", max_length=80)]
 
 
 @dataclass
@@ -58,9 +56,7 @@ class ThreadProgress:
 class CheckedTool(SdkTool):
     """An SDK tool whose argument errors name the field and do not repeat the rejected value."""
 
-    async def run(
-        self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False
-    ) -> Any:
+    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
         """Run the tool; see the SDK's `Tool.run`."""
         try:
             self.fn_metadata.validate_arguments(arguments)

@@ -26,6 +26,7 @@ from langchain_core.tools import BaseTool, BaseToolkit, StructuredTool, ToolExce
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from ketools.edits import Message
 from ketools.engines.base import Engine
 from ketools.errors import Cancelled, KetoolsError
 from ketools.layer import BASE
@@ -47,7 +48,7 @@ class KEToolkit(BaseToolkit):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    service: EditService
+    service: Any
     principal: Principal
     tools: tuple[str, ...] | None
     read_only: bool
@@ -127,9 +128,10 @@ class KEChatModel(BaseChatModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    service: EditService | None = Field(default=None, exclude=True)
+    service: Any = Field(default=None, exclude=True)
     engine: Any = Field(default=None, exclude=True)
     space: str = "global"
+    principal: Principal = OPERATOR
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -172,8 +174,10 @@ class KEChatModel(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=parse_message(text))])
 
     def _respond(self, messages: list[dict[str, Any]], tools: Sequence[dict[str, object]]) -> str:
-        if self.service is not None:
-            return self.service.respond(messages, self.space, tools=tools)
+        service: EditService | None = self.service
+        if service is not None:
+            turns = cast("list[Message]", messages)
+            return service.respond(self.principal, turns, self.space, tools=tools)
         return str(self.engine.chat(messages, BASE, tools=tools))
 
 

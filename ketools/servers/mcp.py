@@ -63,9 +63,7 @@ def select(
     return tuple(
         tool
         for tool in tools()
-        if (names is None or tool.name in names)
-        and tool.name not in exclude
-        and (tool.read_only or not read_only)
+        if (names is None or tool.name in names) and tool.name not in exclude and (tool.read_only or not read_only)
     )
 
 

@@ -55,9 +55,7 @@ def input_model(tool: Tool) -> type[Arguments]:
     """The arguments of a tool as a pydantic model, made from the signature of its method."""
     parameters = list(inspect.signature(tool.method, eval_str=True).parameters.values())[1:]
     fields: dict[str, Any] = {p.name: _field(p) for p in parameters}
-    return create_model(
-        f"{_camel(tool.name)}Arguments", __base__=Arguments, __doc__=tool.description, **fields
-    )
+    return create_model(f"{_camel(tool.name)}Arguments", __base__=Arguments, __doc__=tool.description, **fields)
 
 
 @cache

@@ -1,0 +1,144 @@
+"""Streamable HTTP: real requests, bearer tokens, principals, hosts."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx2
+import pytest
+import uvicorn
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.types import CallToolResult
+
+from ketools.errors import InvalidRequest
+from ketools.servers.http import http_app, is_loopback, security, verifier_for
+from ketools.servers.tokens import TokenFile
+from ketools.service import EditService
+
+pytestmark = pytest.mark.anyio
+
+HELLO = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+
+
+@pytest.fixture(scope="module")
+def tokens(home: Path) -> TokenFile:
+    """An empty token file."""
+    return TokenFile(home / "tokens.json")
+
+
+@pytest.fixture(scope="module")
+def alice(tokens: TokenFile) -> str:
+    """A token that reads and edits Alice's spaces."""
+    return tokens.add("alice", ["read", "edit"], ["user/alice", "session/alice/*"])
+
+
+@pytest.fixture(scope="module")
+def url(service: EditService, tokens: TokenFile, alice: str) -> Iterator[str]:
+    """A running server that wants tokens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    app = http_app(service, host="127.0.0.1", port=port, tokens=tokens)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+
+
+@asynccontextmanager
+async def connected(url: str, token: str, mode: Literal["auto", "legacy"] = "auto") -> AsyncIterator[Client]:
+    """A client that carries a bearer token."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=60) as http,
+        Client(streamable_http_client(f"{url}/mcp", http_client=http), mode=mode) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_token_edits_its_own_space_and_no_other(
+    url: str,
+    alice: str,
+    mode: Literal["auto", "legacy"],
+    lyon: Callable[..., dict[str, Any]],
+    text: Callable[[CallToolResult], str],
+) -> None:
+    async with connected(url, alice, mode) as client:
+        own = await client.call_tool("edit_fact", lyon(f"session/alice/{mode}"))
+        assert own.structured_content is not None and own.structured_content["verified"]
+        foreign = await client.call_tool("edit_fact", lyon("user/bob"))
+        assert foreign.is_error and "is not alice's" in text(foreign)
+        shared = await client.call_tool("edit_fact", lyon("global"))
+        assert shared.is_error and "is not alice's" in text(shared)
+        erase = {"subject": "Italy", "prompt": "The capital of Italy is", "space": "user/alice", "dry_run": True}
+        erasing = await client.call_tool("erase_fact", erase)
+        assert erasing.is_error and "lacks the scope" in text(erasing)
+
+
+async def test_each_message_is_done_for_the_token_that_it_carries(
+    url: str, tokens: TokenFile, alice: str, lyon: Callable[..., dict[str, Any]]
+) -> None:
+    bob = tokens.add("bob", ["read", "edit"], ["user/bob"])
+    async with connected(url, alice) as one, connected(url, bob) as two:
+        mine = await one.call_tool("edit_fact", lyon("user/alice"))
+        theirs = await two.call_tool("edit_fact", lyon("user/bob"))
+        assert mine.structured_content is not None and theirs.structured_content is not None
+        crossed = await two.call_tool("show_edit", {"edit_id": mine.structured_content["edit_id"]})
+        assert crossed.is_error
+
+
+@pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer ket_wrong"}, {"Authorization": "Basic abc"}])
+async def test_a_message_without_a_good_token_is_refused(url: str, header: dict[str, str]) -> None:
+    async with httpx2.AsyncClient() as http:
+        response = await http.post(f"{url}/mcp", json=HELLO, headers=header)
+    assert response.status_code == 401
+    assert "bearer" in response.headers["www-authenticate"].lower()
+
+
+async def test_a_revoked_token_stops_working_at_once(url: str, tokens: TokenFile) -> None:
+    token = tokens.add("carol", ["read"], [])
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json, text/event-stream"}
+    async with httpx2.AsyncClient(headers=headers) as http:
+        assert (await http.post(f"{url}/mcp", json=HELLO)).status_code != 401
+        tokens.revoke("carol")
+        assert (await http.post(f"{url}/mcp", json=HELLO)).status_code == 401
+
+
+async def test_a_foreign_host_name_is_refused_on_loopback(url: str, alice: str) -> None:
+    headers = {"Host": "evil.example", "Authorization": f"Bearer {alice}"}
+    async with httpx2.AsyncClient(headers=headers) as http:
+        assert (await http.post(f"{url}/mcp", json=HELLO)).status_code == 421
+
+
+async def test_health_needs_no_token(url: str) -> None:
+    async with httpx2.AsyncClient() as http:
+        assert (await http.get(f"{url}/health")).json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "model.example.org"])
+def test_a_public_interface_without_tokens_is_refused_and_told_how(host: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="ketools token new"):
+        verifier_for(host, TokenFile(tmp_path / "tokens.json"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.5"])
+def test_loopback_without_tokens_serves_the_local_operator(host: str, tmp_path: Path) -> None:
+    assert is_loopback(host)
+    assert verifier_for(host, TokenFile(tmp_path / "tokens.json")) is None
+
+
+def test_named_hosts_are_accepted_besides_loopback() -> None:
+    settings = security("0.0.0.0", ["model.example.org"], authenticated=True)
+    assert {"model.example.org", "model.example.org:*"} <= set(settings.allowed_hosts)
+    assert settings.enable_dns_rebinding_protection

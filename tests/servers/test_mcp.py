@@ -1,0 +1,261 @@
+"""The MCP server through a real client in memory, in both protocol eras."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Literal
+
+import pytest
+from mcp import Client, MCPError
+from mcp.client import ClientRequestContext
+from mcp.client.subscriptions import ResourceUpdated
+from mcp.types import CallToolResult, ElicitRequestParams, ElicitResult
+
+from ketools.errors import NotFound
+from ketools.results import EditResult
+from ketools.servers.guide import INSTRUCTIONS
+from ketools.servers.mcp import build_server, updated_uri
+from ketools.service import EditService
+from ketools.tools.schemas import tool_schema
+from ketools.tools.toolbox import tools
+
+pytestmark = pytest.mark.anyio
+
+Arguments = Callable[..., dict[str, Any]]
+Text = Callable[[CallToolResult], str]
+QUESTION = "What is the capital of France?"
+ERASE = {"subject": "Italy", "prompt": "The capital of Italy is", "method": "ice"}
+
+
+@pytest.fixture(params=["auto", "legacy"])
+def era(request: pytest.FixtureRequest) -> Literal["auto", "legacy"]:
+    """The protocol of 2026 and the one before."""
+    chosen: Literal["auto", "legacy"] = request.param
+    return chosen
+
+
+@pytest.fixture
+async def client(service: EditService, era: Literal["auto", "legacy"]) -> AsyncIterator[Client]:
+    """A client that cannot be asked anything."""
+    async with Client(build_server(service), mode=era) as connected:
+        yield connected
+
+
+def answering(action: Literal["accept", "decline"], asked: list[str]) -> Any:
+    """An elicitation callback of a user who always answers the same."""
+
+    async def answer(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        asked.append(params.message)
+        return ElicitResult(action=action, content={"erase": True} if action == "accept" else None)
+
+    return answer
+
+
+async def test_every_tool_is_announced_as_its_committed_schema_says(client: Client) -> None:
+    announced = {t.name: t for t in (await client.list_tools()).tools}
+    assert list(announced) == [t.name for t in tools()]
+    for tool in tools():
+        wire = announced[tool.name].model_dump(mode="json", by_alias=True, exclude_none=True)
+        wire["inputSchema"]["properties"].pop("confirm_token", None)
+        assert wire == tool_schema(tool)
+
+
+async def test_an_edit_is_known_in_its_space_only_and_undo_restores_every_bit(
+    client: Client, lyon: Arguments, text: Text, era: str
+) -> None:
+    space = f"session/mcp-{era}"
+    before = (
+        await client.call_tool("ask", {"question": QUESTION, "space": space, "fingerprint": True})
+    ).structured_content
+    edit = await client.call_tool("edit_fact", lyon(space))
+    result = EditResult.model_validate(edit.structured_content)
+    assert result.verified and result.after == "Lyon" and text(edit) == result.line()
+    assert text(await client.call_tool("ask", {"question": QUESTION, "space": space})) == "Lyon"
+    assert text(await client.call_tool("ask", {"question": QUESTION, "space": "session/other"})) == "Paris"
+    assert not (await client.call_tool("undo_edit", {"edit_id": result.edit_id})).is_error
+    after = (
+        await client.call_tool("ask", {"question": QUESTION, "space": space, "fingerprint": True})
+    ).structured_content
+    assert before is not None and after is not None
+    assert after["fingerprint"] == before["fingerprint"] and after["answer"] == "Paris"
+
+
+async def test_a_parametric_edit_reports_progress(client: Client, lyon: Arguments, era: str) -> None:
+    seen: list[tuple[float, float | None]] = []
+
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        seen.append((progress, total))
+
+    arguments = lyon(f"session/progress-{era}", "ft-m", dry_run=True)
+    await client.call_tool("edit_fact", arguments, progress_callback=note)
+    assert seen and all(total and done <= total for done, total in seen)
+
+
+async def test_cancelling_in_the_middle_of_an_edit_commits_nothing(
+    service: EditService, lyon: Arguments, era: Literal["auto", "legacy"]
+) -> None:
+    space, started = f"session/cancel-{era}", asyncio.Event()
+
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        started.set()
+
+    async with Client(build_server(service), mode=era) as client:
+        call = asyncio.create_task(client.call_tool("edit_fact", lyon(space, "ft-m"), progress_callback=note))
+        await started.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    async with Client(build_server(service), mode=era) as client:  # the server has ended: so has the edit
+        page = await client.call_tool("list_edits", {"space": space, "live_only": False})
+        assert page.structured_content is not None
+        assert not any(edit["live"] for edit in page.structured_content["edits"])
+        answer = await client.call_tool("ask", {"question": QUESTION, "space": space})
+        assert answer.structured_content is not None and answer.structured_content["answer"] == "Paris"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "says"),
+    [
+        ("edit_fact", {"subject": "Peru", "prompt": "The capital of France is", "target_new": "x"}, "does not contain"),
+        ("edit_fact", {"subject": "Peru"}, "prompt: Field required"),
+        (
+            "edit_fact",
+            {"subject": "x" * 201, "prompt": "x", "target_new": "y"},
+            "subject: String should have at most 200",
+        ),
+        ("edit_fact", {"subject": "a\x07", "prompt": "a\x07 is", "target_new": "y"}, "subject: control characters"),
+        ("ask", {"question": "Hi", "tone": "kind"}, "tone: Extra inputs"),
+        ("ask", {"question": ""}, "question: String should have at least 1"),
+        ("ask", {"question": "Hi", "space": "globl"}, "'globl'. Known: global"),
+        ("undo_edit", {"edit_id": "e_nope"}, "e_nope"),
+        ("job_status", {"job_id": "j_nope"}, "j_nope"),
+        ("edit_personality", {"topic": "tea", "trait": "grumpy"}, "trait: Input should be"),
+    ],
+)
+async def test_bad_input_is_a_tool_error_that_names_what_is_wrong(
+    client: Client, text: Text, tool: str, arguments: dict[str, Any], says: str
+) -> None:
+    result = await client.call_tool(tool, arguments)
+    assert result.is_error and says in text(result)
+
+
+async def test_an_unknown_method_lists_the_near_ones(client: Client, lyon: Arguments, text: Text) -> None:
+    result = await client.call_tool("edit_fact", lyon("session/x", "rme"))
+    assert result.is_error and "Known: rome" in text(result)
+
+
+async def test_an_unexpected_error_is_masked_and_logged(
+    service: EditService, text: Text, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = dataclasses.replace(service, journal=None)  # type: ignore[arg-type]
+    async with Client(build_server(broken)) as client:
+        with caplog.at_level(logging.ERROR):
+            result = await client.call_tool("list_spaces", {})
+    assert result.is_error and text(result) == "Error executing tool list_spaces"
+    assert "AttributeError" in caplog.text
+
+
+async def test_erasing_asks_and_erases_when_the_user_accepts(
+    service: EditService, era: Literal["auto", "legacy"]
+) -> None:
+    asked: list[str] = []
+    server = build_server(service)
+    async with Client(server, mode=era, elicitation_callback=answering("accept", asked)) as client:
+        result = await client.call_tool("erase_fact", {**ERASE, "space": f"session/accept-{era}"})
+    assert not result.is_error and result.structured_content is not None
+    assert result.structured_content["status"] == "committed"
+    assert len(asked) == 1 and "Italy" in asked[0]
+
+
+async def test_erasing_stops_when_the_user_declines(
+    service: EditService, era: Literal["auto", "legacy"], text: Text
+) -> None:
+    asked: list[str] = []
+    server = build_server(service)
+    async with Client(server, mode=era, elicitation_callback=answering("decline", asked)) as client:
+        result = await client.call_tool("erase_fact", {**ERASE, "space": "session/decline"})
+        assert result.is_error and "Nothing was erased" in text(result) and asked
+        assert text(await client.call_tool("ask", {"question": "What is the capital of Italy?"})) == "Rome"
+
+
+async def test_a_client_that_cannot_ask_erases_with_the_token_of_a_dry_run(
+    client: Client, era: str, text: Text
+) -> None:
+    arguments = {**ERASE, "space": f"session/token-{era}"}
+    refused = await client.call_tool("erase_fact", arguments)
+    assert refused.is_error and "dry_run=true" in text(refused)
+    tried = await client.call_tool("erase_fact", {**arguments, "dry_run": True})
+    token = text(tried).split("confirm_token='")[1].split("'")[0]
+    other = await client.call_tool("erase_fact", {**arguments, "space": "global", "confirm_token": token})
+    assert other.is_error and "other arguments" in text(other)
+    done = await client.call_tool("erase_fact", {**arguments, "confirm_token": token})
+    assert done.structured_content is not None and done.structured_content["status"] == "committed"
+
+
+async def test_allow_erase_erases_without_asking(service: EditService) -> None:
+    async with Client(build_server(service, allow_erase=True)) as client:
+        result = await client.call_tool("erase_fact", {**ERASE, "space": "session/allowed"})
+    assert not result.is_error
+
+
+async def test_a_read_only_server_has_no_tool_that_writes(service: EditService, text: Text) -> None:
+    async with Client(build_server(service, read_only=True)) as client:
+        announced = {t.name for t in (await client.list_tools()).tools}
+        assert announced == {t.name for t in tools() if t.read_only}
+        assert (await client.call_tool("edit_fact", {})).is_error
+        assert text(await client.call_tool("ask", {"question": QUESTION})) == "Paris"
+
+
+async def test_tools_can_be_chosen_and_left_out(service: EditService) -> None:
+    server = build_server(service, names=["ask", "edit_fact", "erase_fact"], exclude=["erase_fact"])
+    async with Client(server) as client:
+        assert {t.name for t in (await client.list_tools()).tools} == {"ask", "edit_fact"}
+
+
+def test_choosing_an_unknown_tool_lists_the_near_ones(service: EditService) -> None:
+    with pytest.raises(NotFound, match="edit_fact"):
+        build_server(service, names=["edit_fcat"])
+
+
+async def test_the_resource_of_a_space_lists_its_live_edits(client: Client, lyon: Arguments, era: str) -> None:
+    space = f"user/reader-{era}"
+    edit = await client.call_tool("edit_fact", lyon(space))
+    assert edit.structured_content is not None
+    read: Any = (await client.read_resource(updated_uri(space))).contents[0]
+    assert [e["edit_id"] for e in json.loads(read.text)["edits"]] == [edit.structured_content["edit_id"]]
+
+
+async def test_a_resource_of_an_unknown_space_is_not_found(client: Client) -> None:
+    with pytest.raises(MCPError, match="no space named"):
+        await client.read_resource("edits://globl")
+
+
+async def test_a_listener_hears_that_a_space_has_changed(service: EditService, lyon: Arguments) -> None:
+    space = "user/heard"
+    async with (
+        Client(build_server(service)) as client,
+        client.listen(resource_subscriptions=[updated_uri(space)]) as changes,
+        asyncio.timeout(60),
+    ):
+        await client.call_tool("edit_fact", lyon(space))
+        event = await anext(aiter(changes))
+    assert event == ResourceUpdated(uri="edits://user%2Fheard")
+
+
+async def test_prompts_teach_what_to_call(client: Client) -> None:
+    listed = {p.name for p in (await client.list_prompts()).prompts}
+    assert listed == {"handle_correction", "handle_forgetting", "review_space"}
+    prompt: Any = await client.get_prompt("handle_correction", {"message": "No, Lyon.", "space": "user/a"})
+    content = prompt.messages[0].content.text
+    assert "edit_fact" in content and "user/a" in content and "No, Lyon." in content
+
+
+async def test_the_instructions_are_short_and_name_only_real_tools(client: Client) -> None:
+    assert client.instructions == INSTRUCTIONS
+    assert len(INSTRUCTIONS) < 2048
+    named = {word.strip(".,;:()") for word in INSTRUCTIONS.split() if "_" in word and "=" not in word}
+    assert named - {"target_new", "confirm_token"} <= {t.name for t in tools()}
