@@ -28,14 +28,14 @@ def installed(source: Path, into: Path) -> Path:
     """Install a package with pip, without its dependencies and without the network."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
     options = ["--no-index", "--disable-pip-version-check", "--target", str(into), str(source)]
-    subprocess.run([*command, *options], check=True, capture_output=True, timeout=240)
+    subprocess.run([*command, *options], check=True, capture_output=True, timeout=500)
     return into
 
 
 def run(code: str, site: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
     return subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=500, check=False
     )
 
 
