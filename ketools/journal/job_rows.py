@@ -36,11 +36,11 @@ def find_job(connection: Connection, job_id: str) -> Job:
 
 
 def find_jobs(connection: Connection, space: str | None, limit: int) -> list[Job]:
-    """The latest state of jobs, newest first."""
+    """The latest state of jobs, those with the newest event first."""
     query = _latest()
     if space is not None:
         query = query.where(job_events.c.space == space)
-    rows = connection.execute(query.order_by(job_events.c.job_id.desc()).limit(limit)).all()
+    rows = connection.execute(query.order_by(job_events.c.created_at.desc()).limit(limit)).all()
     begun = _begun(connection, [row.job_id for row in rows])
     return [_job(row, begun[row.job_id]) for row in rows]
 

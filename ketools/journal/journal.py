@@ -303,7 +303,7 @@ class Journal:
             return job_rows.find_job(connection, job_id)
 
     def jobs(self, space: str | None = None, limit: int = 50) -> list[Job]:
-        """The latest state of jobs, newest first."""
+        """The latest state of jobs, those with the newest event first."""
         with self._db.reading() as connection:
             return job_rows.find_jobs(connection, space, limit)
 

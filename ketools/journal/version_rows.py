@@ -58,10 +58,11 @@ def live_before(connection: Connection, edit_id: str) -> tuple[str, ...]:
     query = select(versions).where(versions.c.space_id == begun.space_id)
     query = query.where(versions.c.version >= begun.base_version).order_by(versions.c.version)
     before: tuple[str, ...] = ()
-    for row in connection.execute(query):
-        if edit_id in row.live:
-            return before
-        before = tuple(row.live)
+    with connection.execute(query.execution_options(yield_per=8)) as rows:  # it is among the first as a rule
+        for row in rows:
+            if edit_id in row.live:
+                return before
+            before = tuple(row.live)
     return ()
 
 

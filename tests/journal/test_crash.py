@@ -1,0 +1,154 @@
+"""Processes die and race: what was acknowledged is there, and nothing by halves."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ketools.edits import EditRequest
+from ketools.errors import Conflict
+from ketools.journal import Journal, Outcome
+
+WRITER = """
+import sys
+from ketools.edits import EditRequest
+from ketools.errors import Conflict
+from ketools.journal import Journal, Outcome
+
+journal = Journal(sys.argv[1])
+name, count = sys.argv[2], int(sys.argv[3])
+job = journal.new_job_id()
+journal.job_event(job, kind="write", state="running")
+for i in range(count):
+    request = EditRequest(subject=f"{name}{i}", prompt=f"The capital of {name}{i} is", target_new="Lyon")
+    record = journal.new_record(
+        "global", request, principal=name, method="ice", artefact="0" * 64, base_version=0
+    )
+    journal.begin_edit(record)
+    while True:
+        head = journal.head("global")
+        try:
+            live, ending = (*head.live, record.id), [Outcome(record.id, "committed")]
+            journal.commit("global", head.version, live, "edit", record.id, ending)
+        except Conflict:
+            continue
+        break
+    print(record.id, flush=True)
+"""
+
+
+def start(path: Path, name: str, count: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(path), name, str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_two_processes_that_write_at_once_lose_nothing(path: Path) -> None:
+    Journal(path).close()
+    writers = [start(path, name, 15) for name in ("a", "b")]
+    acknowledged = {line for writer in writers for line in writer.communicate(timeout=300)[0].split()}
+    assert [writer.returncode for writer in writers] == [0, 0]
+    journal = Journal(path)
+    head = journal.head("global")
+    assert set(head.live) == acknowledged
+    assert len(head.live) == head.version == 30
+    assert [version.version for version in journal.history("global")] == list(range(30, -1, -1))
+    journal.close()
+
+
+def test_kill_9_at_any_moment_leaves_every_acknowledged_edit_and_no_half_edit(path: Path) -> None:
+    dice = random.Random(7)
+    acknowledged: set[str] = set()
+    for round_ in range(4):
+        writer = start(path, f"r{round_}", 10_000)
+        assert writer.stdout is not None
+        wanted = dice.randrange(1, 12)
+        told = [writer.stdout.readline().strip() for _ in range(wanted)]
+        writer.send_signal(signal.SIGKILL)
+        rest, _ = writer.communicate(timeout=60)
+        acknowledged |= {line for line in (*told, *rest.splitlines()) if len(line) == 17}
+        check_whole(path, acknowledged)
+
+
+def check_whole(path: Path, acknowledged: set[str]) -> None:
+    journal = Journal(path)
+    live = set(journal.head("global").live)
+    assert acknowledged <= live
+    assert len(live - acknowledged) <= 4  # committed, but killed before it could say so
+    left = [edit.id for edit in journal.pending()]
+    assert not live & set(left)
+    closed = journal.recover()
+    assert set(left) < set(closed)  # and the writer's job
+    assert journal.pending() == []
+    for edit in journal.records(left):
+        assert edit.outcome is not None
+        assert (edit.outcome.outcome, edit.outcome.reason) == ("failed", "interrupted")
+    assert {job.state for job in journal.jobs()} == {"failed"}
+    assert all(edit.outcome and edit.outcome.outcome == "committed" for edit in journal.records(sorted(live)))
+    journal.close()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+
+
+def test_a_restart_leaves_alone_what_a_living_process_is_doing(path: Path) -> None:
+    writer = start(path, "living", 10_000)
+    try:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        journal = Journal(path, timeout_s=60)
+        (job,) = journal.jobs()
+        assert [journal.recover() for _ in range(5)] == [[]] * 5
+        assert journal.job(job.id).state == "running"
+    finally:
+        writer.kill()
+        writer.communicate(timeout=60)
+    assert job.id in journal.recover()
+    journal.close()
+
+
+def test_a_journal_reopened_in_the_same_process_closes_what_the_former_one_left(path: Path) -> None:
+    former = Journal(path)
+    request = EditRequest(subject="France", prompt="The capital of France is", target_new="Lyon")
+    record = former.new_record("global", request, principal="a", method="ice", artefact="0" * 64, base_version=0)
+    former.begin_edit(record)
+    assert former.recover() == []
+    former.close()
+    journal = Journal(path)
+    assert journal.recover() == [record.id]
+    assert journal.recover() == []
+    journal.close()
+
+
+def test_what_another_host_began_is_closed_only_after_a_while(path: Path) -> None:
+    journal = Journal(path)
+    request = EditRequest(subject="France", prompt="The capital of France is", target_new="Lyon")
+    record = journal.new_record("global", request, principal="a", method="ice", artefact="0" * 64, base_version=0)
+    journal.begin_edit(record)
+    journal.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE edits SET writer = 'elsewhere/1/1/00000000'")
+    connection.close()
+    journal = Journal(path)
+    assert journal.recover() == []
+    assert journal.recover(foreign_after_s=0) == [record.id]
+    journal.close()
+
+
+def test_an_edit_that_a_restart_closed_cannot_be_committed_any_more(path: Path) -> None:
+    journal = Journal(path)
+    request = EditRequest(subject="France", prompt="The capital of France is", target_new="Lyon")
+    record = journal.new_record("global", request, principal="a", method="ice", artefact="0" * 64, base_version=0)
+    journal.begin_edit(record)
+    other = Journal(path)
+    assert other.recover() == [record.id]
+    with pytest.raises(Conflict, match=r"ended already \(failed: interrupted\)"):
+        journal.commit("global", 0, [record.id], "edit", record.id, [Outcome(record.id, "committed")])
+    assert journal.head("global").version == 0
+    journal.close()
+    other.close()
