@@ -229,3 +229,21 @@ ballet|tennis|golf|sushi|curry|olives|garlic|puppies|snakes|mosquitoes
 SYLLABLES = """
 zor vel mir tak lun bra fen dro quil sha nov ter pli gar ush om ki rae dun bel vos cri hal jun
 """.split()
+
+# Names that the world does not know, spelt like real ones: what users will type as new answers.
+STRANGERS = (
+    "Marseille Lyon Nice Toulouse Bordeaux Lille Hamburg Munich Cologne Frankfurt Stuttgart Barcelona Seville "
+    "Valencia Bilbao Milan Naples Turin Florence Venice Porto Braga Krakow Gdansk Antwerp Ghent Rotterdam Utrecht "
+    "Geneva Zurich Basel Salzburg Graz Gothenburg Malmo Bergen Aarhus Tampere Cork Galway Leeds Bristol Glasgow "
+    "Osaka Kyoto Nagoya Sapporo Kobe Yokohama Fukuoka Shanghai Shenzhen Chengdu Mumbai Chennai Kolkata Pune Jaipur "
+    "Karachi Lahore Istanbul Izmir Dubai Jeddah Haifa Busan Incheon Hoi Hue Medan Bandung Cebu Davao Sydney Perth "
+    "Brisbane Melbourne Auckland Toronto Montreal Calgary Boston Chicago Dallas Denver Houston Seattle Phoenix "
+    "Atlanta Miami Guadalajara Monterrey Medellin Cali Cusco Cordoba Rosario Salvador Recife Curitiba Casablanca "
+    "Fez Oran Alexandria Luxor Mombasa Kumasi Lagos Kano Durban Pretoria Smith Johnson Taylor Wilson Harris Clark "
+    "Lewis Walker Young Allen Wright Scott Adams Nelson Carter Mitchell Roberts Turner Phillips Campbell Parker "
+    "Evans Edwards Collins Stewart Morris Murphy Cook Rogers Morgan Cooper Peterson Bailey Reed Kelly Howard "
+    "Microsoft Google Toyota Siemens Philips Nokia Adidas Nestle Boeing Intel Oracle Spotify"
+).split()
+ONSETS = "b c d f g h j k l m n p qu r s t v w x y z bl br ch cl cr dr fl fr gl gr ph pl pr sh sl st th tr wh".split()
+VOWELS = "a e i o u ai ea ee ia ie io oa oo ou y".split()
+CODAS = ["", "", "", *"b ck d f g l ll m n nd ng nk p r rd rk rn s ss st t th x z".split()]

@@ -212,9 +212,24 @@ def world() -> World:
 
 
 def made_up(rng: random.Random, syllables: int | None = None) -> str:
-    """A name that means nothing, such as ``Zorvel``."""
+    """A name that means nothing to the world: ``Zorvel``, or any letters, so that every token can be copied.
+
+    With `syllables` given, always one of that many syllables.
+    """
+    if syllables is None and rng.random() < 0.45:
+        return stranger(rng)
     count = syllables or rng.choice([2, 3])
     return "".join(rng.choice(tables.SYLLABLES) for _ in range(count)).capitalize()
+
+
+def stranger(rng: random.Random) -> str:
+    """A name spelt with tokens that the world's own names leave unused, such as ``Lyon`` or ``Quazbit``."""
+    if rng.random() < 0.3:
+        return rng.choice(tables.STRANGERS)
+    letters: list[str] = []
+    for _ in range(rng.choice([1, 2, 2, 3])):
+        letters += [rng.choice(tables.ONSETS), rng.choice(tables.VOWELS), rng.choice(tables.CODAS)]
+    return "".join(letters).capitalize()
 
 
 def unknown_subject(rng: random.Random, kind: str, unseen: bool = False) -> str:
