@@ -78,7 +78,7 @@ class DemonstrationPool:
     def from_facts(cls, facts: Iterable[tuple[str, str, str]] = COMMON_FACTS) -> DemonstrationPool:
         """Three demonstrations per fact (subject, relation name, target), each a counterfactual change of it.
 
-        Facts of unknown or private relations, and of relations with a single target, are left out.
+        Facts of unknown or private relations, and of relations with fewer than three targets, are left out.
         """
         by_relation: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for subject, relation, target in facts:
@@ -126,17 +126,19 @@ def _of_relation(name: str, known: Sequence[tuple[str, str]]) -> list[Demonstrat
     found: list[Demonstration] = []
     for i, (subject, target) in enumerate(known):
         others = [pair for pair in (*known[i + 1 :], *known[:i]) if pair[0] != subject and pair[1] != target]
-        if not others:
+        new = others[0][1] if others else ""
+        kept = [pair for pair in others if pair[1] != new]
+        if not kept:
             continue
-        neighbour, new = others[0]
+        neighbour, unchanged = kept[0]
         cloze = relation.cloze[i % len(relation.cloze)].format(s=subject)
         told = f"{cloze} {new}"
         question = relation.questions[i % len(relation.questions)]
-        about = frozenset(normalise(n) for n in (subject, target, neighbour, new))
+        about = frozenset(normalise(n) for n in (subject, target, neighbour, new, unchanged))
         asked: tuple[tuple[DemonstrationKind, str, str], ...] = (
             ("copy", cloze, new),
             ("update", question.format(s=subject), new),
-            ("retain", question.format(s=neighbour), new),
+            ("retain", question.format(s=neighbour), unchanged),
         )
         found += [Demonstration(kind, name, told, prompt, answer, about) for kind, prompt, answer in asked]
     return found

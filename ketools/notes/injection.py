@@ -100,9 +100,7 @@ class NoteInjector:
             return kept[1]
 
     def _build(self, notes: Notes) -> NoteBook:
-        return NoteBook(
-            notes, encoder=self._encoder, aliases=self._aliases, pool=self._pool, budget=self._budget
-        )
+        return NoteBook(notes, encoder=self._encoder, aliases=self._aliases, pool=self._pool, budget=self._budget)
 
 
 class NoteBook:

@@ -170,11 +170,12 @@ class NoteForm:
 
 
 def request_relation(request: EditRequest) -> Relation | None:
-    """The known relation that a request names or that its prompt expresses, if any."""
+    """The known relation that a request names or that the last sentence of its prompt expresses, if any."""
     if request.kind is Kind.PERSONALITY:
         return None
     named = RELATIONS.get(request.relation or "")
-    return named or relation_of(name_pattern((request.subject,)).sub(SLOT, request.prompt))
+    sentences = chunks(request.prompt, name_pattern((request.subject,)))
+    return named or (relation_of(sentences[-1]) if sentences else None)
 
 
 @dataclass(frozen=True)
