@@ -9,7 +9,7 @@ from functools import lru_cache
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from ketools.atlas import tables
+from ketools.atlas import tables, weights_path
 from ketools.atlas.corpus import mix
 from ketools.atlas.corpus.document import BOS, EOS
 from ketools.atlas.corpus.facts import person_names
@@ -57,7 +57,7 @@ def _names() -> list[str]:
 def training_text() -> Iterator[str]:
     """Documents of both phases, and every name with and without a space before it."""
     rng = random.Random(1)
-    for shares in (mix.FIRST, mix.THIRD):
+    for shares in (mix.FIRST, mix.LAST):
         for _ in range(DOCUMENTS // 2):
             yield from mix.draw(rng, shares).texts()[:2]
     for name in _names():
@@ -101,5 +101,12 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
 
 @lru_cache(maxsize=1)
 def tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer, trained once in this process."""
-    return train_tokenizer()
+    """The committed tokenizer, so that a change of the corpus cannot renumber what the weights have learnt.
+
+    `train_tokenizer` makes it anew, for a model trained from nothing with another corpus.
+    """
+    committed = weights_path() / "tokenizer.json"
+    if not committed.exists():
+        return train_tokenizer()
+    found: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(weights_path())
+    return found
