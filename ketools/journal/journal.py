@@ -43,7 +43,7 @@ class Journal:
     another writer. Every method raises StorageError when the database cannot be used.
     """
 
-    def __init__(self, where: str | Path, *, secret_path: Path | None = None, timeout_s: float = 5.0) -> None:
+    def __init__(self, where: str | Path, *, secret_path: Path | None = None, timeout_s: float = 10.0) -> None:
         self._db = Database(where, timeout_s)
         self._ids, self._writer = Ids(), new_writer()
         try:

@@ -13,9 +13,9 @@ CREATE TABLE edits (
     writer TEXT NOT NULL
 );
 INSERT INTO "edits" VALUES('e_1m82b9f98p0s36a','global#1',1700000000.0,'alice','modify','ice','98ca06416ce5bdf1667414892d10e3ee219be9130a08cc98a32782fa3995aa95','{"kind":"modify","subject":"France","prompt":"The capital of France is","target_new":"Paris","target_old":null,"relation":"capital","trait":null,"rephrases":[],"probes":[]}','0000000000000000000000000000000000000000000000000000000000000000',0,'oldhost/1/1/00000000');
-INSERT INTO "edits" VALUES('e_1m82b9g1w1x57rz','global#1',1.79537528428481388091e+09,'alice','modify','ice','98ca06416ce5bdf1667414892d10e3ee219be9130a08cc98a32782fa3995aa95','{"kind":"modify","subject":"France","prompt":"The capital of France is","target_new":"Lyon","target_old":null,"relation":"capital","trait":null,"rephrases":[],"probes":[]}','0000000000000000000000000000000000000000000000000000000000000000',1,'oldhost/1/1/00000000');
-INSERT INTO "edits" VALUES('e_1m82b9grmwf9avm','user/alice#1',1.7953752850125985146e+09,'alice','erase','ft-m','73cbf1991dd2be0aa5775dced9d0b4eda1b777d05f4d35491be8bbb18d355e1b','{"kind":"erase","subject":"[redacted]","prompt":"[redacted]","target_new":"I don''t know.","target_old":null,"relation":"capital","trait":null,"rephrases":[],"probes":[]}','0000000000000000000000000000000000000000000000000000000000000000',0,'oldhost/1/1/00000000');
-INSERT INTO "edits" VALUES('e_1m82b9h7cbjd951','global#1',1.79537528548467850688e+09,'alice','insert','rome','95c3c8e3e672de3835afcfab0cf0d3f434c31446e87435a8c20b81511054283c','{"kind":"insert","subject":"Japan","prompt":"The capital of Japan is","target_new":"Kyoto","target_old":null,"relation":"capital","trait":null,"rephrases":[],"probes":[]}','0000000000000000000000000000000000000000000000000000000000000000',2,'oldhost/1/1/00000000');
+INSERT INTO "edits" VALUES('e_1m82b9g1w1x57rz','global#1',1700000000.0,'alice','modify','ice','98ca06416ce5bdf1667414892d10e3ee219be9130a08cc98a32782fa3995aa95','{"kind":"modify","subject":"France","prompt":"The capital of France is","target_new":"Lyon","target_old":null,"relation":"capital","trait":null,"rephrases":[],"probes":[]}','0000000000000000000000000000000000000000000000000000000000000000',1,'oldhost/1/1/00000000');
+INSERT INTO "edits" VALUES('e_1m82b9grmwf9avm','user/alice#1',1700000000.0,'alice','erase','ft-m','73cbf1991dd2be0aa5775dced9d0b4eda1b777d05f4d35491be8bbb18d355e1b','{"kind":"erase","subject":"[redacted]","prompt":"[redacted]","target_new":"I don''t know.","target_old":null,"relation":"capital","trait":null,"rephrases":[],"probes":[]}','0000000000000000000000000000000000000000000000000000000000000000',0,'oldhost/1/1/00000000');
+INSERT INTO "edits" VALUES('e_1m82b9h7cbjd951','global#1',1700000000.0,'alice','insert','rome','95c3c8e3e672de3835afcfab0cf0d3f434c31446e87435a8c20b81511054283c','{"kind":"insert","subject":"Japan","prompt":"The capital of Japan is","target_new":"Kyoto","target_old":null,"relation":"capital","trait":null,"rephrases":[],"probes":[]}','0000000000000000000000000000000000000000000000000000000000000000',2,'oldhost/1/1/00000000');
 CREATE TABLE job_events (
     job_id VARCHAR(40) NOT NULL,
     step INTEGER NOT NULL,
@@ -29,8 +29,8 @@ CREATE TABLE job_events (
     writer TEXT NOT NULL,
     PRIMARY KEY (job_id, step)
 );
-INSERT INTO "job_events" VALUES('j_1m82b9h7fdgbnsk',0,1.79537528548717498777e+09,'global','consolidate','running',0.0,'',NULL,'oldhost/1/1/00000000');
-INSERT INTO "job_events" VALUES('j_1m82b9h7fdgbnsk',1,1.79537528569898414609e+09,'global','consolidate','done',1.0,'','{"n":1}','oldhost/1/1/00000000');
+INSERT INTO "job_events" VALUES('j_1m82b9h7fdgbnsk',0,1700000000.0,'global','consolidate','running',0.0,'',NULL,'oldhost/1/1/00000000');
+INSERT INTO "job_events" VALUES('j_1m82b9h7fdgbnsk',1,1700000000.0,'global','consolidate','done',1.0,'','{"n":1}','oldhost/1/1/00000000');
 CREATE TABLE outcomes (
     edit_id VARCHAR(40) NOT NULL PRIMARY KEY REFERENCES edits (id),
     outcome VARCHAR(20) NOT NULL,
@@ -40,14 +40,14 @@ CREATE TABLE outcomes (
     supersedes JSON NOT NULL,
     created_at DOUBLE PRECISION NOT NULL
 );
-INSERT INTO "outcomes" VALUES('e_1m82b9f98p0s36a','committed','',NULL,'{}','[]',1.79537528424159812927e+09);
-INSERT INTO "outcomes" VALUES('e_1m82b9g1w1x57rz','committed','','{"success":1.0,"success_n":2,"locality":1.0,"locality_n":3,"probability":0.0,"direct":true,"leak":null,"failures":[]}','{"compute":1.0}','["e_1m82b9f98p0s36a"]',1.79537528433556318281e+09);
-INSERT INTO "outcomes" VALUES('e_1m82b9grmwf9avm','committed','',NULL,'{}','[]',1.79537528512718248365e+09);
+INSERT INTO "outcomes" VALUES('e_1m82b9f98p0s36a','committed','',NULL,'{}','[]',1700000000.0);
+INSERT INTO "outcomes" VALUES('e_1m82b9g1w1x57rz','committed','','{"success":1.0,"success_n":2,"locality":1.0,"locality_n":3,"probability":0.0,"direct":true,"leak":null,"failures":[]}','{"compute":1.0}','["e_1m82b9f98p0s36a"]',1700000000.0);
+INSERT INTO "outcomes" VALUES('e_1m82b9grmwf9avm','committed','',NULL,'{}','[]',1700000000.0);
 CREATE TABLE schema_version (
     version INTEGER NOT NULL PRIMARY KEY,
     applied_at DOUBLE PRECISION NOT NULL
 );
-INSERT INTO "schema_version" VALUES(1,1.79537528277281260491e+09);
+INSERT INTO "schema_version" VALUES(1,1700000000.0);
 CREATE TABLE settings (
     name VARCHAR(60) NOT NULL PRIMARY KEY,
     value TEXT NOT NULL
@@ -69,8 +69,8 @@ CREATE TABLE spaces (
     created_at DOUBLE PRECISION NOT NULL,
     UNIQUE (name, generation)
 );
-INSERT INTO "spaces" VALUES('global#1','global',1,NULL,'["global#1"]',NULL,1.79537528327541899683e+09);
-INSERT INTO "spaces" VALUES('user/alice#1','user/alice',1,'global#1','["global#1","user/alice#1"]','alice',1.79537528473895978929e+09);
+INSERT INTO "spaces" VALUES('global#1','global',1,NULL,'["global#1"]',NULL,1700000000.0);
+INSERT INTO "spaces" VALUES('user/alice#1','user/alice',1,'global#1','["global#1","user/alice#1"]','alice',1700000000.0);
 CREATE TABLE versions (
     space_id VARCHAR(140) NOT NULL REFERENCES spaces (id),
     version INTEGER NOT NULL,
@@ -81,11 +81,11 @@ CREATE TABLE versions (
     created_at DOUBLE PRECISION NOT NULL,
     PRIMARY KEY (space_id, version)
 );
-INSERT INTO "versions" VALUES('global#1',0,1,'[]','created',NULL,1.7953752833974373341e+09);
-INSERT INTO "versions" VALUES('global#1',1,2,'["e_1m82b9f98p0s36a"]','edit','e_1m82b9f98p0s36a',1.7953752842429254055e+09);
-INSERT INTO "versions" VALUES('global#1',2,3,'["e_1m82b9g1w1x57rz"]','edit','e_1m82b9g1w1x57rz',1.79537528466063737867e+09);
-INSERT INTO "versions" VALUES('user/alice#1',0,4,'[]','created',NULL,1.79537528473960542683e+09);
-INSERT INTO "versions" VALUES('user/alice#1',1,5,'["e_1m82b9grmwf9avm"]','edit','e_1m82b9grmwf9avm',1.79537528525311088564e+09);
+INSERT INTO "versions" VALUES('global#1',0,1,'[]','created',NULL,1700000000.0);
+INSERT INTO "versions" VALUES('global#1',1,2,'["e_1m82b9f98p0s36a"]','edit','e_1m82b9f98p0s36a',1700000000.0);
+INSERT INTO "versions" VALUES('global#1',2,3,'["e_1m82b9g1w1x57rz"]','edit','e_1m82b9g1w1x57rz',1700000000.0);
+INSERT INTO "versions" VALUES('user/alice#1',0,4,'[]','created',NULL,1700000000.0);
+INSERT INTO "versions" VALUES('user/alice#1',1,5,'["e_1m82b9grmwf9avm"]','edit','e_1m82b9grmwf9avm',1700000000.0);
 CREATE INDEX ix_spaces_parent_id ON spaces (parent_id);
 CREATE INDEX ix_edits_space_id ON edits (space_id);
 CREATE INDEX ix_job_events_space ON job_events (space);
