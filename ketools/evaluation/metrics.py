@@ -74,9 +74,14 @@ def stays(probe: CaseProbe, before: str, after: str) -> bool:
     return probe.kind == FORGETFULNESS and answers_right(probe, after)
 
 
-def same_tokens(scores_of_answer_before: Sequence[Score]) -> float | None:
-    """Share of positions of the earlier greedy answer whose argmax is unchanged, given its earlier tokens."""
-    return teacher_forced(scores_of_answer_before)
+def same_tokens(before: Score, after: Score) -> float | None:
+    """Share of positions of the answer before the edit at which its token was and still is the argmax.
+
+    Both scores are of that answer, teacher-forced; None when its token was the argmax nowhere, which happens
+    only where the text of an answer does not give back its own tokens.
+    """
+    pairs = zip(before.ranks, after.ranks, strict=True)
+    return mean([float(now == 0) for was, now in pairs if was == 0])
 
 
 # --- erasure and personality ---

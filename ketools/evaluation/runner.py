@@ -52,6 +52,7 @@ class Baseline:
         self._engine = engine
         self._max_new_tokens = max_new_tokens
         self._answers: dict[tuple[str, bool], str] = {}
+        self._scores: dict[tuple[str, bool], Score] = {}
 
     def prepare(self, cases: Sequence[EditCase], progress: Progress = _silent) -> None:
         """Answer everything that will be compared with its answer before the edit."""
@@ -61,12 +62,19 @@ class Baseline:
             keys = missing[start : start + 256]
             prompts = [CaseProbe(prompt=text, chat=chat).rendered() for text, chat in keys]
             answers = self._engine.generate(prompts, BASE, max_new_tokens=self._max_new_tokens)
+            said = [i for i, answer in enumerate(answers) if answer.strip()]
+            scores = self._engine.score([prompts[i] for i in said], [answers[i] for i in said], BASE)
             self._answers.update(zip(keys, answers, strict=True))
+            self._scores.update(zip([keys[i] for i in said], scores, strict=True))
             progress(start + len(keys), len(missing), "answers before the edits")
 
     def answer(self, probe: CaseProbe) -> str:
         """The answer to a probe of a prepared case."""
         return self._answers[probe.prompt, probe.chat]
+
+    def score(self, probe: CaseProbe) -> Score:
+        """The score of that answer, which must not be empty."""
+        return self._scores[probe.prompt, probe.chat]
 
 
 @dataclass(frozen=True)
@@ -212,10 +220,10 @@ class _Asker:
     ) -> CaseResult:
         case = edited.case
         judged = [self._judged(case, *pair, answer) for pair, answer in zip(asked, answers, strict=True)]
-        scored = {
-            group: [s for (g, _), s in zip(asked, scores, strict=True) if g == group and s is not None]
-            for group in ("success", "rephrase", "locality")
-        }
+        scored = [(group, probe, s) for (group, probe), s in zip(asked, scores, strict=True) if s is not None]
+        direct = [s for group, _, s in scored if group == "success"]
+        others = [s for group, _, s in scored if group == "rephrase"]
+        same = [metrics.same_tokens(self.baseline.score(p), s) for group, p, s in scored if group == "locality"]
         return CaseResult(
             id=case.id,
             task=case.task,
@@ -224,10 +232,10 @@ class _Asker:
             failed=edited.failed,
             before=metrics.achieves(case.request, self.baseline.answer(case.direct)),
             answers=tuple(judged),
-            success_teacher_forced=metrics.teacher_forced(scored["success"]),
-            rephrase_teacher_forced=metrics.teacher_forced(scored["rephrase"]),
-            probability=metrics.probability(scored["success"]),
-            locality_tokens=metrics.same_tokens(scored["locality"]),
+            success_teacher_forced=metrics.teacher_forced(direct),
+            rephrase_teacher_forced=metrics.teacher_forced(others),
+            probability=metrics.probability(direct),
+            locality_tokens=metrics.mean([share for share in same if share is not None]),
             fluency=None if text is None else metrics.fluency(text),
         )
 

@@ -35,7 +35,12 @@ def test_teacher_forcing_gives_credit_for_each_token_and_probability_none_for_ha
     scores = [score((0.5, 0), (0.25, 3)), score((0.9, 0))]
     assert metrics.teacher_forced(scores) == pytest.approx((0.5 + 1) / 2)
     assert metrics.probability(scores) == pytest.approx((0.125 + 0.9) / 2)
-    assert metrics.same_tokens(scores) == pytest.approx(0.75)
+
+
+def test_locality_of_tokens_counts_only_positions_that_were_the_argmax() -> None:
+    before, after = score((0.5, 0), (0.5, 0), (0.1, 4)), score((0.4, 1), (0.5, 0), (0.1, 4))
+    assert metrics.same_tokens(before, after) == 0.5
+    assert metrics.same_tokens(score((0.1, 2)), score((0.9, 0))) is None
 
 
 def test_a_measure_of_nothing_is_none_and_not_zero() -> None:

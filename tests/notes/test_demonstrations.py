@@ -76,7 +76,7 @@ def test_further_facts_in_scope_become_their_own_copy_demonstrations() -> None:
     book = NoteBook([("a", Note("ike", PESO)), ("b", Note("ike", LIMA))], budget=Budget(demonstrations=0))
     got = book.inject(chat_prompt("What is the capital of France? What is the currency of France?"))
     assert got.used == ("a", "b")
-    assert got.prompt[-1]["content"].startswith(  # type: ignore[index, typeddict-item]
+    assert got.prompt[-1]["content"].startswith(  # type: ignore[index]
         "New Fact: The currency of France is the peso\nPrompt: The currency of France is the peso\n\n"
         "New Fact: The capital of France is Lima\nPrompt: What is the capital"
     )

@@ -1,0 +1,212 @@
+"""The single-edit protocol on a tiny random model, against answers taken from the engine directly."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from ketools.edits import EditRequest, Kind, LowRankDelta, Note, Trait, normalise
+from ketools.engines.local import LocalEngine
+from ketools.errors import Diverged, Refused, StorageError
+from ketools.evaluation import Baseline, EditCase, Summary, evaluate
+from ketools.evaluation.data import parse
+from ketools.evaluation.runner import WITHHELD, passage
+from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.notes import NoteInjector
+
+TOWNS = ("Lima", "Oslo", "Rome", "Cairo", "Quito", "Paris", "Tokyo")
+LANDS = ("France", "Japan", "Peru", "Chad", "Brazil", "Egypt")
+
+
+def rows() -> list[dict[str, object]]:
+    facts: list[dict[str, object]] = [
+        {
+            "task": "facts",
+            "subject": land,
+            "relation": "capital",
+            "prompt": f"The capital of {land} is",
+            "target_new": TOWNS[i],
+            "ground_truth": TOWNS[-1],
+            "rephrase": f"What is the capital of {land}?",
+            "portability": {"Reasoning": [{"prompt": f"The river of {land} is", "ground_truth": ["Seine"]}]},
+            "locality": {
+                "Neighborhood": [{"prompt": "Alice works for", "ground_truth": ["Acme"]}],
+                "Relation_Specificity": [{"prompt": f"People in {land} speak", "ground_truth": ["?"]}],
+            },
+        }
+        for i, land in enumerate(LANDS)
+    ]
+    manner: dict[str, object] = {"task": "manners", "ent": "jazz", "pos": ["I love jazz."], "neg": ["I hate jazz."]}
+    return [*facts, manner]
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[EditCase]:
+    return list(parse(rows(), "towns").cases)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_llama_dir: Path) -> LocalEngine:
+    return LocalEngine(tiny_llama_dir)
+
+
+def no_edit(case: EditCase) -> tuple[EditLayer, float]:
+    return BASE, 1.0
+
+
+def note_edit(case: EditCase) -> tuple[EditLayer, float]:
+    return BASE.with_edits(LiveEdit(case.id, case.id, Note("ice", case.request))), 2.0
+
+
+def weight_edit(engine: LocalEngine, scale: float) -> EditLayer:
+    name, module = next((n, m) for n, m in engine.editable.model.named_modules() if n.endswith("mlp.down_proj"))
+    generator = torch.Generator().manual_seed(1)
+    a = torch.randn(1, module.in_features, generator=generator)
+    b = torch.randn(module.out_features, 1, generator=generator) * scale
+    return BASE.with_edits(LiveEdit("w", f"w{scale}", LowRankDelta("test", {name: (a, b)})))
+
+
+def run(engine: LocalEngine, edit: object, cases: list[EditCase], **options: object) -> Summary:
+    return evaluate(engine, edit, cases, injector=NoteInjector(), **options)  # type: ignore[arg-type]
+
+
+def test_without_an_edit_every_answer_stays_and_nothing_succeeds_anew(
+    engine: LocalEngine, cases: list[EditCase]
+) -> None:
+    summary = run(engine, no_edit, cases)
+    assert (summary.n, summary.locality, summary.locality_tokens) == (7, 1.0, 1.0)
+    assert summary.success == summary.success_before
+    assert summary.by_kind["locality"]["Neighborhood"].n == 6
+    assert summary.counts == {"success": 7, "rephrase": 6, "portability": 6, "locality": 12, "fluency": 2}
+    assert summary.by_task["facts"].n == 6
+    assert summary.by_task["manners"].locality is None
+    json.dumps(summary.model_dump(mode="json"), allow_nan=False)
+
+
+def test_a_change_of_weights_is_measured_as_the_engine_answers(
+    engine: LocalEngine, cases: list[EditCase], tmp_path: Path
+) -> None:
+    layer = weight_edit(engine, 3.0)
+    record = tmp_path / "r.jsonl"
+    summary = run(engine, lambda case: (layer, 5.0), cases[:3], record=record)
+    lines = [json.loads(line)["result"] for line in record.read_text().splitlines()]
+    kept = []
+    for case, line in zip(cases, lines, strict=False):
+        probes = [p for group in case.locality.values() for p in group]
+        told = {a["prompt"]: a for a in line["answers"]}
+        for probe in probes:
+            (before,) = engine.generate([probe.rendered()], BASE, max_new_tokens=24)
+            (after,) = engine.generate([probe.rendered()], layer, max_new_tokens=24)
+            assert told[probe.prompt]["answer"] == after
+            kept.append(normalise(before) == normalise(after))
+            assert told[probe.prompt]["passed"] == kept[-1]
+        (score,) = engine.score([case.direct.rendered()], [case.request.target_new], layer)
+        assert line["success_teacher_forced"] == pytest.approx(score.token_accuracy)
+        assert line["probability"] == pytest.approx(2.718281828459045**score.total, rel=1e-3)
+    assert summary.locality == pytest.approx(sum(kept) / len(kept))
+    assert (summary.locality or 0) < 1
+
+
+def test_notes_reach_the_prompts_that_ask_for_them_and_no_others(
+    engine: LocalEngine, cases: list[EditCase], tmp_path: Path
+) -> None:
+    record = tmp_path / "r.jsonl"
+    summary = run(engine, note_edit, cases, record=record)
+    first = json.loads(record.read_text().splitlines()[0])["result"]["answers"][0]
+    told = "Imagine that The capital of France is Lima. The capital of France is"
+    assert first["answer"] == engine.generate([told], BASE, max_new_tokens=24)[0]
+    assert summary.locality == 1
+    assert summary.ms_per_edit == 2
+
+
+def test_cases_asked_together_come_out_as_when_asked_alone(engine: LocalEngine, cases: list[EditCase]) -> None:
+    together = run(engine, note_edit, cases)
+    alone = [run(engine, note_edit, [case]) for case in cases]
+    assert together.success == pytest.approx(sum(s.success or 0 for s in alone) / len(alone))
+    forced = [s.success_teacher_forced or 0 for s in alone]
+    assert together.success_teacher_forced == pytest.approx(sum(forced) / len(forced))
+
+
+def test_refused_and_diverged_edits_count_as_edits_without_effect(engine: LocalEngine, cases: list[EditCase]) -> None:
+    errors = iter([Refused("no"), Diverged("nan")])
+
+    def edit(case: EditCase) -> tuple[EditLayer, float]:
+        raise next(errors)
+
+    summary = run(engine, edit, cases[:2])
+    assert (summary.n, summary.failed, summary.locality, summary.ms_per_edit) == (2, 2, 1.0, 0.0)
+
+
+def test_a_record_is_taken_up_where_it_was_cut_off(engine: LocalEngine, cases: list[EditCase], tmp_path: Path) -> None:
+    record, edited = tmp_path / "r.jsonl", []
+
+    def edit(case: EditCase) -> tuple[EditLayer, float]:
+        edited.append(case.id)
+        return note_edit(case)
+
+    whole = run(engine, edit, cases, record=record, label="ice")
+    lines = record.read_text().splitlines()
+    record.write_text("\n".join(lines[:3]) + "\n" + lines[3][:40])
+    edited.clear()
+    resumed = run(engine, edit, cases, record=record, label="ice")
+    assert (resumed.n, resumed.counts, resumed.success) == (whole.n, whole.counts, whole.success)
+    assert resumed.probability == pytest.approx(whole.probability, rel=1e-3)
+    assert edited == [case.id for case in cases[3:]]
+    edited.clear()
+    run(engine, edit, cases[:1], record=record, label="ike")
+    assert edited == [cases[0].id]
+
+
+def test_a_record_that_cannot_be_written_is_a_storage_error(
+    engine: LocalEngine, cases: list[EditCase], tmp_path: Path
+) -> None:
+    with pytest.raises(StorageError, match="cannot be written"):
+        run(engine, no_edit, cases[:1], record=tmp_path / "absent" / "r.jsonl")
+
+
+def test_several_methods_share_the_answers_of_the_untouched_model(engine: LocalEngine, cases: list[EditCase]) -> None:
+    seen: list[str] = []
+    baseline = Baseline(engine)
+    for _ in range(2):
+        run(engine, no_edit, cases, baseline=baseline, progress=lambda done, total, text: seen.append(text))
+    assert seen.count("answers before the edits") == 1
+    assert seen.count("done") == 2
+
+
+def test_an_answer_that_leaks_is_counted_and_never_written_down(engine: LocalEngine, tmp_path: Path) -> None:
+    row: dict[str, object] = {
+        "K_F": [{"question": "Where is Ann?", "subject": "Ann", "target_new": "?", "ground_truth": "x"}],
+        "K_R": [],
+    }
+    (case,) = parse([row], "s").cases
+    (answer,) = engine.generate([case.direct.rendered()], BASE, max_new_tokens=24)
+    secret = max(re.findall(r"[a-z0-9]+", normalise(answer)), key=len)
+    row["K_F"][0]["ground_truth"] = secret  # type: ignore[index]
+    record = tmp_path / "r.jsonl"
+    summary = run(engine, no_edit, list(parse([row], "s").cases), record=record)
+    assert summary.erasure is not None
+    assert (summary.erasure.leak, summary.erasure.refusal, summary.erasure.n) == (1.0, 0.0, 1)
+    assert json.loads(record.read_text())["result"]["answers"][0]["answer"] == WITHHELD
+
+
+@pytest.mark.parametrize(
+    ("prompt", "relation", "text"),
+    [
+        ("The capital of France is", None, "About France: The capital of France is"),
+        ("What is the capital of France?", "capital", "About France: The capital of France is"),
+        ("What is the river of France?", None, "About France:"),
+    ],
+)
+def test_fluency_is_measured_on_a_text_that_runs_through_the_edit(prompt: str, relation: str | None, text: str) -> None:
+    assert passage(EditRequest(subject="France", prompt=prompt, target_new="x", relation=relation)) == text
+
+
+def test_a_manner_of_speaking_has_no_passage() -> None:
+    request = EditRequest(
+        kind=Kind.PERSONALITY, subject="jazz", prompt="Like jazz?", target_new="x", trait=Trait.POSITIVE
+    )
+    assert passage(request) is None
