@@ -49,7 +49,7 @@ def clean_text(text: str) -> str:
 
 def normalise(text: str) -> str:
     """Lower-case, single-spaced, without closing punctuation: how answers and keys are compared."""
-    return re.sub(r"\s+", " ", text).strip().strip(".!?,;:").lower()
+    return re.sub(r"\s+", " ", text).strip(" .!?,;:").lower()
 
 
 ShortText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(clean_text)]

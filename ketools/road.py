@@ -14,7 +14,7 @@ from typing import Literal
 
 from ketools.artefacts import ArtefactStore
 from ketools.editor import Editor
-from ketools.edits import Artefact, EditRequest, Kind, Note, Timings, says
+from ketools.edits import Artefact, EditRequest, Evidence, Kind, Note, Timings, says
 from ketools.engines.base import Engine
 from ketools.errors import Cancelled, Conflict, Diverged, InvalidRequest, KetoolsError
 from ketools.jobs import Progress
@@ -95,6 +95,7 @@ class Trip:
     progress: Progress
     clock: Clock = field(default_factory=Clock)
     reason: str = "edit"
+    floor: Evidence | None = None
 
 
 @dataclass(frozen=True)
@@ -131,15 +132,17 @@ class Road:
         progress: Progress,
         retire: Sequence[str] = (),
         reason: str = "edit",
+        floor: Evidence | None = None,
     ) -> Arrival:
         """Take requests down the road; retried once when another writer moved the head meanwhile.
 
         `retire`: live edits to take off in the same version (a note that its parametric edit replaces).
+        `floor`: evidence that the new edit must at least equal.
         """
         for attempt in (1, 2):
             head = self.journal.head(space)
             before = self.spaces.layer(space)
-            trip = Trip(principal, space, head, before, dry_run, progress, reason=reason)
+            trip = Trip(principal, space, head, before, dry_run, progress, reason=reason, floor=floor)
             try:
                 return self._once(trip, requests, get_method(method), apply_valid, tuple(retire))
             except Conflict:
@@ -272,7 +275,8 @@ class Road:
         trip.progress(0, 1, "verifying")
         with trip.clock.part("verify_ms"):
             verdict = self.verifier.verify(draft.request, trip.before, after)
-        return replace(draft, verdict=verdict, objection=self.policy.objection(draft.request, verdict.evidence))
+        objection = self.policy.objection(draft.request, verdict.evidence) or _below(trip.floor, verdict.evidence)
+        return replace(draft, verdict=verdict, objection=objection)
 
     def _finish(
         self, trip: Trip, drafts: Sequence[Draft], apply_valid: bool, retire: tuple[str, ...]
@@ -315,6 +319,15 @@ class Road:
                 continue
             end = self._outcome(trip, draft)
             self.journal.close_edit(end.edit_id, end.outcome, end.reason, end.evidence, end.timings)
+
+
+def _below(floor: Evidence | None, evidence: Evidence) -> str:
+    """Why the evidence is worse than what it should replace, or an empty string."""
+    for name in ("success", "locality") if floor else ():
+        had, has = getattr(floor, name), getattr(evidence, name)
+        if has < had:
+            return f"Its {name} is {has:.2f}, below the {had:.2f} of the edit that it would replace."
+    return ""
 
 
 def _ending(draft: Draft) -> Literal["cancelled", "failed", "refused"]:

@@ -211,6 +211,7 @@ class EditService:
                 progress=progress,
                 retire=(edit_id,),
                 reason=f"{CONSOLIDATES}{edit_id}",
+                floor=record.outcome.evidence if record.outcome else None,
             )
             draft = arrival.drafts[0]
             if arrival.version is not None and draft.live is not None:

@@ -66,4 +66,4 @@ def test_the_bundled_model_depends_on_relations_alone() -> None:
 
 def test_no_package_shadows_the_agents_of_other_libraries() -> None:
     assert not (PACKAGE.parent / "agents" / "__init__.py").exists()
-    assert not list((PACKAGE.parent / "tests").rglob("__init__.py"))
+    assert not list((PACKAGE.parent / "tests").glob("*/__init__.py"))

@@ -175,7 +175,7 @@ def test_unknown_names_are_answered_with_near_ones(box: Toolbox) -> None:
     ],
 )
 def test_bad_input_names_the_field(box: Toolbox, subject: str, prompt: str, target: str) -> None:
-    with pytest.raises(InvalidRequest, match="subject|prompt|target_new"):
+    with pytest.raises(InvalidRequest, match=r"subject|prompt|target_new"):
         box.edit_fact(subject, prompt, target, method="ice")
 
 
