@@ -14,7 +14,7 @@ from typing import Literal
 
 from ketools.artefacts import ArtefactStore
 from ketools.editor import Editor
-from ketools.edits import Artefact, EditRequest, Evidence, Kind, Note, Timings, says
+from ketools.edits import Artefact, EditRequest, Evidence, Kind, Note, Timings, normalise, says
 from ketools.engines.base import Engine
 from ketools.errors import Cancelled, Conflict, Diverged, InvalidRequest, KetoolsError
 from ketools.jobs import Progress
@@ -28,6 +28,7 @@ from ketools.verification import Policy, Verdict, Verifier, hits_target
 
 NOTE_METHOD = "ice"
 CONSOLIDATES = "consolidates "
+MAX_REPHRASES = 32
 
 
 @dataclass
@@ -79,7 +80,7 @@ class Draft:
 
 def _versus(verb: str, record: EditRecord, request: EditRequest) -> str:
     old = record.request
-    back = " (a reversal)" if old.get("target_old") == request.target_new else ""
+    back = " (a reversal)" if normalise(str(old.get("target_old") or "")) == normalise(request.target_new) else ""
     return f"{verb} {record.id}: {old.get('prompt')} {old.get('target_new')}{back}"
 
 
@@ -212,7 +213,7 @@ class Road:
         if not todo:
             return drafts
         with trip.clock.part("compute_ms"):
-            made = self._artefacts(todo, base, trip.progress)
+            made = self._artefacts([self._against_leaks(trip, d) for d in todo], base, trip.progress)
         out, begun = iter(made), list(drafts)
         try:
             for i, draft in enumerate(drafts):

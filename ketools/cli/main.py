@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ketools import __version__
-from ketools.cli import knowledge, research, serving
+from ketools.cli import benching, knowledge, research, serving
 from ketools.cli.errors import Group
 from ketools.cli.session import Session
 
@@ -87,6 +87,7 @@ _add(
     },
 )
 app.add_typer(research.atlas_app, name="atlas", rich_help_panel="Measure")
+app.add_typer(benching.bench_app, name="bench", rich_help_panel="Measure")
 
 if __name__ == "__main__":
     app()
