@@ -24,10 +24,9 @@ from ketools.methods.base import EditContext, Method
 from ketools.methods.registry import get_method
 from ketools.probing import with_relation
 from ketools.spaces import Spaces
-from ketools.verification import Policy, Verdict, Verifier, hits_target
+from ketools.verification import Policy, Verdict, Verifier, hits_target, leak_probes
 
 NOTE_METHOD = "ice"
-CONSOLIDATES = "consolidates "
 MAX_REPHRASES = 32
 
 
@@ -223,6 +222,16 @@ class Road:
             self._close(trip, [replace(d, error=error) for d in begun])
             raise
         return begun
+
+    def _against_leaks(self, trip: Trip, draft: Draft) -> Draft:
+        """An erasure also trains on what its leak audit will ask; only the method sees these prompts."""
+        request = draft.request
+        if request.kind is not Kind.ERASE or not draft.method.needs_model:
+            return draft
+        phrasings = self.verifier.prober.phrasings(request)
+        leaks = leak_probes(request, phrasings, self.verifier.phrasing_answers(request, trip.before))
+        more = tuple(dict.fromkeys([*request.rephrases, *(p.prompt for p in (*phrasings[1:], *leaks))]))
+        return replace(draft, request=request.model_copy(update={"rephrases": more[:MAX_REPHRASES]}))
 
     def _artefacts(self, drafts: Sequence[Draft], base: EditLayer, progress: Progress) -> list[Artefact | KetoolsError]:
         """One artefact per draft; an error of one request of a batch is that request's alone."""

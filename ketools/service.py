@@ -10,18 +10,20 @@ import hashlib
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
 from ketools.artefacts import ArtefactStore
 from ketools.atlas import weights_path
+from ketools.consolidation import consolidate, origin_of, standing_for
 from ketools.editor import Editor, atlas_subjects
 from ketools.edits import REFUSAL, EditRequest, Kind, Message, Note, Prompt, Trait, chat_prompt
 from ketools.engines.base import Engine
 from ketools.errors import Forbidden, InvalidRequest, KetoolsError, NotFound
 from ketools.jobs import Jobs, Progress, quiet
-from ketools.journal import ROOT, EditRecord, Journal
+from ketools.journal import ROOT, Journal
 from ketools.layer import EditLayer
 from ketools.methods.registry import get_method, methods
 from ketools.models.editable import EditableModel
@@ -44,11 +46,12 @@ from ketools.results import (
     UndoResult,
 )
 from ketools.retrieval import MiniLMEncoder
-from ketools.road import CONSOLIDATES, NOTE_METHOD, Arrival, Draft, Road
+from ketools.road import NOTE_METHOD, Arrival, Road
 from ketools.settings import Settings
 from ketools.spaces import Spaces
 from ketools.traits import OPINION_QUESTIONS, exemplar
 from ketools.verification import Policy, Verifier
+from ketools.views import edit_result, edit_view, with_problems
 
 __all__ = ["EditService", "Progress", "build_request", "open_service", "quiet"]
 
@@ -116,7 +119,7 @@ class EditService:
             told = "; ".join(f"fact {i}: {e}" for i, e in list(problems.items())[:5])
             raise InvalidRequest(f"{len(problems)} of {len(facts)} facts are invalid, none applied. {told}")
         batch = self._edit(who, requests, space, method, apply_valid, dry_run, progress)
-        return _with_problems(batch, problems, len(facts), space) if problems else batch
+        return with_problems(batch, problems, len(facts), space) if problems else batch
 
     def erase(
         self,
@@ -189,56 +192,29 @@ class EditService:
         if arrival.version is None or not made or not self.settings.consolidate:
             return None
         ids = [live.edit_id for live in made]
-        return self.jobs.submit("consolidate", space, lambda progress: self._consolidate(space, ids, AUTO, progress))
-
-    def _consolidate(self, space: str, edit_ids: Sequence[str], method: str, progress: Progress) -> dict[str, Any]:
-        """Replace notes by parametric edits that verify at least as well, each in a version of its own."""
-        name = self.settings.parametric if method == AUTO else get_method(method).name
-        moved: dict[str, str] = {}
-        kept: dict[str, str] = {}
-        for i, edit_id in enumerate(edit_ids):
-            progress(i, len(edit_ids), f"consolidating {edit_id}")
-            record = self.journal.edit(edit_id)
-            if edit_id not in self.journal.head(space).live:
-                kept[edit_id] = "no longer live"
-                continue
-            request = EditRequest.model_validate(record.request)
-            arrival = self.road.travel(
-                record.principal,
-                space,
-                [request],
-                name,
-                progress=progress,
-                retire=(edit_id,),
-                reason=f"{CONSOLIDATES}{edit_id}",
-                floor=record.outcome.evidence if record.outcome else None,
-            )
-            draft = arrival.drafts[0]
-            if arrival.version is not None and draft.live is not None:
-                moved[edit_id] = draft.live.edit_id
-            else:
-                kept[edit_id] = draft.objection or str(draft.error)
-        return {"consolidated": len(moved), "edits": moved, "kept": kept, "method": name}
+        return self._move(space, ids, self.settings.parametric)
 
     def consolidate(self, who: Principal, space: str, method: str, wait: bool, progress: Progress = quiet) -> JobView:
         """Move a space's live notes into weights, as a job."""
         who.require(Scope.EDIT, space)
-        if method != AUTO:
-            get_method(method)
-        layer = self.spaces.layer(space)
+        name = self.settings.parametric if method == AUTO else get_method(method).name
         own = set(self.journal.head(space).live)
-        ids = [edit_id for edit_id, _ in layer.notes if edit_id in own]
-        job_id = self.jobs.submit("consolidate", space, lambda p: self._consolidate(space, ids, method, p))
+        ids = [edit_id for edit_id, _ in self.spaces.layer(space).notes if edit_id in own]
+        job_id = self._move(space, ids, name)
         if wait:
             self.jobs.wait(job_id)
         return self.job_status(who, job_id)
+
+    def _move(self, space: str, note_ids: Sequence[str], method: str) -> str:
+        """Queue the consolidation of notes; returns the job's id."""
+        return self.jobs.submit("consolidate", space, partial(consolidate, self.road, space, note_ids, method))
 
     def undo(self, who: Principal, edit_id: str, bring_back: bool = False) -> UndoResult:
         """Take an edit off; an edit that was consolidated meanwhile is undone with its weights."""
         record = self.journal.edit(edit_id)
         who.require(Scope.ERASE if record.kind is Kind.ERASE else Scope.EDIT, record.space)
-        current = self._current(record)
-        origin = self._origin(current)
+        current = standing_for(self.journal, record)
+        origin = origin_of(self.journal, current)
         undone = self.spaces.undo(record.space, current.id, bring_back=bring_back, origin=origin)
         layer = self.spaces.layer(record.space)
         self.engine.apply_layer(layer)
@@ -253,25 +229,6 @@ class EditService:
             was_superseding=was,
             next=hint,
         )
-
-    def _current(self, record: EditRecord) -> EditRecord:
-        """The live edit that stands for a record: itself, or what it was consolidated into."""
-        live = self.journal.live_edits([record.space])[record.space]
-        for other in live:
-            reason = other.outcome.reason if other.outcome else ""
-            if other.id == record.id or reason == f"{CONSOLIDATES}{record.id}":
-                return other
-        raise InvalidRequest(
-            f"{record.id} is not live in {record.space}: it was undone, replaced or never committed. "
-            "Call list_edits to see what is."
-        )
-
-    def _origin(self, record: EditRecord) -> EditRecord:
-        """The note that a parametric edit was consolidated from, else the edit itself."""
-        reason = record.outcome.reason if record.outcome else ""
-        if reason.startswith(CONSOLIDATES):
-            return self.journal.edit(reason.removeprefix(CONSOLIDATES))
-        return record
 
     # --- asking and looking ---
 
@@ -333,7 +290,7 @@ class EditService:
         """Verify a live edit again. An erased fact's text is not kept, so its stored evidence is told."""
         record = self.journal.edit(edit_id)
         who.require(Scope.READ, record.space)
-        current = self._current(record)
+        current = standing_for(self.journal, record)
         stored = current.outcome.evidence if current.outcome else None
         common: dict[str, Any] = {
             "edit_id": current.id,
@@ -364,13 +321,13 @@ class EditService:
         who.require(Scope.READ, space)
         page = self.journal.edits(space, live_only, limit, cursor)
         live = set(self.journal.head(space).live)
-        return EditPage(edits=tuple(_view(r, live) for r in page.edits), next_cursor=page.next)
+        return EditPage(edits=tuple(edit_view(r, live) for r in page.edits), next_cursor=page.next)
 
     def show_edit(self, who: Principal, edit_id: str) -> EditView:
         """One edit with its evidence."""
         record = self.journal.edit(edit_id)
         who.require(Scope.READ, record.space)
-        return _view(record, set(self.journal.head(record.space).live))
+        return edit_view(record, set(self.journal.head(record.space).live))
 
     # --- spaces ---
 
@@ -398,8 +355,8 @@ class EditService:
         return SpaceDiff(
             a=a,
             b=b,
-            only_a=tuple(_view(r, {r.id}) for r in (*diff.only_a, *(one for one, _ in diff.changed))),
-            only_b=tuple(_view(r, {r.id}) for r in (*diff.only_b, *(two for _, two in diff.changed))),
+            only_a=tuple(edit_view(r, {r.id}) for r in (*diff.only_a, *(one for one, _ in diff.changed))),
+            only_b=tuple(edit_view(r, {r.id}) for r in (*diff.only_b, *(two for _, two in diff.changed))),
             answers=tuple(rows),
         )
 
@@ -487,7 +444,7 @@ class EditService:
     def _batch_result(
         self, space: str, method: str, arrival: Arrival, job_id: str | None, created: bool, dry_run: bool
     ) -> BatchResult:
-        results = tuple(_edit_result(space, method, arrival, d, job_id, created, dry_run) for d in arrival.drafts)
+        results = tuple(edit_result(space, method, arrival, d, job_id, created, dry_run) for d in arrival.drafts)
         states = [r.status for r in results]
         if len(results) == 1 and arrival.drafts[0].error is not None:
             raise arrival.drafts[0].error
@@ -543,86 +500,3 @@ def _self_made(name: str) -> bool:
 
 def _objected(arrival: Arrival) -> bool:
     return any(d.objection for d in arrival.drafts)
-
-
-def _edit_result(
-    space: str, method: str, arrival: Arrival, draft: Draft, job_id: str | None, created: bool, dry_run: bool
-) -> EditResult:
-    committed = arrival.version is not None and draft.passed
-    verdict = draft.verdict
-    hidden = draft.request.kind is Kind.ERASE
-    edit_id = draft.live.edit_id if draft.live and not dry_run else None
-    return EditResult(
-        edit_id=edit_id,
-        status="dry_run" if dry_run and draft.passed else "committed" if committed else _status(draft),
-        verified=draft.passed and verdict is not None and not _only_hidden(draft),
-        space=space,
-        version=arrival.version.version if committed and arrival.version else None,
-        method=method,
-        before="" if hidden or verdict is None else verdict.before,
-        after=verdict.after if verdict else "",
-        evidence=verdict.evidence if verdict else None,
-        supersedes=tuple(r.id for r in draft.replaces),
-        conflicts=draft.conflicts(),
-        job_id=job_id if committed else None,
-        created_space=created,
-        timings=arrival.timings,
-        reason=_reason(draft, committed),
-        next=_next(draft, edit_id, committed, job_id),
-    )
-
-
-def _status(draft: Draft) -> Any:
-    return "failed" if draft.error else "refused"
-
-
-def _only_hidden(draft: Draft) -> bool:
-    """An erasure by a note alone: the weights still hold the fact."""
-    erase = draft.request.kind is Kind.ERASE
-    return erase and draft.live is not None and isinstance(draft.live.artefact, Note)
-
-
-def _reason(draft: Draft, committed: bool) -> str:
-    if _only_hidden(draft):
-        return "Hidden, not erased: a note leaves the fact in the weights. Use method=auto to erase it."
-    return str(draft.error) if draft.error else draft.objection or ("" if committed else "Nothing was committed.")
-
-
-def _next(draft: Draft, edit_id: str | None, committed: bool, job_id: str | None) -> str:
-    if committed and job_id:
-        return f"job_status {job_id} tells when it is in the weights; undo_edit {edit_id} takes it back."
-    if committed:
-        return f"undo_edit {edit_id} takes it back."
-    if draft.objection:
-        return "Nothing changed. Try another method (list_methods), or give better rephrases or probes."
-    return ""
-
-
-def _view(record: EditRecord, live: set[str]) -> EditView:
-    erased = record.kind is Kind.ERASE
-    fact = f"[erased] key {record.key_hash[:16]}"
-    outcome = record.outcome
-    return EditView(
-        edit_id=record.id,
-        space=record.space,
-        kind=record.kind,
-        method=record.method,
-        outcome=outcome.outcome if outcome else "pending",
-        live=record.id in live,
-        created_at=str(record.created_at),
-        principal=record.principal,
-        fact=fact if erased else EditRequest.model_validate(record.request).sentence,
-        evidence=outcome.evidence if outcome else None,
-        reason=outcome.reason if outcome else "",
-    )
-
-
-def _with_problems(batch: BatchResult, problems: Mapping[int, KetoolsError], total: int, space: str) -> BatchResult:
-    """Put the facts that never started back into their places."""
-    rest = iter(batch.results)
-    blank = {"edit_id": None, "status": "failed", "verified": False, "space": space, "version": None}
-    rows = [
-        EditResult(**blank, method="", before="", after="", reason=str(problems[i])) if i in problems else next(rest)
-        for i in range(total)
-    ]
-    return batch.model_copy(update={"results": tuple(rows), "failed": batch.failed + len(problems)})

@@ -19,6 +19,7 @@ ORDER = [
     {"verification", "editor", "evaluation"},
     {"calibration", "profiles"},
     {"road"},
+    {"views", "consolidation"},
     {"service"},
     {"tools"},
     {"agents", "servers"},
