@@ -15,6 +15,7 @@ from ketools.cli.session import Json, Session, Space, names, session, show_json
 
 if TYPE_CHECKING:
     from ketools.agents.editing import EditingAgent, Turn
+    from ketools.servers.mcp import Choice
     from ketools.servers.tokens import TokenFile
     from ketools.service import EditService
 
@@ -64,13 +65,13 @@ def serve(
     from ketools.servers.mcp import build_server, select
 
     options = session(context)
-    chosen = {"read_only": read_only, "names": names(tools), "exclude": names(exclude_tools) or ()}
-    select(**chosen)  # type: ignore[arg-type]
+    choice: Choice = {"read_only": read_only, "names": names(tools), "exclude": names(exclude_tools) or ()}
+    select(**choice)
     if http is None:
         with options.service() as service:
-            build_server(service, allow_erase=allow_erase, **chosen).run("stdio")  # type: ignore[arg-type]
+            build_server(service, allow_erase=allow_erase, **choice).run("stdio")
         return
-    _serve_http(options, address(http), token_path, allowed_host or [], allow_erase=allow_erase, **chosen)
+    _serve_http(options, address(http), token_path, allowed_host or [], allow_erase=allow_erase, **choice)
 
 
 def _serve_http(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from ketools.errors import InvalidRequest
-from ketools.servers.mcp import FileTokens, build_server
+from ketools.servers.mcp import Choice, FileTokens, build_server
 from ketools.servers.tokens import EXAMPLE, TokenFile
 
 if TYPE_CHECKING:
@@ -68,25 +68,16 @@ def http_app(
     port: int,
     tokens: TokenFile,
     allowed_hosts: Sequence[str] = (),
-    read_only: bool = False,
-    names: Collection[str] | None = None,
-    exclude: Collection[str] = (),
     allow_erase: bool = False,
+    **choice: Unpack[Choice],
 ) -> Starlette:
     """The ASGI application: MCP under `/mcp`, liveness under `/health`.
 
     Raises `InvalidRequest` when the host is public and there are no tokens.
     """
     verifier = verifier_for(host, tokens)
-    server = build_server(
-        service,
-        verifier=verifier,
-        url=f"http://{host}:{port}",
-        read_only=read_only,
-        names=names,
-        exclude=exclude,
-        allow_erase=allow_erase,
-    )
+    url = f"http://{host}:{port}"
+    server = build_server(service, verifier=verifier, url=url, allow_erase=allow_erase, **choice)
 
     server.custom_route("/health", methods=["GET"])(_health)
     protection = security(host, allowed_hosts, verifier is not None)

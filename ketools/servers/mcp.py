@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import anyio.to_thread
 from mcp.server import MCPServer
@@ -13,9 +13,12 @@ from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken, TokenVerifier
 from mcp.server.auth.settings import AuthSettings
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+from mcp.shared.exceptions import MCPError
 from mcp.shared.uri_template import UriTemplate
+from mcp.types import INVALID_PARAMS
 from pydantic import AnyHttpUrl
 
 import ketools
@@ -54,6 +57,14 @@ class FileTokens(TokenVerifier):
         )
 
 
+class Choice(TypedDict, total=False):
+    """Which tools to serve: `names` (all), without `exclude`, only reading ones when `read_only`."""
+
+    names: Collection[str] | None
+    exclude: Collection[str]
+    read_only: bool
+
+
 def select(
     names: Collection[str] | None = None, exclude: Collection[str] = (), read_only: bool = False
 ) -> tuple[Tool, ...]:
@@ -89,20 +100,18 @@ def build_server(
     caller: Principal | None = OPERATOR,
     verifier: TokenVerifier | None = None,
     url: str = "http://127.0.0.1:8000",
-    read_only: bool = False,
-    names: Collection[str] | None = None,
-    exclude: Collection[str] = (),
     allow_erase: bool = False,
+    **choice: Unpack[Choice],
 ) -> MCPServer:
     """An MCP server over a service.
 
     `caller`: who everything is done for (stdio, in-process). `verifier`: takes its place on HTTP, where each
-    message carries a bearer token. `names`, `exclude`: which tools to show (all). `allow_erase`: erase
-    without asking. Raises `NotFound` for an unknown tool name.
+    message carries a bearer token. `allow_erase`: erase without asking. For the rest see `Choice`: a
+    `read_only` server also takes every other right from its callers. Raises `NotFound` for an unknown tool.
     """
-    whoami = _whoami(None if verifier else caller, read_only)
+    whoami = _whoami(None if verifier else caller, choice.get("read_only", False))
     confirm = None if allow_erase else ConfirmTokens()
-    chosen = select(names, exclude, read_only)
+    chosen = select(**choice)
     server = MCPServer(
         "ketools",
         title="ketools",
@@ -112,6 +121,7 @@ def build_server(
         tools=[bind(tool, service, whoami, confirm, updated_uri) for tool in chosen],
         token_verifier=verifier,
         auth=_auth(url) if verifier else None,
+        middleware=[OwnSpacesOnly(whoami)],
         log_level="WARNING",  # INFO would log the text of tool errors, which may quote what was erased
     )
     add_prompts(server)
@@ -136,6 +146,32 @@ def _whoami(fixed: Principal | None, read_only: bool) -> Caller:
 def updated_uri(space: str) -> str:
     """The URI of the resource that lists a space's edits; slashes of the space are encoded."""
     return EDITS.expand({"space": space})
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnSpacesOnly:
+    """Refuses to tell a caller when a space that it may not read has changed."""
+
+    whoami: Caller
+
+    async def __call__(self, context: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Check the resources that a client wants to listen to; pass everything else on."""
+        if context.method == "subscriptions/listen":
+            who = self.whoami(Context(request_context=context))
+            for uri in _listened(context.params):
+                matched = EDITS.match(uri) or {}
+                try:
+                    who.require(Scope.READ, str(matched.get("space", "")))
+                except KetoolsError as error:
+                    raise MCPError(code=INVALID_PARAMS, message=str(error)) from None
+        return await call_next(context)
+
+
+def _listened(params: Any) -> list[str]:
+    """The resource URIs of a raw `subscriptions/listen` request; malformed ones are the SDK's to refuse."""
+    wanted = params.get("notifications") if isinstance(params, Mapping) else None
+    uris = wanted.get("resourceSubscriptions") if isinstance(wanted, Mapping) else None
+    return [uri for uri in uris if isinstance(uri, str)] if isinstance(uris, list) else []
 
 
 def _add_resources(server: MCPServer, service: EditService, whoami: Caller) -> None:

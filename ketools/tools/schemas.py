@@ -110,18 +110,22 @@ def render() -> dict[str, str]:
 def write(directory: Path) -> list[str]:
     """Write every schema, remove those of tools that are gone; returns the names that changed."""
     directory.mkdir(parents=True, exist_ok=True)
-    changed = check(directory)
-    for name, text in render().items():
-        (directory / name).write_text(text, encoding="utf-8")
-    for path in directory.glob("*.json"):
-        if path.name not in render():
-            path.unlink()
+    wanted = render()
+    changed = _differing(directory, wanted)
+    for name in changed:
+        if name in wanted:
+            (directory / name).write_text(wanted[name], encoding="utf-8")
+        else:
+            (directory / name).unlink()
     return changed
 
 
 def check(directory: Path) -> list[str]:
     """Names of the files that differ from the signatures, are missing, or belong to no tool."""
-    wanted = render()
+    return _differing(directory, render())
+
+
+def _differing(directory: Path, wanted: dict[str, str]) -> list[str]:
     found = {path.name: path.read_text(encoding="utf-8") for path in directory.glob("*.json")}
     return sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
 

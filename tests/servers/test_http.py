@@ -13,12 +13,13 @@ from typing import Any, Literal
 import httpx2
 import pytest
 import uvicorn
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
 
 from ketools.errors import InvalidRequest
 from ketools.servers.http import http_app, is_loopback, security, verifier_for
+from ketools.servers.mcp import updated_uri
 from ketools.servers.tokens import TokenFile
 from ketools.service import EditService
 
@@ -96,6 +97,15 @@ async def test_each_message_is_done_for_the_token_that_it_carries(
         assert mine.structured_content is not None and theirs.structured_content is not None
         crossed = await two.call_tool("show_edit", {"edit_id": mine.structured_content["edit_id"]})
         assert crossed.is_error
+
+
+async def test_nobody_hears_when_a_foreign_space_changes(url: str, alice: str) -> None:
+    async with connected(url, alice) as client:
+        async with client.listen(resource_subscriptions=[updated_uri("user/alice")]) as own:
+            assert own is not None
+        with pytest.raises(MCPError, match="is not alice's"):
+            async with client.listen(resource_subscriptions=[updated_uri("user/bob")]):
+                pass
 
 
 @pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer ket_wrong"}, {"Authorization": "Basic abc"}])
