@@ -6,6 +6,7 @@ asks for the good ones.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from ketools.artefacts import ArtefactStore
 from ketools.editor import Editor
 from ketools.edits import Artefact, EditRequest, Evidence, Kind, Note, Timings, normalise, says
 from ketools.engines.base import Engine
-from ketools.errors import Cancelled, Conflict, Diverged, InvalidRequest, KetoolsError
+from ketools.errors import Cancelled, Conflict, Diverged, InvalidRequest, KetoolsError, StorageError
 from ketools.jobs import Progress
 from ketools.journal import EditRecord, Journal, Outcome, Version, scrub
 from ketools.layer import EditLayer, LiveEdit
@@ -164,8 +165,11 @@ class Road:
         try:
             drafts = self._judge(trip, drafts, base, apply_valid)
             version = self._finish(trip, drafts, apply_valid, retire)
-        except KetoolsError as error:
-            self._close(trip, [replace(d, error=d.error or error) for d in drafts])
+        except Exception as error:
+            why = (
+                error if isinstance(error, KetoolsError) else KetoolsError("An internal error; nothing was committed.")
+            )
+            self._close(trip, [replace(d, error=d.error or why) for d in drafts])
             raise
         return Arrival(tuple(drafts), version, trip.clock.timings())
 
@@ -308,7 +312,8 @@ class Road:
                 edit_id=good[0].live.edit_id if len(good) == 1 and good[0].live else None,
                 outcomes=[self._outcome(trip, d, True, retire) for d in good],
             )
-            self._close(trip, [d for d in drafts if not d.passed])
+            with contextlib.suppress(StorageError):  # the version stands; a restart closes what stayed pending
+                self._close(trip, [d for d in drafts if not d.passed])
         return version
 
     def _outcome(self, trip: Trip, draft: Draft, committed: bool = False, retire: tuple[str, ...] = ()) -> Outcome:
