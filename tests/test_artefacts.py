@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -101,7 +101,7 @@ def dense(draw: st.DrawFn) -> DenseDelta:
     return DenseDelta(draw(words), {name: draw(matrices(2, 3)) for name in names}, {"steps": 3})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.one_of(notes(), low_ranks(), dense()))
 def test_every_artefact_survives_a_round_trip_bit_for_bit(artefact: Artefact) -> None:
     back = decode(encode(artefact))

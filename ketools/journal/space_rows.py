@@ -32,17 +32,18 @@ def find_space(connection: Connection, name: str) -> Space:
     """The space of a name. Raises NotFound with near names."""
     row = connection.execute(_LIVING.where(spaces.c.name == name)).one_or_none()
     if row is None:
-        raise NotFound("space", name, (space.name for space in all_spaces(connection)))
+        newest = _LIVING.with_only_columns(spaces.c.name).order_by(spaces.c.created_at.desc()).limit(200)
+        raise NotFound("space", name, connection.execute(newest).scalars())
     return _space(row)
 
 
 def insert_space(connection: Connection, name: str, parent: str | None, owner: str | None) -> Space:
     """Append a space. Raises InvalidRequest for a bad, taken or cyclic name, NotFound for the parent."""
     check_space_name(name)
-    if name == parent:
-        raise InvalidRequest(f"The space {name!r} cannot be its own parent; name another one, e.g. {ROOT!r}.")
     if connection.execute(_LIVING.where(spaces.c.name == name)).first() is not None:
         raise InvalidRequest(f"There is a space named {name!r} already: use it, or choose another name.")
+    if name == parent:
+        raise InvalidRequest(f"The space {name!r} cannot be its own parent; name another one, e.g. {ROOT!r}.")
     above = find_space(connection, parent) if parent is not None else None
     if above is not None and len(above.chain_ids) >= MAX_DEPTH:
         raise InvalidRequest(f"{parent!r} is {MAX_DEPTH} spaces deep already; choose a parent nearer to the root.")
