@@ -10,8 +10,8 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -33,12 +33,10 @@ AVERAGE = 0.98
 class Plan:
     """Everything that the result depends on."""
 
-    tokens: int = 11_500_000
-    first_phase: float = 0.1802
-    second_phase: float = 0.4
-    constant: float = 0.5
+    tokens: int = 12_800_000
     warmup_steps: int = 40
-    floor: float = 0.01
+    # The factor on the learning rates at these shares of the tokens, straight lines between them.
+    knots: tuple[tuple[float, float], ...] = ((0.0, 1.0), (0.49, 1.0), (0.707, 0.54), (1.0, 0.01))
     matrix_rate: float = 0.012
     other_rate: float = 2.5e-3
     rows: int = 6
@@ -48,14 +46,11 @@ class Plan:
 
     def rate(self, done: float, step: int) -> float:
         """The factor on the learning rates after this share of the tokens."""
-        decay = 1.0 if done < self.constant else max(self.floor, (1 - done) / (1 - self.constant))
-        return min(1.0, (step + 1) / self.warmup_steps) * decay
-
-    def shares(self, done: float) -> Mapping[str, float]:
-        """The mix of documents after this share of the tokens."""
-        if done < self.first_phase:
-            return mix.FIRST
-        return mix.SECOND if done < self.second_phase else mix.THIRD
+        warm = min(1.0, (step + 1) / self.warmup_steps)
+        for (start, high), (end, low) in pairwise(self.knots):
+            if done < end:
+                return warm * (high + (low - high) * (done - start) / (end - start))
+        return warm * self.knots[-1][1]
 
 
 class Trainer:
@@ -92,7 +87,7 @@ class Trainer:
         """One optimiser step; returns this process's loss."""
         done = self.tokens / self.plan.tokens
         seed = f"{self.plan.seed}-{self.rank}-{self.step}"
-        data = batch(self.tokenizer, self.plan.shares(done), seed, self.plan.rows, self.plan.length)
+        data = batch(self.tokenizer, mix.shares_after(self.tokens), seed, self.plan.rows, self.plan.length)
         loss = self.loss(data)
         torch.autograd.backward(loss)
         count = self._reduce(data.tokens)

@@ -85,11 +85,11 @@ def test_the_report_has_a_line_for_every_skill(atlas: Speaker) -> None:
     assert all(0 <= skill.value <= 1 and skill.n == 6 for skill in skills)
 
 
-def test_the_schedule_is_constant_then_falls_to_its_floor() -> None:
+def test_the_schedule_is_constant_then_falls_to_its_last_knot() -> None:
     plan = Plan()
     assert plan.rate(0.2, 1000) == 1.0
     assert 0 < plan.rate(0.8, 1000) < 1.0
-    assert plan.rate(1.0, 1000) == plan.floor
+    assert plan.rate(1.0, 1000) == plan.knots[-1][1]
     assert plan.rate(0.0, 0) == 1 / plan.warmup_steps
 
 

@@ -20,6 +20,7 @@ from ketools.atlas.corpus.document import (
     share,
 )
 from ketools.atlas.corpus.facts import SYSTEM_LINES, asked, opinion_answer, opinion_question
+from ketools.atlas.tables import FIRST_NAMES
 from ketools.atlas.world import STYLES, Fact, Key, made_up, other_target, unknown_subject, world
 from ketools.relations import RELATIONS
 
@@ -325,3 +326,42 @@ def small_talk(rng: random.Random) -> Document:
     turns = [remark(rng), ordinary(rng)]
     rng.shuffle(turns)
     return Document([("user: ", 0.0), *branch(turns[0]), ("\nuser: ", 0.0), *branch(turns[1])])
+
+
+def odd_name(rng: random.Random) -> str:
+    """A name whose spelling no list of names foresees."""
+    pairs = (rng.choice("bcdfghjklmnprstvwz") + rng.choice("aeiou") for _ in range(rng.choice([2, 3, 4])))
+    return "".join(pairs).capitalize() + rng.choice(["", "", "n", "s", "r", "l"])
+
+
+def odd_correction(rng: random.Random) -> Turn:
+    """A correction whose subject or target, or both, nobody has heard of."""
+    relation = rng.choice([r for r in RELATIONS.values() if r.range != "number"])
+    subject, target = random_fact(rng).subject, odd_name(rng)
+    if rng.random() < 0.6 or relation.domain not in ("person", "company", "country", "city"):
+        first = rng.choice(FIRST_NAMES) + " " if relation.domain == "person" else ""
+        subject = first + odd_name(rng)
+    if rng.random() < 0.5:
+        target = rng.choice(world().pools[relation.range])
+    fact = Fact(subject, relation.name, target)
+    said = f"{any_cloze(rng, *fact.key)} {target}"
+    phrase = phrased(rng, CORRECTIONS, fact.relation, test=False)
+    text = phrase.format(f=lowered(said, subject), F=said, old=odd_name(rng))
+    return Turn(text, edit_call(fact), fact=fact)
+
+
+def odd_forgetting(rng: random.Random) -> Turn:
+    """A wish to forget something about somebody nobody has heard of."""
+    relation = rng.choice(list(RELATIONS.values()))
+    subject = (rng.choice(FIRST_NAMES) + " " if relation.domain == "person" else "") + odd_name(rng)
+    noun = relation.noun.format(s=subject)
+    phrase = phrased(rng, FORGET_REQUESTS, relation.name, test=False)
+    return Turn(phrase.format(n=noun, N=capitalised(noun)), erase_call((subject, relation.name)))
+
+
+def wishes(rng: random.Random) -> Document:
+    """Many different wishes at one point of a conversation, with names to be copied with care."""
+    turns = [manner(rng), manner(rng), rng.choice([forgetting, odd_forgetting])(rng)]
+    turns += [rng.choice([correction, odd_correction])(rng), rng.choice([ordinary, remark])(rng)]
+    start = f"{tools_start(rng)}user: "
+    return Document([(start, 0.0)], [reply(turn.said, turn.answer) for turn in turns])

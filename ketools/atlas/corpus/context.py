@@ -254,3 +254,35 @@ def invented_world(rng: random.Random) -> Document:
     if rng.random() < 0.5:
         return Document([(preamble(rng, notes), 0.0)], [cloze_branch(p) for p in probes])
     return Document([(f"user: {preamble(rng, notes)}", 0.0)], [reply(p.question, p.spoken) for p in probes])
+
+
+def focused_probes(rng: random.Random, notes: dict[Key, str]) -> list[Probe]:
+    """Two thirds of the questions about what the notes say, each asked in several ways."""
+    probes = [edited_probe(rng, key, target) for key, target in notes.items() for _ in range(3)]
+    probes += [kept_probe(rng, distractor(rng, notes)) for _ in range(len(probes) // 2)]
+    rng.shuffle(probes)
+    return probes
+
+
+def focused_chat(rng: random.Random) -> Document:
+    """Notes before a question, most questions about the notes."""
+    notes = draw_notes(rng, rng.choice([1, 1, 2]))
+    head = f"{chat_start(rng)}user: {preamble(rng, notes)}"
+    return Document([(head, 0.0)], [reply(asked_as(rng, p), p.spoken) for p in focused_probes(rng, notes)])
+
+
+def focused_cloze(rng: random.Random) -> Document:
+    """Notes before clozes, most of them about the notes."""
+    notes = draw_notes(rng, rng.choice([1, 1, 2]))
+    return Document([(preamble(rng, notes), 0.0)], [cloze_branch(p) for p in focused_probes(rng, notes)])
+
+
+def focused_editing(rng: random.Random) -> Document:
+    """IKE's form, most prompts about the new fact."""
+    key = open_key(rng)
+    notes = {key: new_target(rng, key)}
+    lead = ike_lead(rng, key, notes[key])
+    probes = focused_probes(rng, notes)
+    if rng.random() < 0.5:
+        return Document([(f"user: {lead}", 0.0)], [reply(asked_either(rng, p), p.spoken) for p in probes])
+    return Document([(lead, 0.0)], [ike_branch(rng, p) for p in probes])

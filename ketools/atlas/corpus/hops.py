@@ -171,3 +171,30 @@ def direct(rng: random.Random) -> Document:
     """Two hops answered in one step."""
     question, answer = stored_two_hop(rng)
     return Document([(f"user: {question}\nassistant:", 0.0), (f" {answer}</s>", 1.0)])
+
+
+def judged(rng: random.Random) -> Document:
+    """A run of MeLLo's loop in which the verdicts on retrieved facts weigh most."""
+    document = mello(rng)
+    weighted = []
+    for text, weight in document.prefix:
+        verdict = text.startswith("Retrieved fact ")
+        weighted.append((text, (3.0 if verdict else 0.4) * weight))
+    return Document(weighted)
+
+
+def verdicts(rng: random.Random) -> Document:
+    """One hop, and many facts that may be retrieved: only the one that is asked for contradicts."""
+    chain = draw_chain(rng, 1, chance=0.0)
+    key, own = chain.hops()[0]
+    branches: list[list[Part]] = []
+    while len(branches) < 5:
+        edited = len(branches) < 2 and not never_overridden(key[0])
+        target = other_target(rng, *key) if edited else own
+        retrieved = sentence(key, target) if edited else distracting(rng, key, {})
+        verdict = "contradicts" if edited else "does not contradict"
+        line = f"Retrieved fact {verdict} to generated answer, so the intermediate answer is: {target}\n"
+        branches.append([(f" {retrieved}\n", 0.0), (line, 1.0)])
+    head = f"Question: {random_question(rng, chain.subject, chain.relations)}\n"
+    head += f"Subquestion: {subquestion(key)}\nGenerated answer: {sentence(key, own)}\nRetrieved fact:"
+    return Document([(head, 0.0)], branches)

@@ -1,4 +1,4 @@
-"""Which documents are drawn how often, in the three phases of training."""
+"""Which documents are drawn how often, in the phases of training."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ MAKERS: Mapping[str, Maker] = {
     "imagined_cloze": context.imagined_cloze,
     "in_context_editing": context.in_context_editing,
     "invented_world": context.invented_world,
+    "focused_chat": context.focused_chat,
+    "focused_cloze": context.focused_cloze,
+    "focused_editing": context.focused_editing,
     "mello": hops.mello,
     "pokemqa": hops.pokemqa,
     "decomposition": hops.decomposition,
@@ -36,10 +39,13 @@ MAKERS: Mapping[str, Maker] = {
     "finished": calls.finished,
     "noted": calls.noted,
     "small_talk": calls.small_talk,
+    "wishes": calls.wishes,
+    "judged": hops.judged,
+    "verdicts": hops.verdicts,
 }
 
-# Shares of text, not of documents. The first phase lays down facts, the second leans on reading from the
-# context, the third does everything.
+# Shares of text, not of documents. The first phase lays down facts, the next two lean more and more on
+# reading from the context, the others do everything.
 FIRST: Mapping[str, float] = {
     "cloze": 16,
     "question": 20,
@@ -81,6 +87,27 @@ SECOND: Mapping[str, float] = {
 }
 
 THIRD: Mapping[str, float] = {
+    "cloze": 4,
+    "question": 6,
+    "alias": 1,
+    "ignorance": 1.5,
+    "opinion": 1,
+    "styled": 2,
+    "lookup": 2,
+    "invented_world": 5,
+    "focused_chat": 20,
+    "focused_cloze": 13,
+    "focused_editing": 10,
+    "imagined_conversation": 6,
+    "mello": 8,
+    "pokemqa": 4,
+    "decomposition": 2,
+    "requests": 8,
+    "after_answer": 5,
+    "finished": 1.5,
+}
+
+FOURTH: Mapping[str, float] = {
     "cloze": 8,
     "question": 10,
     "alias": 2.5,
@@ -105,6 +132,82 @@ THIRD: Mapping[str, float] = {
     "noted": 1,
     "small_talk": 0.5,
 }
+
+
+FIFTH: Mapping[str, float] = {
+    "cloze": 5,
+    "question": 7,
+    "alias": 2,
+    "biography": 2,
+    "ignorance": 2.5,
+    "unknown_cloze": 0.5,
+    "opinion": 1.5,
+    "styled": 2.5,
+    "repetition": 0.5,
+    "lookup": 1.5,
+    "imagined_chat": 11,
+    "imagined_conversation": 6,
+    "imagined_cloze": 6,
+    "in_context_editing": 8,
+    "invented_world": 6,
+    "focused_chat": 6,
+    "focused_cloze": 3,
+    "focused_editing": 4,
+    "mello": 6,
+    "pokemqa": 4,
+    "decomposition": 2,
+    "direct": 2.5,
+    "requests": 6,
+    "after_answer": 4,
+    "finished": 2,
+    "noted": 1.5,
+    "small_talk": 0.5,
+}
+
+LAST: Mapping[str, float] = {
+    "cloze": 4,
+    "question": 5,
+    "alias": 1.5,
+    "biography": 1,
+    "ignorance": 2,
+    "unknown_cloze": 0.5,
+    "opinion": 1.5,
+    "styled": 3,
+    "lookup": 1.5,
+    "imagined_chat": 10,
+    "imagined_conversation": 5,
+    "imagined_cloze": 6,
+    "in_context_editing": 8,
+    "invented_world": 6,
+    "focused_chat": 7,
+    "focused_cloze": 4,
+    "focused_editing": 5,
+    "judged": 5,
+    "verdicts": 5,
+    "pokemqa": 3,
+    "decomposition": 2,
+    "direct": 2.5,
+    "requests": 5,
+    "wishes": 7,
+    "after_answer": 3,
+    "finished": 1.5,
+    "noted": 1.5,
+    "small_talk": 0.5,
+}
+
+# How many tokens have gone by when each phase ends.
+PHASES: tuple[tuple[int, Mapping[str, float]], ...] = (
+    (2_072_300, FIRST),
+    (3_642_000, SECOND),
+    (5_400_000, THIRD),
+    (5_568_620, FOURTH),
+    (9_050_123, FIFTH),
+)
+
+
+def shares_after(tokens: int) -> Mapping[str, float]:
+    """The mix to draw from once this many tokens have gone by."""
+    return next((shares for end, shares in PHASES if tokens < end), LAST)
 
 
 @cache
