@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from ketools.edits import EditRequest, Kind, Note
+from ketools.edits import REFUSAL, EditRequest, Kind, Note, says
 from ketools.errors import KetoolsError
 from ketools.journal import EditRecord
 from ketools.results import BatchResult, EditResult, EditView
@@ -28,7 +28,7 @@ def edit_result(
         version=arrival.version.version if committed and arrival.version else None,
         method=method,
         before="" if hidden or verdict is None else verdict.before,
-        after=verdict.after if verdict else "",
+        after="" if verdict is None or (hidden and not says(verdict.after, REFUSAL)) else verdict.after,
         evidence=verdict.evidence if verdict else None,
         supersedes=tuple(r.id for r in draft.replaces),
         conflicts=draft.conflicts(),
