@@ -49,6 +49,7 @@ class CaseResult(BaseModel):
     probability: float | None = None
     locality_tokens: float | None = None
     fluency: float | None = None
+    fluency_before: float | None = None
 
     def share(self, group: Group) -> float | None:
         """Mean over the kinds of the group of the share of its answers that passed; None without answers."""
@@ -97,6 +98,7 @@ class Summary(BaseModel):
 
     `success`, `rephrase`: greedy answers. `success_teacher_forced`, `rephrase_teacher_forced`: the reference's
     token accuracy. `probability`: of the whole target. `success_before`: cases right without an edit.
+    `fluency_before`: of the untouched model's texts from the same beginnings.
     `locality`: same greedy answer as before; `locality_tokens`: same argmax along the earlier answer.
     `failed`: edits refused or diverged (they count, without effect); `bad_rows`: rows not read (not in `n`).
     `ms_per_edit`: the median.
@@ -118,6 +120,7 @@ class Summary(BaseModel):
     probability: float | None
     locality_tokens: float | None
     success_before: float | None
+    fluency_before: float | None
     counts: dict[str, int]
     ci: dict[str, tuple[float, float]]
     erasure: Erasure | None = None
@@ -145,6 +148,7 @@ def summarise(results: Sequence[CaseResult], *, bad_rows: int = 0) -> Summary:
         probability=mean(_values(results, lambda r: r.probability)),
         locality_tokens=mean(_values(results, lambda r: r.locality_tokens)),
         success_before=mean([float(r.before) for r in results]),
+        fluency_before=mean(_values(results, lambda r: r.fluency_before)),
         counts={group: _probes(results, group) for group in GROUPS} | {"fluency": len(fluent)},
         ci={group: bounds for group in GROUPS if (bounds := interval(shares[group]))},
         erasure=_erasure(results),

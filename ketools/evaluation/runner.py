@@ -53,6 +53,7 @@ class Baseline:
         self._max_new_tokens = max_new_tokens
         self._answers: dict[tuple[str, bool], str] = {}
         self._scores: dict[tuple[str, bool], Score] = {}
+        self._texts: dict[str, str] = {}
 
     def prepare(self, cases: Sequence[EditCase], progress: Progress = _silent) -> None:
         """Answer everything that will be compared with its answer before the edit."""
@@ -67,6 +68,18 @@ class Baseline:
             self._answers.update(zip(keys, answers, strict=True))
             self._scores.update(zip([keys[i] for i in said], scores, strict=True))
             progress(start + len(keys), len(missing), "answers before the edits")
+
+    def prepare_texts(self, cases: Sequence[EditCase]) -> None:
+        """Write the longer texts whose fluency will be compared."""
+        starts = dict.fromkeys(start for case in cases if (start := passage(case.request)))
+        missing = [start for start in starts if start not in self._texts]
+        texts = self._engine.generate(missing, BASE, max_new_tokens=FLUENCY_TOKENS) if missing else []
+        self._texts.update(zip(missing, texts, strict=True))
+
+    def fluency(self, case: EditCase) -> float | None:
+        """The fluency of the untouched model's text about the case's subject, where one was prepared."""
+        text = self._texts.get(passage(case.request) or "")
+        return None if text is None else metrics.fluency(text)
 
     def answer(self, probe: CaseProbe) -> str:
         """The answer to a probe of a prepared case."""
@@ -123,6 +136,7 @@ def evaluate(
     log = Record(record, f"{engine.model_hash}/{label}")
     done = {result.id: result for result in log.read()}
     baseline.prepare([case for case in cases if case.id not in done], progress)
+    baseline.prepare_texts([case for case in cases[::FLUENCY_EVERY] if case.id not in done])
     asker = _Asker(engine, injector or NoteInjector(encoder=MiniLMEncoder()), baseline)
     for result in _results(asker, edit, cases, done, progress):
         log.append(result)
@@ -237,6 +251,7 @@ class _Asker:
             probability=metrics.probability(direct),
             locality_tokens=metrics.mean([share for share in same if share is not None]),
             fluency=None if text is None else metrics.fluency(text),
+            fluency_before=None if text is None else self.baseline.fluency(case),
         )
 
     def _judged(self, case: EditCase, group: Group, probe: CaseProbe, answer: str) -> Answer:

@@ -80,6 +80,7 @@ def test_without_an_edit_every_answer_stays_and_nothing_succeeds_anew(
     summary = run(engine, no_edit, cases)
     assert (summary.n, summary.locality, summary.locality_tokens) == (7, 1.0, 1.0)
     assert summary.success == summary.success_before
+    assert summary.fluency == summary.fluency_before
     assert summary.by_kind["locality"]["Neighborhood"].n == 6
     assert summary.counts == {"success": 7, "rephrase": 6, "portability": 6, "locality": 12, "fluency": 2}
     assert summary.by_task["facts"].n == 6

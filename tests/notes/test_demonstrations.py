@@ -6,9 +6,10 @@ from collections import Counter
 
 import pytest
 
+from ketools.atlas.world import world
 from ketools.edits import EditRequest, Kind, Note, Trait, chat_prompt
 from ketools.notes import Budget, DemonstrationPool, NoteBook
-from ketools.notes.demonstrations import quota
+from ketools.notes.demonstrations import COMMON_FACTS, quota
 from ketools.retrieval import MiniLMEncoder
 
 LIMA = EditRequest(subject="France", prompt="The capital of France is", target_new="Lima")
@@ -65,6 +66,10 @@ def test_the_most_similar_demonstrations_are_chosen_and_stand_last() -> None:
     assert list(similarity) == sorted(similarity)
     assert Counter(d.kind for d in chosen) == dict(quota(8))
     assert {d.relation for d in chosen[-3:]} == {"capital"}
+
+
+def test_the_facts_of_the_default_pool_are_true_in_the_bundled_world() -> None:
+    assert all(world().facts[subject, relation] == target for subject, relation, target in COMMON_FACTS)
 
 
 def test_private_facts_are_never_demonstrated() -> None:
