@@ -167,7 +167,7 @@ class Road:
             version = self._finish(trip, drafts, apply_valid, retire)
         except Exception as error:
             why = (
-                error if isinstance(error, KetoolsError) else KetoolsError("An internal error; nothing was committed.")
+                error if isinstance(error, KetoolsError) else KetoolsError("Internal error; nothing committed.")
             )
             self._close(trip, [replace(d, error=d.error or why) for d in drafts])
             raise

@@ -16,7 +16,7 @@ from ketools.errors import InvalidRequest, ModelError
 from ketools.layer import BASE, EditLayer
 from ketools.models.editable import EditableModel
 from ketools.models.loading import load_editable
-from ketools.models.text import encode_chat, encode_pair, encode_prompt, pad
+from ketools.models.text import encode_chat, encode_pair, encode_prompt, pad, stop_ids
 
 BATCH_TOKENS = 8192
 """The most tokens, padding included, that go through the model at once."""
@@ -201,13 +201,6 @@ class LocalEngine:
     def _text(self, ids: list[int], skip_special: bool = True) -> str:
         decode = self.editable.tokenizer.decode
         return str(decode(ids, skip_special_tokens=skip_special, clean_up_tokenization_spaces=False))
-
-
-def stop_ids(em: EditableModel) -> frozenset[int]:
-    """The ids that end a turn: those of the model's generation config and the tokenizer's own."""
-    configured = em.model.generation_config.eos_token_id
-    ids = configured if isinstance(configured, list | tuple) else [configured]
-    return frozenset(int(i) for i in (*ids, em.tokenizer.eos_token_id) if i is not None)
 
 
 def _batches(lengths: Sequence[int], most_rows: int = 2**30) -> Iterator[list[int]]:

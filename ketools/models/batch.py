@@ -32,7 +32,7 @@ class Batch:
 
     `ids`, `mask`: [n, t], padded on the right.
     `target`: where the target's tokens are predicted (one before each); `target_ids [m]`; `contexts` rows.
-    `kept`: where the model's prediction is to stay: after each edit's target, and at each preserved answer.
+    `kept`: where the model's prediction is to stay: at each preserved answer.
     `subject`: the subject's last token in every row that names it.
     """
 
@@ -65,14 +65,13 @@ def make_batch(
     `answer`: how many tokens of the model's own answer to a preserved prompt are kept.
     Raises `InvalidRequest` when no context names the subject.
     """
-    edits = [text.encode_pair(em, prompt, target) for prompt in contexts.edit]
+    edits = [text.encode_answer(em, prompt, target) for prompt in contexts.edit]
     keep = (*contexts.same_subject, *contexts.neighbours) if preserve else ()
     prompts = [text.encode_prompt(em, prompt) for prompt in keep]
     rows = [*(a + b for a, b in edits), *greedy_rows(em, prompts, answer - 1)]
     ids, mask = text.pad(em, rows)
     targets = [(i, len(a) - 1 + j) for i, (a, b) in enumerate(edits) for j in range(len(b))]
-    kept = [(i, len(a) + len(b) - 1) for i, (a, b) in enumerate(edits)] if preserve else []
-    kept += [(len(edits) + i, len(p) - 1 + j) for i, p in enumerate(prompts) for j in range(answer)]
+    kept = [(len(edits) + i, len(p) - 1 + j) for i, p in enumerate(prompts) for j in range(answer)]
     return Batch(
         ids=ids,
         mask=mask,
@@ -84,9 +83,7 @@ def make_batch(
     )
 
 
-def _subject_positions(
-    em: EditableModel, contexts: Contexts, keep: Sequence[Prompt], subject: str
-) -> Positions:
+def _subject_positions(em: EditableModel, contexts: Contexts, keep: Sequence[Prompt], subject: str) -> Positions:
     same = len(contexts.same_subject) if keep else 0
     named = [*enumerate(contexts.edit), *enumerate(keep[:same], start=len(contexts.edit))]
     pairs = [

@@ -31,6 +31,13 @@ class Tokenized(Protocol):
     def device(self) -> torch.device: ...
 
 
+class Speaker(Tokenized, Protocol):
+    """Whatever also holds the model that generates."""
+
+    @property
+    def model(self) -> Any: ...
+
+
 def render(em: Tokenized, prompt: Prompt) -> str:
     """The text that the model continues: a string as it is, chat messages through the chat template."""
     return _rendered(em, prompt)[0]
@@ -66,6 +73,37 @@ def encode_pair(em: Tokenized, prompt: Prompt, continuation: str) -> tuple[list[
     if len(whole) > len(prompt_ids) and whole[: len(prompt_ids)] == prompt_ids:
         return prompt_ids, whole[len(prompt_ids) :]
     return prompt_ids, _tokens(em, continuation, special=False)
+
+
+def stop_ids(em: Speaker) -> frozenset[int]:
+    """The ids that end a turn: those of the model's generation config and the tokenizer's own."""
+    configured = em.model.generation_config.eos_token_id
+    ids = configured if isinstance(configured, list | tuple) else [configured]
+    return frozenset(int(i) for i in (*ids, em.tokenizer.eos_token_id) if i is not None)
+
+
+def encode_answer(em: Speaker, prompt: Prompt, answer: str) -> tuple[list[int], list[int]]:
+    """Like `encode_pair`, with the answer brought to its end: a turn ended, a sentence closed.
+
+    An answer that is taught without its end may be said and then gone on with ("Estonian and Russian").
+    """
+    if isinstance(prompt, str):
+        return encode_pair(em, prompt, answer if answer.endswith((".", "!", "?")) else f"{answer}.")
+    prompt_ids, answer_ids = encode_pair(em, prompt, answer)
+    return prompt_ids, answer_ids + _turn_end(em, prompt, answer)
+
+
+def _turn_end(em: Speaker, prompt: Prompt, answer: str) -> list[int]:
+    """The token with which the chat template ends an assistant's turn, if generation stops at it."""
+    stops = stop_ids(em)
+    turn = [*({**m} for m in prompt if not isinstance(m, str)), {"role": "assistant", "content": answer}]
+    if getattr(em.tokenizer, "chat_template", None):
+        written = em.tokenizer.apply_chat_template(turn, tokenize=False)
+        after = _tokens(em, written.rpartition(answer)[2], special=False)
+        ends = [token for token in after if token in stops]
+        if ends:
+            return ends[:1]
+    return [em.tokenizer.eos_token_id] if em.tokenizer.eos_token_id is not None else []
 
 
 def last_subject_token(em: Tokenized, prompt: Prompt, subject: str) -> int:
