@@ -14,12 +14,14 @@ from ketools.errors import InvalidRequest
 from ketools.models.editable import EditableModel
 from ketools.models.loading import load_editable
 from ketools.models.text import (
+    encode_answer,
     encode_chat,
     encode_pair,
     encode_prompt,
     last_subject_token,
     pad,
     render,
+    stop_ids,
 )
 
 BOS = 0
@@ -162,3 +164,14 @@ def test_a_tokenizer_without_a_pad_token_pads_with_what_it_has(own: EditableMode
         alone = own.model(input_ids=torch.tensor([[8]])).logits[0, 0]
         padded = own.model(input_ids=ids, attention_mask=mask).logits[1, 0]
     torch.testing.assert_close(padded, alone)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
+def test_a_taught_answer_ends_its_turn_and_a_taught_statement_its_sentence(
+    tiny_editable: Editable, family: str
+) -> None:
+    em = tiny_editable(family)
+    prompt, answer = encode_answer(em, QUESTION, "Lyon")
+    assert answer[-1] in stop_ids(em)
+    assert (prompt, answer[:-1]) == encode_pair(em, QUESTION, "Lyon")
+    assert encode_answer(em, CLOZE, "Lyon") == encode_pair(em, CLOZE, "Lyon.")
