@@ -58,9 +58,7 @@ def relation_of(request: EditRequest) -> Relation | None:
     return named or match_prompt(request.prompt, request.subject)
 
 
-def contexts_of(
-    em: EditableModel, request: EditRequest, background: Background, breadth: Breadth
-) -> Contexts:
+def contexts_of(em: EditableModel, request: EditRequest, background: Background, breadth: Breadth) -> Contexts:
     """All contexts of a request, without duplicates and the same at every call.
 
     Raises `InvalidRequest` when a prompt with its target does not fit into the model's window.
@@ -139,9 +137,15 @@ def _same_subject(request: EditRequest, relation: Relation | None, count: int) -
         yield chat_prompt(f"Who or what is {subject}?")
         return
     others = [r for r in RELATIONS.values() if r.domain == relation.domain and r.name != relation.name]
-    for other in seeded(request).sample(others, min(count, len(others))):
-        yield other.cloze[0].format(s=subject)
-        yield form(other.questions[0].format(s=subject))
+    rng = seeded(request)
+    for other in rng.sample(others, min(count, len(others))):
+        for template in (*_first_and_another(rng, other.cloze), *_first_and_another(rng, other.questions)):
+            yield form(template.format(s=subject))
+
+
+def _first_and_another(rng: random.Random, templates: Sequence[str]) -> tuple[str, ...]:
+    """The commonest phrasing and one of the others, so that what is preserved is the fact, not the phrasing."""
+    return (templates[0], rng.choice(templates[1:])) if len(templates) > 1 else tuple(templates)
 
 
 def _neighbours(request: EditRequest, relation: Relation | None, others: Sequence[str]) -> Iterator[Prompt]:
@@ -155,9 +159,7 @@ def _neighbours(request: EditRequest, relation: Relation | None, others: Sequenc
             yield form(template.format(s=other))
 
 
-def _personality(
-    em: EditableModel, request: EditRequest, others: Sequence[str], breadth: Breadth
-) -> Contexts:
+def _personality(em: EditableModel, request: EditRequest, others: Sequence[str], breadth: Breadth) -> Contexts:
     asked = [request.prompt, *request.rephrases]
     asked += [q.format(topic=request.subject) for q in OPINION_QUESTIONS[: breadth.templates]]
     edit = [form(question) for question in asked]

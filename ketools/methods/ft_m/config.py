@@ -25,11 +25,12 @@ class FTMConfig(OptimisedConfig):
 
 
 def search(n_layers: int) -> list[FTMConfig]:
-    """Layers in the later half, with step sizes and weights of preservation."""
-    layers = sorted({round(share * (n_layers - 1)) for share in (0.4, 0.6, 0.8)})
+    """Layers of the later half, with step sizes and what is preserved; late layers are the cheaper ones."""
+    layers = sorted({round(share * (n_layers - 1)) for share in (0.6, 0.8, 1.0)}, reverse=True)
+    wide = {"relations": 12, "neighbours": 8, "answer": 3, "preservation": 3.0}
     return [
-        FTMConfig(layer=layer, lr=lr, preservation=preservation)
+        FTMConfig(layer=layer, lr=lr, steps=40, prefixes=0, **preserved)
         for layer in layers
         for lr in (5e-4, 2e-3, 5e-3)
-        for preservation in (1.0, 4.0)
+        for preserved in ({}, wide)
     ]
