@@ -139,9 +139,7 @@ def _searchable() -> list[str]:
 
 def _configs(method: Method, n_layers: int) -> list[MethodConfig]:
     if method.search is None:
-        raise InvalidRequest(
-            f"{method.name} has nothing to calibrate; choose from {', '.join(_searchable())}."
-        )
+        raise InvalidRequest(f"{method.name} has nothing to calibrate; choose from {', '.join(_searchable())}.")
     return list(method.search(n_layers))
 
 
@@ -247,6 +245,4 @@ def _others(facts: Mapping[tuple[str, str], str], subject: str, name: str) -> li
 
 
 def _far(rng: random.Random, facts: Mapping[tuple[str, str], str]) -> list[Probe]:
-    return [
-        _question(RELATIONS[name], subject, 0, "unrelated") for subject, name in rng.sample(sorted(facts), 4)
-    ]
+    return [_question(RELATIONS[name], subject, 0, "unrelated") for subject, name in rng.sample(sorted(facts), 4)]

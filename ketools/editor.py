@@ -77,9 +77,7 @@ class Editor:
         """Where calibrated configurations are stored."""
         return self._profiles_dir
 
-    def config_for(
-        self, method: Method, config: MethodConfig | Mapping[str, Any] | None = None
-    ) -> MethodConfig:
+    def config_for(self, method: Method, config: MethodConfig | Mapping[str, Any] | None = None) -> MethodConfig:
         """The explicit configuration, else the profile's, else the method's defaults (scaled by depth).
 
         Raises `InvalidRequest` when the explicit one is out of bounds or of another method.

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ketools.edits import Artefact, EditRequest
+from ketools.edits import Artefact, EditRequest, Kind
 from ketools.errors import InvalidRequest
 from ketools.layer import LiveEdit
 from ketools.methods.base import EditContext, MethodConfig
@@ -20,13 +20,18 @@ from ketools.models.covariance import CovarianceStore, sampled_background
 from ketools.models.targets import Schedule
 
 
+RETAINED, RETAINED_TOKENS = 8, 10
+"""What an erasure preserves at least: neighbours, and tokens of their answers. Private facts (numbers, addresses)
+begin alike, so their first token tells nothing, and a refusal taught at one prompt spreads to its likes."""
+
+
 class OptimisedConfig(MethodConfig):
     """Hyper-parameters of every method that optimises towards a target.
 
     `layer`: block whose down projection changes; None: the paper's depth, scaled to the model.
     `confidence`: stop once every target token has this probability and nothing preserved has changed.
-    `preservation`: weight of the KL term (nats) that keeps the subject's other relations, neighbours and what
-    follows the target; 0 leaves it out. `answer`: tokens of a preserved answer that are held.
+    `preservation`: weight of the KL term (nats) that keeps the subject's other relations and neighbours;
+    0 leaves it out. `answer`: tokens of a preserved answer that are held.
     The rest is `ketools.models.contexts.Breadth`.
     """
 
@@ -81,9 +86,12 @@ def covariances_of(context: EditContext) -> CovarianceStore:
 def batch_of(request: EditRequest, context: EditContext, config: OptimisedConfig) -> Batch:
     """The request's contexts as a batch. Raises `InvalidRequest` when they do not fit the model."""
     em = context.require_model()
-    contexts = contexts_of(em, request, background_of(context), config.breadth)
+    breadth, answer = config.breadth, config.answer
+    if request.kind is Kind.ERASE:
+        breadth, answer = replace(breadth, neighbours=max(breadth.neighbours, RETAINED)), max(answer, RETAINED_TOKENS)
+    contexts = contexts_of(em, request, background_of(context), breadth)
     preserve = config.preservation > 0
-    return make_batch(em, contexts, request.target_new, request.subject, preserve=preserve, answer=config.answer)
+    return make_batch(em, contexts, request.target_new, request.subject, preserve=preserve, answer=answer)
 
 
 def one_after_another(

@@ -58,9 +58,7 @@ def covariance(
         if count >= max_tokens:
             break
     if total is None:
-        raise InvalidRequest(
-            "There is no text to take the covariance from; give a file with some paragraphs."
-        )
+        raise InvalidRequest("There is no text to take the covariance from; give a file with some paragraphs.")
     return total / count
 
 
@@ -79,9 +77,7 @@ def _inputs(em: EditableModel, module: str, ids: Tensor, mask: Tensor) -> Tensor
     return seen[module][mask.bool()].float()
 
 
-def sampled_texts(
-    em: EditableModel, *, documents: int = 256, tokens: int = 96, seed: int = 0
-) -> Iterator[str]:
+def sampled_texts(em: EditableModel, *, documents: int = 256, tokens: int = 96, seed: int = 0) -> Iterator[str]:
     """Text written by the model itself at temperature 1, from its first token; the same for the same seed."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(0, documents, _ROWS):
@@ -151,9 +147,7 @@ class CovarianceStore:
         path = self._path(em, module)
         if path is not None and (stored := _read(path)) is not None:
             return stored
-        computed = covariance(
-            em, module, self.background.texts(), max_tokens=self.max_tokens, progress=progress
-        )
+        computed = covariance(em, module, self.background.texts(), max_tokens=self.max_tokens, progress=progress)
         if path is not None:
             _write(path, computed)
         return computed
@@ -201,6 +195,4 @@ def _write(path: Path, c: Tensor) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise StorageError(
-            f"Cannot store the covariance at {path}: {error}. Free space or move the cache."
-        ) from error
+        raise StorageError(f"Cannot store the covariance at {path}: {error}. Free space or move the cache.") from error

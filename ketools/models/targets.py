@@ -151,9 +151,7 @@ def minimise(
 
 def _require_finite(loss: float, step: int) -> None:
     if not math.isfinite(loss):
-        raise Diverged(
-            f"The optimisation became {loss} at step {step}; lower lr, or run calibrate for this model."
-        )
+        raise Diverged(f"The optimisation became {loss} at step {step}; lower lr, or run calibrate for this model.")
 
 
 def _require_progress(outcome: Outcome, first: float, schedule: Schedule) -> Outcome:
