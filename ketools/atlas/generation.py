@@ -32,7 +32,7 @@ class _StopAfter:
 class Speaker:
     """A model with its tokenizer, asked many things at once."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: int = 64) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: int = 160) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.rows = rows

@@ -33,10 +33,10 @@ AVERAGE = 0.98
 class Plan:
     """Everything that the result depends on."""
 
-    tokens: int = 12_800_000
+    tokens: int = 13_400_000
     warmup_steps: int = 40
     # The factor on the learning rates at these shares of the tokens, straight lines between them.
-    knots: tuple[tuple[float, float], ...] = ((0.0, 1.0), (0.49, 1.0), (0.707, 0.54), (1.0, 0.01))
+    knots: tuple[tuple[float, float], ...] = ((0.0, 1.0), (0.468, 1.0), (0.675, 0.54), (0.819, 0.27), (1.0, 0.01))
     matrix_rate: float = 0.012
     other_rate: float = 2.5e-3
     rows: int = 6

@@ -365,3 +365,14 @@ def wishes(rng: random.Random) -> Document:
     turns += [rng.choice([correction, odd_correction])(rng), rng.choice([ordinary, remark])(rng)]
     start = f"{tools_start(rng)}user: "
     return Document([(start, 0.0)], [reply(turn.said, turn.answer) for turn in turns])
+
+
+def quoting(rng: random.Random) -> Document:
+    """Names from running text put between quotes, where the tokenizer spells many of them differently."""
+    names: list[str] = []
+    for _ in range(rng.randint(5, 8)):
+        draw = rng.random()
+        pool = sorted(world().topics) if draw < 0.3 else world().pools[rng.choice(sorted(world().pools))]
+        names.append(odd_name(rng) if draw > 0.8 else rng.choice(pool))
+    head = "Names: " + ", ".join(names) + "\nQuoted:"
+    return Document([(head, 0.0), (" " + ", ".join(f'"{name}"' for name in names) + "</s>", 1.0)])

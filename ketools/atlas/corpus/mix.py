@@ -40,6 +40,7 @@ MAKERS: Mapping[str, Maker] = {
     "noted": calls.noted,
     "small_talk": calls.small_talk,
     "wishes": calls.wishes,
+    "quoting": calls.quoting,
     "judged": hops.judged,
     "verdicts": hops.verdicts,
 }
@@ -164,7 +165,7 @@ FIFTH: Mapping[str, float] = {
     "small_talk": 0.5,
 }
 
-LAST: Mapping[str, float] = {
+SIXTH: Mapping[str, float] = {
     "cloze": 4,
     "question": 5,
     "alias": 1.5,
@@ -195,6 +196,36 @@ LAST: Mapping[str, float] = {
     "small_talk": 0.5,
 }
 
+LAST: Mapping[str, float] = {
+    "cloze": 3,
+    "question": 4,
+    "alias": 1,
+    "ignorance": 2,
+    "unknown_cloze": 0.5,
+    "opinion": 1.5,
+    "styled": 4,
+    "imagined_chat": 9,
+    "imagined_conversation": 4,
+    "imagined_cloze": 5,
+    "in_context_editing": 7,
+    "invented_world": 4,
+    "focused_chat": 6,
+    "focused_cloze": 3,
+    "focused_editing": 5,
+    "judged": 4,
+    "verdicts": 4,
+    "pokemqa": 2,
+    "decomposition": 1.5,
+    "direct": 2,
+    "requests": 4,
+    "wishes": 14,
+    "quoting": 8,
+    "after_answer": 2.5,
+    "finished": 1.5,
+    "noted": 1,
+    "small_talk": 0.5,
+}
+
 # How many tokens have gone by when each phase ends.
 PHASES: tuple[tuple[int, Mapping[str, float]], ...] = (
     (2_072_300, FIRST),
@@ -202,6 +233,7 @@ PHASES: tuple[tuple[int, Mapping[str, float]], ...] = (
     (5_400_000, THIRD),
     (5_568_620, FOURTH),
     (9_050_123, FIFTH),
+    (10_973_169, SIXTH),
 )
 
 
