@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import Field
 
@@ -18,11 +18,6 @@ from ketools.models.batch import Batch, make_batch
 from ketools.models.contexts import Breadth, contexts_of
 from ketools.models.covariance import CovarianceStore, sampled_background
 from ketools.models.targets import Schedule
-
-
-RETAINED, RETAINED_TOKENS = 8, 10
-"""What an erasure preserves at least: neighbours, and tokens of their answers. Private facts (numbers, addresses)
-begin alike, so their first token tells nothing, and a refusal taught at one prompt spreads to its likes."""
 
 
 class OptimisedConfig(MethodConfig):
@@ -59,6 +54,21 @@ class OptimisedConfig(MethodConfig):
         return Schedule(self.steps, self.lr, self.confidence, self.preservation, self.decay)
 
 
+Config = TypeVar("Config", bound=OptimisedConfig)
+
+
+def for_request(config: Config, request: EditRequest) -> Config:
+    """The configuration, with more preserved when a fact is erased.
+
+    Private facts (numbers, addresses) begin alike, so the first token of a preserved answer tells nothing, and a
+    refusal taught at one prompt spreads to its likes.
+    """
+    if request.kind is not Kind.ERASE:
+        return config
+    least = {"neighbours": 16, "answer": 10, "preservation": 4.0, "steps": 200}
+    return config.model_copy(update={name: max(getattr(config, name), value) for name, value in least.items()})
+
+
 def resolve_layer(layer: int | None, n_layers: int, depth: float) -> int:
     """The block to edit: the configured one, else `depth` (a share of the model) rounded.
 
@@ -86,12 +96,9 @@ def covariances_of(context: EditContext) -> CovarianceStore:
 def batch_of(request: EditRequest, context: EditContext, config: OptimisedConfig) -> Batch:
     """The request's contexts as a batch. Raises `InvalidRequest` when they do not fit the model."""
     em = context.require_model()
-    breadth, answer = config.breadth, config.answer
-    if request.kind is Kind.ERASE:
-        breadth, answer = replace(breadth, neighbours=max(breadth.neighbours, RETAINED)), max(answer, RETAINED_TOKENS)
-    contexts = contexts_of(em, request, background_of(context), breadth)
+    contexts = contexts_of(em, request, background_of(context), config.breadth)
     preserve = config.preservation > 0
-    return make_batch(em, contexts, request.target_new, request.subject, preserve=preserve, answer=answer)
+    return make_batch(em, contexts, request.target_new, request.subject, preserve=preserve, answer=config.answer)
 
 
 def one_after_another(

@@ -11,7 +11,7 @@ from ketools.edits import Artefact, DenseDelta, EditRequest, LowRankDelta
 from ketools.methods.base import EditContext
 from ketools.methods.ft_m.config import DEPTH, FTMConfig
 from ketools.methods.low_rank import truncated
-from ketools.methods.support import batch_of, one_after_another, resolve_layer
+from ketools.methods.support import batch_of, for_request, one_after_another, resolve_layer
 from ketools.models.structure import get_module, weight_of
 from ketools.models.tail import Change
 from ketools.models.targets import Objective, Outcome, minimise
@@ -23,7 +23,7 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
 
 
 def _one(request: EditRequest, context: EditContext) -> Artefact:
-    em, config = context.require_model(), cast(FTMConfig, context.config)
+    em, config = context.require_model(), for_request(cast(FTMConfig, context.config), request)
     block = resolve_layer(config.layer, len(em.structure.blocks), DEPTH)
     name = em.structure.blocks[block].down_proj
     weight = weight_of(get_module(em.model, name))

@@ -8,7 +8,7 @@ from typing import cast
 from ketools.edits import Artefact, EditRequest, LowRankDelta
 from ketools.methods.base import EditContext
 from ketools.methods.rome.config import DEPTH, ROMEConfig
-from ketools.methods.support import batch_of, covariances_of, one_after_another, resolve_layer
+from ketools.methods.support import batch_of, covariances_of, for_request, one_after_another, resolve_layer
 from ketools.models.covariance import rank_one_direction
 from ketools.models.keys import mean_key, subject_keys
 from ketools.models.targets import compute_z
@@ -20,7 +20,7 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
 
 
 def _one(request: EditRequest, context: EditContext) -> Artefact:
-    em, config = context.require_model(), cast(ROMEConfig, context.config)
+    em, config = context.require_model(), for_request(cast(ROMEConfig, context.config), request)
     block = resolve_layer(config.layer, len(em.structure.blocks), DEPTH)
     name = em.structure.blocks[block].down_proj
     factor = covariances_of(context).factor(em, name, config.ridge, context.progress)
