@@ -22,4 +22,4 @@ def test_a_fact_is_corrected_for_one_user_and_taken_back() -> None:
 
 
 def test_the_toolkit_edits_and_asks() -> None:
-    assert load("langchain_toolkit").main().endswith("Osaka")
+    assert load("langchain_toolkit").main().endswith("Oslo")

@@ -62,10 +62,10 @@ def test_auto_moves_its_note_into_the_weights(service: EditService, box: Toolbox
 
 def test_any_edit_can_be_undone_not_only_the_last(box: Toolbox) -> None:
     first = box.edit_fact(*FRANCE, "Lyon", method="ft-m")
-    box.edit_fact("Japan", "The capital of Japan is", "Osaka", method="ice")
+    box.edit_fact("Japan", "The capital of Japan is", "Oslo", method="ice")
     box.undo_edit(str(first.edit_id))
     assert box.ask(QUESTION).answer == "Paris"
-    assert box.ask("What is the capital of Japan?").answer == "Osaka"
+    assert box.ask("What is the capital of Japan?").answer == "Oslo"
 
 
 def test_a_later_edit_of_the_same_fact_supersedes_and_a_reversal_is_told(box: Toolbox) -> None:
@@ -180,7 +180,7 @@ def test_bad_input_names_the_field(box: Toolbox, subject: str, prompt: str, targ
 
 
 def test_a_failed_verification_refuses_and_says_why(atlas_strict: Toolbox) -> None:
-    result = atlas_strict.edit_fact(*FRANCE, "Lyon", method="ft-m", rephrases=["Where does France keep its hat?"])
+    result = atlas_strict.edit_fact(*FRANCE, "Lyon", method="ice", rephrases=["Where does France keep its hat?"])
     assert result.status == "refused" and not result.verified
     assert "phrasings" in result.reason and result.next
     assert atlas_strict.ask(QUESTION).answer == "Paris"
