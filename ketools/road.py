@@ -166,9 +166,7 @@ class Road:
             drafts = self._judge(trip, drafts, base, apply_valid)
             version = self._finish(trip, drafts, apply_valid, retire)
         except Exception as error:
-            why = (
-                error if isinstance(error, KetoolsError) else KetoolsError("Internal error; nothing committed.")
-            )
+            why = error if isinstance(error, KetoolsError) else KetoolsError("Internal error; nothing committed.")
             self._close(trip, [replace(d, error=d.error or why) for d in drafts])
             raise
         return Arrival(tuple(drafts), version, trip.clock.timings())

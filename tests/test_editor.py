@@ -33,12 +33,12 @@ def editor_of(model: Path | EditableModel, tmp_path: Path, idle_s: float = 300.0
 
 def test_the_model_is_loaded_on_first_use_and_released_when_idle(tiny_llama_dir: Path, tmp_path: Path) -> None:
     editor = editor_of(tiny_llama_dir, tmp_path, idle_s=0.05)
-    assert not editor.loaded
+    seen = [editor.loaded]
     editor.compute("ft-m", [FRANCE], BASE, QUICK)
     deadline = time.monotonic() + 30
     while editor.loaded and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not editor.loaded
+    assert [*seen, editor.loaded] == [False, False]
     (artefact,) = editor.compute("ft-m", [FRANCE], BASE, QUICK)
     assert isinstance(artefact, DenseDelta)
     editor.close()

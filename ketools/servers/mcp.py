@@ -154,17 +154,17 @@ class OwnSpacesOnly:
 
     whoami: Caller
 
-    async def __call__(self, context: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Check the resources that a client wants to listen to; pass everything else on."""
-        if context.method == "subscriptions/listen":
-            who = self.whoami(Context(request_context=context))
-            for uri in _listened(context.params):
+        if ctx.method == "subscriptions/listen":
+            who = self.whoami(Context(request_context=ctx))
+            for uri in _listened(ctx.params):
                 matched = EDITS.match(uri) or {}
                 try:
                     who.require(Scope.READ, str(matched.get("space", "")))
                 except KetoolsError as error:
                     raise MCPError(code=INVALID_PARAMS, message=str(error)) from None
-        return await call_next(context)
+        return await call_next(ctx)
 
 
 def _listened(params: Any) -> list[str]:

@@ -18,8 +18,8 @@ from ketools.evaluation.runner import WITHHELD, passage
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.notes import NoteInjector
 
-TOWNS = ("Lima", "Oslo", "Rome", "Cairo", "Quito", "Paris", "Tokyo")
-LANDS = ("France", "Japan", "Peru", "Chad", "Brazil", "Egypt")
+TOWNS = ("Lima", "Oslo", "Rome", "Paris")
+LANDS = ("France", "Japan", "Peru")
 
 
 def rows() -> list[dict[str, object]]:
@@ -78,12 +78,12 @@ def test_without_an_edit_every_answer_stays_and_nothing_succeeds_anew(
     engine: LocalEngine, cases: list[EditCase]
 ) -> None:
     summary = run(engine, no_edit, cases)
-    assert (summary.n, summary.locality, summary.locality_tokens) == (7, 1.0, 1.0)
+    assert (summary.n, summary.locality, summary.locality_tokens) == (4, 1.0, 1.0)
     assert summary.success == summary.success_before
     assert summary.fluency == summary.fluency_before
-    assert summary.by_kind["locality"]["Neighborhood"].n == 6
-    assert summary.counts == {"success": 7, "rephrase": 6, "portability": 6, "locality": 12, "fluency": 2}
-    assert summary.by_task["facts"].n == 6
+    assert summary.by_kind["locality"]["Neighborhood"].n == 3
+    assert summary.counts == {"success": 4, "rephrase": 3, "portability": 3, "locality": 6, "fluency": 1}
+    assert summary.by_task["facts"].n == 3
     assert summary.by_task["manners"].locality is None
     json.dumps(summary.model_dump(mode="json"), allow_nan=False)
 
@@ -93,7 +93,7 @@ def test_a_change_of_weights_is_measured_as_the_engine_answers(
 ) -> None:
     layer = weight_edit(engine, 3.0)
     record = tmp_path / "r.jsonl"
-    summary = run(engine, lambda case: (layer, 5.0), cases[:3], record=record)
+    summary = run(engine, lambda case: (layer, 5.0), cases[:2], record=record)
     lines = [json.loads(line)["result"] for line in record.read_text().splitlines()]
     kept = []
     for case, line in zip(cases, lines, strict=False):
@@ -125,8 +125,8 @@ def test_notes_reach_the_prompts_that_ask_for_them_and_no_others(
 
 
 def test_cases_asked_together_come_out_as_when_asked_alone(engine: LocalEngine, cases: list[EditCase]) -> None:
-    together = run(engine, note_edit, cases)
-    alone = [run(engine, note_edit, [case]) for case in cases]
+    together = run(engine, note_edit, cases[:2])
+    alone = [run(engine, note_edit, [case]) for case in cases[:2]]
     assert together.success == pytest.approx(sum(s.success or 0 for s in alone) / len(alone))
     forced = [s.success_teacher_forced or 0 for s in alone]
     assert together.success_teacher_forced == pytest.approx(sum(forced) / len(forced))
@@ -151,12 +151,12 @@ def test_a_record_is_taken_up_where_it_was_cut_off(engine: LocalEngine, cases: l
 
     whole = run(engine, edit, cases, record=record, label="ice")
     lines = record.read_text().splitlines()
-    record.write_text("\n".join(lines[:3]) + "\n" + lines[3][:40])
+    record.write_text("\n".join(lines[:2]) + "\n" + lines[2][:40])
     edited.clear()
     resumed = run(engine, edit, cases, record=record, label="ice")
     assert (resumed.n, resumed.counts, resumed.success) == (whole.n, whole.counts, whole.success)
     assert resumed.probability == pytest.approx(whole.probability, rel=1e-3)
-    assert edited == [case.id for case in cases[3:]]
+    assert edited == [case.id for case in cases[2:]]
     edited.clear()
     run(engine, edit, cases[:1], record=record, label="ike")
     assert edited == [cases[0].id]

@@ -164,7 +164,7 @@ def trained_in_place(em: EditableModel, name: str, config: FTMConfig, linf: floa
     labels = torch.full_like(batch.ids, -100)
     labels[batch.target.rows, batch.target.columns + 1] = batch.target_ids
     model = copy.deepcopy(em.model)
-    weight = get_module(model, name).weight.requires_grad_(True)
+    weight = cast(torch.nn.Parameter, get_module(model, name).weight).requires_grad_(True)
     start = weight.detach().clone()
     adam = torch.optim.Adam([weight], lr=config.lr)
     for _ in range(config.steps):
@@ -174,7 +174,7 @@ def trained_in_place(em: EditableModel, name: str, config: FTMConfig, linf: floa
             for row, label in zip(logits[: batch.contexts], labels, strict=False)
         ]
         adam.zero_grad()
-        (sum(losses) / batch.contexts).backward()
+        torch.autograd.backward(torch.stack(losses).sum() / batch.contexts)
         adam.step()
         if linf is not None:
             with torch.no_grad():
