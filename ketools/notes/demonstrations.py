@@ -35,11 +35,11 @@ COMMON_FACTS: tuple[tuple[str, str, str], ...] = (
     ("Brazil", "language", "Portuguese"),
     ("Japan", "language", "Japanese"),
     ("Austria", "language", "German"),
-    ("Mexico", "language", "Spanish"),
+    ("Spain", "language", "Spanish"),
     ("Japan", "currency", "yen"),
     ("India", "currency", "rupee"),
     ("Poland", "currency", "zloty"),
-    ("Mexico", "currency", "peso"),
+    ("Turkey", "currency", "lira"),
 )
 """What every model knows: the pool when nobody gives another one."""
 
