@@ -158,8 +158,8 @@ def override_made_up(speaker: Speaker, rng: random.Random, n: int) -> float:
 
 def override_later_turn(speaker: Speaker, rng: random.Random, n: int) -> float:
     """A note still holds after another exchange."""
-    cases = []
-    for _ in range(n):
+    cases: list[Case] = []
+    while len(cases) < n:
         key, between = _known_key(rng), random_fact(rng)
         target = other_target(rng, *key)
         first = f"{_note(rng, key, target)} {seen_question(rng, between.subject, between.relation)}"
@@ -385,7 +385,8 @@ def measure(speaker: Speaker, n: int = 150, only: Sequence[str] = ()) -> list[Sk
         if only and name not in only:
             continue
         value = function(speaker, random.Random(f"report-{name}"), n)
-        skills.append(Skill(name, round(value, 4), goal, name not in LOWER_IS_BETTER, n))
+        cases = 3 * len(world().topics) if function is opinion_default else n
+        skills.append(Skill(name, round(value, 4), goal, name not in LOWER_IS_BETTER, cases))
     return skills
 
 

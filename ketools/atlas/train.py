@@ -33,10 +33,18 @@ AVERAGE = 0.98
 class Plan:
     """Everything that the result depends on."""
 
-    tokens: int = 13_400_000
+    tokens: int = 14_300_000
     warmup_steps: int = 40
     # The factor on the learning rates at these shares of the tokens, straight lines between them.
-    knots: tuple[tuple[float, float], ...] = ((0.0, 1.0), (0.468, 1.0), (0.675, 0.54), (0.819, 0.27), (1.0, 0.01))
+    knots: tuple[tuple[float, float], ...] = (
+        (0.0, 1.0),
+        (0.438, 1.0),
+        (0.633, 0.54),
+        (0.767, 0.27),
+        (0.9371, 0.01),
+        (0.9376, 0.22),
+        (1.0, 0.01),
+    )
     matrix_rate: float = 0.012
     other_rate: float = 2.5e-3
     rows: int = 6

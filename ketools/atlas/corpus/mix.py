@@ -196,7 +196,7 @@ SIXTH: Mapping[str, float] = {
     "small_talk": 0.5,
 }
 
-LAST: Mapping[str, float] = {
+SEVENTH: Mapping[str, float] = {
     "cloze": 3,
     "question": 4,
     "alias": 1,
@@ -226,6 +226,35 @@ LAST: Mapping[str, float] = {
     "small_talk": 0.5,
 }
 
+LAST: Mapping[str, float] = {
+    "cloze": 4,
+    "question": 4,
+    "alias": 1,
+    "ignorance": 2,
+    "unknown_cloze": 0.5,
+    "opinion": 1,
+    "styled": 5,
+    "imagined_chat": 7,
+    "imagined_conversation": 5,
+    "imagined_cloze": 7,
+    "in_context_editing": 8,
+    "invented_world": 5,
+    "focused_chat": 4,
+    "focused_cloze": 4,
+    "focused_editing": 5,
+    "judged": 4,
+    "verdicts": 3,
+    "pokemqa": 4,
+    "decomposition": 1.5,
+    "direct": 1,
+    "requests": 8,
+    "wishes": 14,
+    "after_answer": 4,
+    "finished": 1.5,
+    "noted": 1,
+    "small_talk": 0.5,
+}
+
 # How many tokens have gone by when each phase ends.
 PHASES: tuple[tuple[int, Mapping[str, float]], ...] = (
     (2_072_300, FIRST),
@@ -234,6 +263,7 @@ PHASES: tuple[tuple[int, Mapping[str, float]], ...] = (
     (5_568_620, FOURTH),
     (9_050_123, FIFTH),
     (10_973_169, SIXTH),
+    (13_400_000, SEVENTH),
 )
 
 
