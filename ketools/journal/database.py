@@ -19,6 +19,7 @@ from ketools.errors import StorageError
 
 T = TypeVar("T")
 _SERIALISATION = ("40001", "40P01")
+_ATTEMPTS = 8
 
 
 class Database:
@@ -37,11 +38,14 @@ class Database:
             self.engine = _engine(self.url, timeout_s, self.is_sqlite)
             self._durable = self.engine.execution_options(ketools_synchronous="FULL")
             self._lazy = self.engine.execution_options(ketools_synchronous="NORMAL")
+            self._reader = self.engine
+            if not self.is_sqlite:  # a snapshot without taking part in the writers' races
+                self._reader = self.engine.execution_options(isolation_level="REPEATABLE READ")
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that only reads."""
-        with self.errors(), self.engine.connect() as connection:
+        with self.errors(), self._reader.connect() as connection:
             yield connection
 
     def write(self, work: Callable[[Connection], T], *, durable: bool = True) -> T:
@@ -50,11 +54,11 @@ class Database:
         Once it returns, the death of the process cannot take it back; nor, when `durable`, a power cut.
         Where the database settles races by failing one of them, `work` is run again.
         """
-        for attempt in range(5):
+        for attempt in range(_ATTEMPTS):
             try:
                 return self._write_once(work, self._durable if durable else self._lazy)
             except DBAPIError as error:
-                if attempt == 4 or not self._lost_a_race(error):
+                if attempt == _ATTEMPTS - 1 or not self._lost_a_race(error):
                     raise self.storage_error(error) from error
                 time.sleep(0.01 * 2**attempt)
         raise AssertionError("unreachable")
