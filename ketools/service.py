@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from ketools.artefacts import ArtefactStore
 from ketools.atlas import weights_path
+from ketools.atlas.world import world
 from ketools.consolidation import consolidate, origin_of, standing_for
 from ketools.editor import Editor, atlas_subjects
 from ketools.edits import REFUSAL, EditRequest, Kind, Message, Note, Prompt, Trait, chat_prompt
@@ -479,19 +480,27 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     store = ArtefactStore(settings.home / "artefacts")
     spaces = Spaces(journal, store)
     editor = Editor(model, cache_dir=settings.home / "cache", profiles_dir=settings.home / "profiles")
-    notes = NoteInjector(encoder=MiniLMEncoder())
+    notes = NoteInjector(encoder=MiniLMEncoder(), aliases=known_aliases(model))
     verifier = Verifier(engine, Prober(known_subjects(model)), notes)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
     road = Road(engine, journal, store, spaces, editor, verifier, policy)
     return EditService(settings, engine, journal, spaces, editor, verifier, notes, road, Jobs(journal))
 
 
+def is_bundled(model: EditableModel) -> bool:
+    """Whether a model is the bundled one, by content."""
+    return weights_path().exists() and directory_hash(weights_path()) == model.model_hash
+
+
 def known_subjects(model: EditableModel) -> Mapping[str, Sequence[str]]:
     """Names to make probes of: the bundled world for the bundled model, countries and cities for any other."""
     subjects = atlas_subjects()
-    if weights_path().exists() and directory_hash(weights_path()) == model.model_hash:
-        return subjects
-    return {domain: subjects[domain] for domain in ("country", "city")}
+    return subjects if is_bundled(model) else {domain: subjects[domain] for domain in ("country", "city")}
+
+
+def known_aliases(model: EditableModel) -> Mapping[str, Sequence[str]]:
+    """Other names of subjects: those of the bundled world for the bundled model."""
+    return {subject: (alias,) for subject, alias in world().aliases.items()} if is_bundled(model) else {}
 
 
 def _self_made(name: str) -> bool:

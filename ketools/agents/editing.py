@@ -17,6 +17,8 @@ from langchain_core.tools import BaseTool
 
 EDITING_TOOLS = ("edit_fact", "erase_fact", "edit_personality")
 HISTORY = 8
+NOTED = "Done."
+"""What the history keeps of a turn with tool calls: ids and numbers would only distract a language model."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class EditingAgent:
             return Turn(text, answer)
         results = [await self._run(tools, call) for call in planned.tool_calls]
         answer = "\n".join(str(r.content) for r in results)
-        self.history += [user, AIMessage(answer)]
+        self.history += [user, AIMessage(NOTED)]
         return Turn(text, answer, tuple(planned.tool_calls), tuple(results))
 
     async def _run(self, tools: dict[str, BaseTool], call: ToolCall) -> ToolMessage:
