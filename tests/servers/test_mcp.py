@@ -73,7 +73,7 @@ async def test_an_edit_is_known_in_its_space_only_and_undo_restores_every_bit(
     ).structured_content
     edit = await client.call_tool("edit_fact", lyon(space))
     result = EditResult.model_validate(edit.structured_content)
-    assert result.verified and result.after == "Lyon" and text(edit) == result.line()
+    assert result.verified and result.after == "Lyon." and text(edit) == result.line()
     assert text(await client.call_tool("ask", {"question": QUESTION, "space": space})) == "Lyon"
     assert text(await client.call_tool("ask", {"question": QUESTION, "space": "session/other"})) == "Paris"
     assert not (await client.call_tool("undo_edit", {"edit_id": result.edit_id})).is_error
