@@ -53,7 +53,7 @@ def test_a_strong_edit_is_scored_by_what_the_engine_then_answers(editor: Editor,
 
 
 def test_an_edit_that_diverges_counts_as_a_failure(editor: Editor, em: EditableModel) -> None:
-    hopeless = FTMConfig(layer=1, steps=1, lr=1.0, templates=0, conversations=False, prefixes=0)
+    hopeless = FTMConfig(layer=1, steps=1, lr=1e-12, templates=0, conversations=False, prefixes=0)
     scores = Trial(editor, LocalEngine(em)).scores("ft-m", hopeless, [CASE])
     assert scores.success == 0.0
     assert scores.locality == 1.0
