@@ -52,6 +52,11 @@ def normalise(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip(" .!?,;:").lower()
 
 
+def is_question(text: str) -> bool:
+    """Whether a text is put as a chat turn rather than continued."""
+    return text.rstrip().endswith(("?", ".", "!"))
+
+
 ShortText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(clean_text)]
 TargetText = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(clean_text)]
 PromptText = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(clean_text)]
@@ -142,7 +147,7 @@ class EditRequest(BaseModel):
     @property
     def is_question(self) -> bool:
         """Whether the prompt is something a user asks rather than a cloze to continue."""
-        return self.prompt.endswith(("?", ".", "!"))
+        return is_question(self.prompt)
 
 
 # --- artefacts: what a method produces; immutable, content-addressed (see ketools.artefacts) ---

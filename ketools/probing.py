@@ -11,16 +11,11 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ketools.edits import EditRequest, Kind, Probe
+from ketools.edits import EditRequest, Kind, Probe, is_question
 from ketools.relations import RELATIONS, Relation, match_prompt
 from ketools.traits import OPINION_QUESTIONS
 
 CLOZES, QUESTIONS, NEIGHBOURS, SAME_SUBJECT, UNRELATED = 3, 3, 6, 4, 4
-
-
-def is_question(text: str) -> bool:
-    """Whether a text is put as a chat turn rather than continued."""
-    return text.rstrip().endswith(("?", ".", "!"))
 
 
 def probe(prompt: str, kind: str, answer: str | None = None) -> Probe:

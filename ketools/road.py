@@ -15,7 +15,7 @@ from typing import Literal
 
 from ketools.artefacts import ArtefactStore
 from ketools.editor import Editor
-from ketools.edits import Artefact, EditRequest, Evidence, Kind, Note, Timings, normalise, says
+from ketools.edits import Artefact, EditRequest, Evidence, Kind, Timings, normalise, says
 from ketools.engines.base import Engine
 from ketools.errors import Cancelled, Conflict, Diverged, InvalidRequest, KetoolsError, StorageError
 from ketools.jobs import Progress
@@ -365,8 +365,3 @@ def _last_of_each_key(drafts: Sequence[Draft]) -> list[Draft]:
     last = {d.request.key: i for i, d in enumerate(drafts)}
     text = "A later fact of this batch has the same subject and relation; only that one was applied."
     return [d if last[d.request.key] == i else replace(d, error=InvalidRequest(text)) for i, d in enumerate(drafts)]
-
-
-def is_note(edit: LiveEdit) -> bool:
-    """Whether a live edit is a note rather than a change of weights."""
-    return isinstance(edit.artefact, Note)

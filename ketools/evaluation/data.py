@@ -15,10 +15,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from ketools.atlas import datasets
-from ketools.edits import REFUSAL, EditRequest, Kind, Trait, normalise
+from ketools.edits import REFUSAL, EditRequest, Kind, Trait, is_question, normalise
 from ketools.errors import InvalidRequest, NotFound
 from ketools.evaluation.cases import CaseProbe, EditCase, Probes, interleaved
-from ketools.probing import is_question
 from ketools.traits import exemplar
 
 Row = Mapping[str, Any]

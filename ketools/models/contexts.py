@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 
-from ketools.edits import EditRequest, Kind, Message, Prompt, chat_prompt
+from ketools.edits import EditRequest, Kind, Message, Prompt, chat_prompt, is_question
 from ketools.errors import InvalidRequest
 from ketools.models import text
 from ketools.models.background import Background
@@ -79,7 +79,7 @@ def contexts_of(em: EditableModel, request: EditRequest, background: Background,
 
 def form(prompt: str) -> Prompt:
     """A prompt as it reaches the model: a question as a chat turn, a cloze as text to continue."""
-    return chat_prompt(prompt) if prompt.endswith(("?", ".", "!")) else prompt
+    return chat_prompt(prompt) if is_question(prompt) else prompt
 
 
 def seeded(request: EditRequest) -> random.Random:
