@@ -176,6 +176,11 @@ def encode(artefact: Artefact) -> bytes:
     )
 
 
+def content_hash(artefact: Artefact) -> str:
+    """The name that a store gives the artefact, without storing it; raises as `encode` does."""
+    return hashlib.sha256(encode(artefact)).hexdigest()
+
+
 def tensors_of(artefact: Artefact) -> dict[str, Tensor]:
     """An artefact's tensors under the names they have in its file: `A:module`, `B:module` or `D:module`."""
     if isinstance(artefact, LowRankDelta):

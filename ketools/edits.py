@@ -218,6 +218,8 @@ class Evidence(BaseModel):
     """Whether the edit's own prompt, in the form it was given, now gives the target."""
     leak: float | None = None
     """Erasure only: share of leak probes whose answer still contains what was erased."""
+    residual: float = Field(default=0.0, ge=0)
+    """Share of the layer's squared weight change that the serving engine could not represent (its rank limit)."""
     failures: tuple[ProbeResult, ...] = ()
 
 

@@ -53,6 +53,18 @@ class StorageError(KetoolsError):
     """The journal or the artefact store cannot be read or written (locked, corrupt, read-only, full)."""
 
 
+class EngineUnavailable(KetoolsError):
+    """No serving engine can answer now (unreachable, starting, full): try again after `retry_after_s` seconds."""
+
+    def __init__(self, message: str, retry_after_s: float = 2.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class EngineRefused(KetoolsError):
+    """The serving engine answers, but cannot serve this: a setting of its own, or the request, is wrong."""
+
+
 class MissingExtra(KetoolsError):
     """An optional dependency is absent; the message holds the exact install command."""
 

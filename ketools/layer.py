@@ -91,6 +91,12 @@ class EditLayer:
         return digest.hexdigest()[:32]
 
     @cached_property
+    def delta_hash(self) -> str:
+        """Content hash of what changes weights, notes left out; empty when nothing does."""
+        changing = [edit.artefact_hash for edit in self.edits if not isinstance(edit.artefact, Note)]
+        return hashlib.sha256("\n".join(changing).encode()).hexdigest() if changing else ""
+
+    @cached_property
     def notes(self) -> tuple[tuple[str, Note], ...]:
         """The live notes as (edit id, note), oldest first."""
         return tuple((e.edit_id, e.artefact) for e in self.edits if isinstance(e.artefact, Note))

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ketools.artefacts import ArtefactStore
+from ketools.artefacts import ArtefactStore, content_hash
 from ketools.editor import Editor
 from ketools.edits import Artefact, EditRequest, Evidence, Kind, Timings, normalise, says
 from ketools.engines.base import Engine
@@ -255,7 +255,7 @@ class Road:
             return replace(draft, error=made)
         with trip.clock.part("journal_ms"):
             if trip.dry_run:
-                return replace(draft, live=LiveEdit("dry-run", "dry-run", made))
+                return replace(draft, live=LiveEdit("dry-run", content_hash(made), made))
             name = self.store.put(made)
             record = self.journal.new_record(
                 trip.space,
@@ -274,19 +274,20 @@ class Road:
             good = [d for d in drafts if d.passed]
             after = base.with_edits(*(d.live for d in good if d.live is not None))
             with trip.clock.part("swap_ms"):
-                self.engine.apply_layer(after)
-            judged = [self._verdict(trip, d, after) if d.passed else d for d in drafts]
+                residual = self.engine.apply_layer(after)
+            judged = [self._verdict(trip, d, after, residual) if d.passed else d for d in drafts]
             if not apply_valid or sum(d.passed for d in judged) in (0, len(good)):
                 return judged
             drafts = judged
         return drafts
 
-    def _verdict(self, trip: Trip, draft: Draft, after: EditLayer) -> Draft:
+    def _verdict(self, trip: Trip, draft: Draft, after: EditLayer, residual: float) -> Draft:
         if not self.verify:
             return draft
         trip.progress(0, 1, "verifying")
         with trip.clock.part("verify_ms"):
             verdict = self.verifier.verify(draft.request, trip.before, after)
+        verdict = replace(verdict, evidence=verdict.evidence.model_copy(update={"residual": residual}))
         objection = self.policy.objection(draft.request, verdict.evidence) or _below(trip.floor, verdict.evidence)
         return replace(draft, verdict=verdict, objection=objection)
 

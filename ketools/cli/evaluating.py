@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ketools.artefacts import encode
+from ketools.artefacts import content_hash
 from ketools.calibration import EditCase as CalibrationCase
 from ketools.calibration import atlas_cases, calibrate
 from ketools.errors import Refused
@@ -47,7 +46,7 @@ def by_method(service: EditService, method: str) -> Edit:
         begin = time.perf_counter()
         artefact = service.editor.compute(method, [case.request], BASE)[0]
         ms = 1000 * (time.perf_counter() - begin)
-        digest = hashlib.sha256(encode(artefact)).hexdigest()
+        digest = content_hash(artefact)
         return BASE.with_edits(LiveEdit(case.id, digest, artefact)), ms
 
     return edit

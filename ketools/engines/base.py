@@ -37,6 +37,33 @@ class Score:
         return sum(self.logprobs)
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a layer is served: the server's address, and the name that it knows the layer's model by."""
+
+    base_url: str
+    model: str
+
+
+class Upstream(Protocol):
+    """What an engine of OpenAI-compatible servers offers to a gateway in front of them."""
+
+    @property
+    def model_name(self) -> str: ...
+
+    def route(self, layer: EditLayer) -> Route | None:
+        """Where to send a request for this layer right now, without waiting; None when `prepare` is needed."""
+        ...
+
+    def prepare(self, layer: EditLayer) -> Route:
+        """Load what the layer needs and tell the route. Blocks; raises `EngineUnavailable`, `EngineRefused`."""
+        ...
+
+    def failed(self, route: Route, *, reachable: bool) -> None:
+        """Tell that a request along the route failed: the server is gone, or no longer knows the name."""
+        ...
+
+
 class Engine(Protocol):
     """A model that is being served. Thread-safe: each call carries its own layer.
 
@@ -74,8 +101,12 @@ class Engine(Protocol):
         """Teacher-forced scores of `continuations[i]` after `prompts[i]`; batched."""
         ...
 
-    def apply_layer(self, layer: EditLayer) -> None:
-        """Make the layer ready to serve (upload an adapter, install hooks); idempotent, may be slow."""
+    def apply_layer(self, layer: EditLayer) -> float:
+        """Make the layer ready to serve (upload an adapter, install hooks); idempotent, may be slow.
+
+        Returns what the engine could not represent of the layer's weight change: the share of its squared
+        Frobenius norm that is lost, 0 when it is served exactly.
+        """
         ...
 
     def close(self) -> None: ...

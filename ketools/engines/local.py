@@ -105,8 +105,8 @@ class LocalEngine:
             out.update(zip(batch, last, strict=True))
         return torch.stack([out[i] for i in range(len(rows))])
 
-    def apply_layer(self, layer: EditLayer) -> None:
-        """Compile the layer. Raises `InvalidRequest` unless every change is finite and fits this model."""
+    def apply_layer(self, layer: EditLayer) -> float:
+        """Compile the layer, which is always exact. `InvalidRequest` unless every change is finite and fits."""
         self.editable.switch.check(layer)
         for name, delta in layer.deltas.items():
             matrices = [m for m in (delta.a, delta.b, delta.dense) if m is not None]
@@ -115,6 +115,7 @@ class LocalEngine:
                     f"The layer's change of {name!r} holds NaN or infinity. Undo the edit that made it."
                 )
         layer.deltas_on(self.editable.device)
+        return 0.0
 
     def close(self) -> None:
         """Let go of the model; calls made later raise `ModelError`."""
