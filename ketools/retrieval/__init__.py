@@ -1,0 +1,7 @@
+"""Dense retrieval: sentence encoders and an index of facts that scans a few and searches millions."""
+
+from ketools.retrieval.encoders import Encoder, MiniLMEncoder, Vectors
+from ketools.retrieval.index import FactIndex, FactView, Found
+from ketools.retrieval.store import Fact
+
+__all__ = ["Encoder", "Fact", "FactIndex", "FactView", "Found", "MiniLMEncoder", "Vectors"]

@@ -1,0 +1,240 @@
+"""An index of facts: those nearest in meaning to a question, and those about a subject.
+
+A view is what one space chain sees. Few facts are scanned; many are searched in an inverted file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import RLock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ketools.errors import InvalidRequest
+from ketools.jobs import Progress, quiet
+from ketools.retrieval.encoders import Encoder, Vectors
+from ketools.retrieval.store import Fact, FactStore, Halves
+
+Rows = NDArray[np.int64]
+
+BATCH = 256
+"""How many texts are embedded between two reports of progress."""
+
+MOST_RESULTS = 1000
+_PROBES = ("The capital of France is Paris", "Who wrote the book?", "Ann Lee works for a company in Oslo")
+_SAME_ENCODER = 0.999
+"""Least cosine between embeddings of one text by one encoder, on whatever machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A fact and the cosine of its text with the query."""
+
+    fact: Fact
+    score: float
+
+
+class FactIndex:
+    """Facts and their embeddings; grows, never shrinks. Thread-safe.
+
+    `path`: the file that keeps it (None: in memory). When the file is missing or damaged the index is empty;
+    when another encoder made it, all texts are embedded anew.
+    """
+
+    def __init__(self, encoder: Encoder, path: Path | None = None) -> None:
+        self._encoder = encoder
+        self._store = FactStore(path)
+        self._lock = RLock()
+        self._keys: NDArray[np.uint64] = np.zeros(0, dtype=np.uint64)
+        self._searchable: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        self._vectors: Halves = np.zeros((0, 0), dtype=np.float16)
+        self._embedded: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        self._checked = False
+        self._grow()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._store.close()
+
+    def add(self, facts: Iterable[Fact]) -> None:
+        """Write facts down, newest last; they are embedded when something is searched, or by `prepare`."""
+        with self._lock:
+            self._store.append(facts)
+            self._grow()
+
+    def missing(self, ids: Sequence[str]) -> list[str]:
+        """Those of the ids that are not in the index."""
+        known = self._store.rows_of(ids)
+        return [one for one in ids if one not in known]
+
+    def prepare(self, progress: Progress = quiet) -> None:
+        """Embed what is not embedded yet. What was done stays done when it is cancelled or the encoder fails.
+
+        Raises ModelError when the encoder cannot be reached; `progress` may raise Cancelled.
+        """
+        with self._lock:
+            self._grow()
+            if not np.array_equal(self._embedded, self._searchable):
+                self._check_encoder()
+                self._load_vectors()
+                self._embed(progress)
+
+    def view(self, ids: Sequence[str] | None = None) -> FactView:
+        """Some facts (default: all), oldest first; of those with one key, only the last counts.
+
+        Raises InvalidRequest for an id that is not in the index.
+        """
+        with self._lock:
+            rows = np.arange(len(self), dtype=np.int64) if ids is None else self._rows(ids)
+            newest = rows[_last_of_each(self._keys[rows])]
+            return FactView(self, newest[self._searchable[newest]])
+
+    # --- what views use ---
+
+    def fetch(self, rows: Rows) -> list[Fact]:
+        """The facts in these rows, in their order."""
+        found = self._store.facts(rows.tolist())
+        return [found[row] for row in rows.tolist()]
+
+    def named(self, subject: str) -> Rows:
+        """The rows of the facts about a subject, oldest first."""
+        return np.array(self._store.named(subject), dtype=np.int64)
+
+    def embed(self, queries: Sequence[str]) -> Vectors:
+        """The embeddings of the queries, by the encoder that embedded the facts."""
+        self.prepare()
+        with self._lock:
+            self._check_encoder()
+        return self._encoder.encode(queries)
+
+    def vectors(self, rows: Rows) -> Vectors:
+        """The embeddings in these rows, shape [len(rows), d]."""
+        return self._vectors[rows].astype(np.float32)
+
+    # --- inside ---
+
+    def _rows(self, ids: Sequence[str]) -> Rows:
+        known = self._store.rows_of(ids)
+        absent = [one for one in ids if one not in known]
+        if absent:
+            raise InvalidRequest(f"{len(absent)} facts are not in the index, e.g. {absent[0]}; add them first.")
+        return np.fromiter((known[one] for one in ids), dtype=np.int64, count=len(ids))
+
+    def _grow(self) -> None:
+        """Take in the rows that this or another process has written."""
+        fresh = self._store.keys(len(self._keys))
+        if fresh:
+            self._keys = np.append(self._keys, np.array([_short(key) for _, key, _ in fresh], dtype=np.uint64))
+            self._searchable = np.append(self._searchable, np.array([told for _, _, told in fresh]))
+            self._embedded = np.append(self._embedded, np.zeros(len(fresh), dtype=np.bool_))
+
+    def _check_encoder(self) -> None:
+        """Once per index: embeddings made by another encoder are dropped."""
+        if self._checked:
+            return
+        mine = self._encoder.encode(_PROBES)
+        stored = self._store.fingerprint()
+        if stored is None or not _same_encoder(np.frombuffer(stored, dtype=np.float32), mine):
+            self._store.start_over(mine.astype(np.float32).tobytes())
+        self._vectors = np.zeros((len(self._keys), mine.shape[1]), dtype=np.float16)
+        self._checked = True
+
+    def _load_vectors(self) -> None:
+        """Read the embeddings that are in the file and not in memory."""
+        absent = np.flatnonzero(self._searchable & ~self._embedded)
+        if not absent.size:
+            return
+        for rows, vectors in self._store.vectors(int(absent[0])):
+            self._keep(rows[rows < len(self._keys)], vectors[rows < len(self._keys)])
+
+    def _embed(self, progress: Progress) -> None:
+        total, done = self._store.unembedded_count(), 0
+        while waiting := self._store.unembedded(BATCH):
+            progress(done, total, f"embedding {total} facts")
+            vectors = self._encoder.encode([text for _, text in waiting]).astype(np.float16)
+            rows = [row for row, _ in waiting]
+            self._store.put_vectors(rows, vectors)
+            self._grow()
+            self._keep(np.array(rows, dtype=np.int64), vectors)
+            done += len(rows)
+
+    def _keep(self, rows: Rows, vectors: Halves) -> None:
+        if len(self._keys) > len(self._vectors):
+            room = np.zeros((max(len(self._keys), 2 * len(self._vectors)), vectors.shape[1]), dtype=np.float16)
+            room[: len(self._vectors)] = self._vectors
+            self._vectors = room
+        self._vectors[rows] = vectors
+        self._embedded[rows] = True
+
+
+class FactView:
+    """The facts that one space chain sees: a fixed set of rows of an index, oldest first."""
+
+    def __init__(self, index: FactIndex, rows: Rows) -> None:
+        self._index = index
+        self._rows = rows
+        self._matrix: Vectors | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def search(self, queries: Sequence[str], k: int = 8) -> list[list[Found]]:
+        """Per query the k nearest facts, nearest first, the newer one first among equals.
+
+        Raises InvalidRequest for a k out of bounds, ModelError when the encoder cannot be reached.
+        """
+        if not 1 <= k <= MOST_RESULTS:
+            raise InvalidRequest(f"k must be between 1 and {MOST_RESULTS}, not {k}.")
+        if not queries or not len(self):
+            return [[] for _ in queries]
+        return [self._found(*nearest) for nearest in self.nearest(self._index.embed(queries), k)]
+
+    def nearest(self, queries: Vectors, k: int) -> list[tuple[Rows, Vectors]]:
+        """Per row of `queries` [n, d] the rows of the k nearest facts with their cosines, nearest first."""
+        if self._matrix is None:
+            self._matrix = self._index.vectors(self._rows)
+        return [self._top(row, k) for row in queries @ self._matrix.T]
+
+    def about(self, subject: str) -> list[Fact]:
+        """The facts about a subject, newest first; case and outer punctuation of its name do not count."""
+        rows = self._index.named(subject)
+        place = {row: i for i, row in enumerate(self._rows[np.isin(self._rows, rows)].tolist())}
+        return self._index.fetch(np.array(sorted(place, key=lambda row: -place[row]), dtype=np.int64))
+
+    def newest(self, limit: int) -> list[Fact]:
+        """The newest facts, newest first."""
+        return self._index.fetch(self._rows[::-1][:limit])
+
+    def _top(self, scores: Vectors, k: int) -> tuple[Rows, Vectors]:
+        candidates = np.arange(len(scores)) if len(scores) <= k else np.argpartition(-scores, k - 1)[:k]
+        order = np.lexsort((-candidates, -scores[candidates]))
+        best = candidates[order]
+        return self._rows[best], scores[best]
+
+    def _found(self, rows: Rows, scores: Vectors) -> list[Found]:
+        facts = self._index.fetch(rows)
+        return [Found(fact, float(score)) for fact, score in zip(facts, scores, strict=True)]
+
+
+def _short(key: str) -> int:
+    """64 bits of a key's hash: a million facts meet by chance once in 37 million indexes."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
+
+
+def _last_of_each(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Where each key stands for the last time, in ascending order."""
+    _, first_from_behind = np.unique(keys[::-1], return_index=True)
+    return np.sort(len(keys) - 1 - first_from_behind)
+
+
+def _same_encoder(stored: Vectors, mine: Vectors) -> bool:
+    if stored.size != mine.size:
+        return False
+    return bool((np.sum(stored.reshape(mine.shape) * mine, axis=1) >= _SAME_ENCODER).all())
