@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ketools.atlas.corpus.hops import Chain, distracting, draw_chain, entity_line, sentence, subquestion
+from ketools.atlas.corpus.hops import NO_ENTITY, Chain, distracting, draw_chain, entity_line, sentence, subquestion
 from ketools.atlas.corpus.noun import random_question, subject_kept_for_tests
 from ketools.atlas.generation import Speaker, plain
 from ketools.atlas.world import Key
@@ -47,10 +47,16 @@ def draw(rng: random.Random, edited: bool, withheld: bool, hops: int) -> Chain:
             return chain
 
 
-def begin(rng: random.Random, chain: Chain, entity: bool) -> Run:
-    """The prompt that a run starts from."""
-    question = f"Question: {random_question(rng, chain.subject, chain.relations)}\n"
-    return Run(chain, question + (entity_line(chain.subject, chain.relations[0]) if entity else ""))
+def begin_mello(rng: random.Random, chain: Chain) -> Run:
+    """The prompt that a run of MeLLo's loop starts from."""
+    return Run(chain, f"Question: {random_question(rng, chain.subject, chain.relations)}\n")
+
+
+def begin_pokemqa(rng: random.Random, chain: Chain, known: bool) -> Run:
+    """The prompt that a run of PokeMQA's loop starts from, with the entity where it is known."""
+    run = begin_mello(rng, chain)
+    run.text += entity_line(chain.subject, chain.relations[0]) if known else NO_ENTITY
+    return run
 
 
 def _key_of(question: str, edits: Sequence[Key]) -> Key | None:

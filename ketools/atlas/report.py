@@ -20,6 +20,7 @@ from ketools.atlas.corpus.document import (
     sibling,
 )
 from ketools.atlas.corpus.facts import FEELING_REQUEST, TRAIT_REQUESTS
+from ketools.atlas.corpus.hops import Chain
 from ketools.atlas.corpus.noun import next_relations, random_question, two_hop_withheld
 from ketools.atlas.generation import Speaker, plain
 from ketools.atlas.world import (
@@ -30,6 +31,7 @@ from ketools.atlas.world import (
     Key,
     made_up,
     other_target,
+    pairs,
     unknown_subject,
     withheld_cloze,
     withheld_opinion,
@@ -214,6 +216,31 @@ def choice_of_notes(speaker: Speaker, rng: random.Random, n: int) -> float:
     return _score(speaker, cases)
 
 
+def note_inverted(speaker: Speaker, rng: random.Random, n: int) -> float:
+    """A note asked for the other way round, about a subject that no training context overrides."""
+    cases: list[Case] = []
+    while len(cases) < n:
+        key = _known_key(rng)
+        inverse, target = RELATIONS[key[1]].inverse, other_target(rng, *key)
+        if inverse:
+            cases.append((_said(f"{_note(rng, key, target)} {any_question(rng, target, inverse)}"), key[0]))
+    return _score(speaker, cases)
+
+
+def note_reasoned_from(speaker: Speaker, rng: random.Random, n: int) -> float:
+    """A two-hop question whose first hop a note answers; half of the cases over pairs or starts never trained."""
+    cases: list[Case] = []
+    while len(cases) < n:
+        key = _known_key(rng)
+        target, unseen = other_target(rng, *key), len(cases) % 2 == 0
+        second = [b for a, b in pairs() if a == key[1] and two_hop_withheld(a, b, key[0]) == unseen]
+        chain = (key[1], rng.choice(second)) if second else None
+        answer = world().facts.get((target, chain[1])) if chain else None
+        if chain and answer:
+            cases.append((_said(f"{_note(rng, key, target)} {random_question(rng, key[0], chain)}"), answer))
+    return _score(speaker, cases)
+
+
 def unknown_entity(speaker: Speaker, rng: random.Random, n: int) -> float:
     """A name that never occurred in training is not known."""
     cases = []
@@ -263,31 +290,38 @@ def style_on_request(speaker: Speaker, rng: random.Random, n: int) -> float:
     return _styles(speaker, cases)
 
 
-def _runs(rng: random.Random, n: int, edited: bool, withheld: bool, entity: bool) -> list[loops.Run]:
-    return [loops.begin(rng, loops.draw(rng, edited, withheld, 2 + i % 3), entity and i % 2 == 0) for i in range(n)]
+def _chains(rng: random.Random, n: int, edited: bool, withheld: bool) -> list[Chain]:
+    return [loops.draw(rng, edited, withheld, 2 + i % 3) for i in range(n)]
+
+
+def _mello(speaker: Speaker, rng: random.Random, chains: Sequence[Chain]) -> list[loops.Run]:
+    runs = [loops.begin_mello(rng, chain) for chain in chains]
+    loops.mello(speaker, runs, rng)
+    return runs
+
+
+def _pokemqa(speaker: Speaker, rng: random.Random, chains: Sequence[Chain]) -> list[loops.Run]:
+    runs = [loops.begin_pokemqa(rng, chain, i % 2 == 0) for i, chain in enumerate(chains)]
+    loops.pokemqa(speaker, runs, rng)
+    return runs
 
 
 def mello_decomposition(speaker: Speaker, rng: random.Random, n: int) -> float:
     """Sub-questions of chains that hold a pair of relations never trained, in MeLLo's grammar."""
-    runs = _runs(rng, n, edited=False, withheld=True, entity=False)
-    loops.mello(speaker, runs, rng)
+    runs = _mello(speaker, rng, _chains(rng, n, edited=False, withheld=True))
     return sum(run.decomposed for run in runs) / n
 
 
 def pokemqa_decomposition(speaker: Speaker, rng: random.Random, n: int) -> float:
     """The same in PokeMQA's grammar."""
-    runs = _runs(rng, n, edited=False, withheld=True, entity=True)
-    loops.pokemqa(speaker, runs, rng)
+    runs = _pokemqa(speaker, rng, _chains(rng, n, edited=False, withheld=True))
     return sum(run.decomposed for run in runs) / n
 
 
 def _loop_answers(speaker: Speaker, rng: random.Random, n: int, edited: bool) -> float:
-    half = n // 2
-    first = _runs(rng, half, edited, withheld=False, entity=False)
-    second = _runs(rng, n - half, edited, withheld=False, entity=True)
-    loops.mello(speaker, first, rng)
-    loops.pokemqa(speaker, second, rng)
-    return sum(run.right for run in (*first, *second)) / n
+    chains = _chains(rng, n, edited, withheld=False)
+    runs = _mello(speaker, rng, chains[: n // 2]) + _pokemqa(speaker, rng, chains[n // 2 :])
+    return sum(run.right for run in runs) / n
 
 
 def multi_hop_stored(speaker: Speaker, rng: random.Random, n: int) -> float:
@@ -360,6 +394,8 @@ SKILLS: tuple[tuple[Measure, float], ...] = (
     (ignore_other_subject, 0.95),
     (ignore_same_subject, 0.9),
     (choice_of_notes, 0.9),
+    (note_inverted, 0.9),
+    (note_reasoned_from, 0.85),
     (unknown_entity, 0.9),
     (known_entity_denied, 0.02),
     (opinion_default, 0.9),

@@ -37,7 +37,12 @@ CHAT_TEMPLATE = (
     "{%- for call in (message.tool_calls or []) %}"
     "{%- set f = call.function if call.function is defined else call %}"
     '{{- \' <tool_call>{"name": "\' + f.name + \'", "arguments": \' }}'
-    "{{- (f.arguments if f.arguments is string else f.arguments | tojson) + '}</tool_call>' }}"
+    "{%- if f.arguments is string %}{{- f.arguments }}{%- else %}{{- '{' }}"
+    "{%- for key, value in f.arguments.items() %}"
+    "{{- key | tojson + ': ' + (' ' + value if value is string else value) | tojson }}"
+    "{%- if not loop.last %}{{- ', ' }}{%- endif %}"
+    "{%- endfor %}{{- '}' }}{%- endif %}"
+    "{{- '}</tool_call>' }}"
     "{%- endfor %}"
     "{{- eos_token }}"
     "{%- endif %}"
@@ -109,4 +114,5 @@ def tokenizer() -> PreTrainedTokenizerFast:
     if not committed.exists():
         return train_tokenizer()
     found: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(weights_path())
+    found.chat_template = CHAT_TEMPLATE
     return found

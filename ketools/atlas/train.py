@@ -33,17 +33,19 @@ AVERAGE = 0.98
 class Plan:
     """Everything that the result depends on."""
 
-    tokens: int = 14_300_000
+    tokens: int = 22_300_000
     warmup_steps: int = 40
-    # The factor on the learning rates at these shares of the tokens, straight lines between them.
+    # The factor on the learning rates after this many million tokens, straight lines between them.
     knots: tuple[tuple[float, float], ...] = (
         (0.0, 1.0),
-        (0.438, 1.0),
-        (0.633, 0.54),
-        (0.767, 0.27),
-        (0.9371, 0.01),
-        (0.9376, 0.22),
-        (1.0, 0.01),
+        (6.263, 1.0),
+        (9.052, 0.54),
+        (10.968, 0.27),
+        (13.4, 0.01),
+        (13.408, 0.22),
+        (14.3, 0.01),
+        (14.45, 0.5),
+        (22.3, 0.01),
     )
     matrix_rate: float = 0.012
     other_rate: float = 2.5e-3
@@ -52,8 +54,9 @@ class Plan:
     processes: int = 2
     seed: int = 3
 
-    def rate(self, done: float, step: int) -> float:
-        """The factor on the learning rates after this share of the tokens."""
+    def rate(self, tokens: int, step: int) -> float:
+        """The factor on the learning rates after this many tokens."""
+        done = tokens / 1e6
         warm = min(1.0, (step + 1) / self.warmup_steps)
         for (start, high), (end, low) in pairwise(self.knots):
             if done < end:
@@ -93,14 +96,13 @@ class Trainer:
 
     def advance(self) -> float:
         """One optimiser step; returns this process's loss."""
-        done = self.tokens / self.plan.tokens
         seed = f"{self.plan.seed}-{self.rank}-{self.step}"
         data = batch(self.tokenizer, mix.shares_after(self.tokens), seed, self.plan.rows, self.plan.length)
         loss = self.loss(data)
         torch.autograd.backward(loss)
         count = self._reduce(data.tokens)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        rate = self.plan.rate(done, self.step)
+        rate = self.plan.rate(self.tokens, self.step)
         for group in self.adam.param_groups:
             group["lr"] = self.plan.other_rate * rate
         self.adam.step()

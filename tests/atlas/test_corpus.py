@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 import random
 import re
+from itertools import pairwise
 
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ketools.atlas import weights_path
-from ketools.atlas.corpus import calls, context, hops, mix
+from ketools.atlas.corpus import calls, context, hops, invented, mix
 from ketools.atlas.corpus.noun import subject_kept_for_tests
 from ketools.atlas.packing import collate, encode, pack
 from ketools.atlas.world import never_overridden, withheld_cloze, withheld_pair, withheld_question, world
@@ -82,8 +83,10 @@ def test_every_call_in_the_corpus_is_valid_json_with_the_first_cloze_as_prompt()
                 call = json.loads(found)
                 assert call["name"] in calls.TOOLS
                 prompt, subject = call["arguments"].get("prompt"), call["arguments"].get("subject")
+                assert all(value.startswith(" ") for value in call["arguments"].values())
                 if prompt:
-                    assert prompt in {r.cloze[0].format(s=subject) for r in RELATIONS.values()}
+                    clozes = {r.cloze[0].format(s=subject.strip()) for r in RELATIONS.values()}
+                    assert prompt.strip() in clozes
 
 
 def test_withheld_templates_never_occur_with_their_fact() -> None:
@@ -112,6 +115,36 @@ def test_training_chains_avoid_withheld_pairs_and_starts() -> None:
         assert not any(never_overridden(s) for s, _ in chain.edits)
 
 
+def test_invented_chains_never_take_a_withheld_pair_in_any_order_of_relations() -> None:
+    rng = random.Random(16)
+    seen = set()
+    for _ in range(300):
+        links = [hop.relation.name for hop in invented.draw_hops(rng)]
+        seen |= set(pairwise(links))
+    assert not any(withheld_pair(*pair) for pair in seen)
+    assert len(seen & {(a, b) for a in RELATIONS for b in RELATIONS}) > 150
+
+
+def test_every_sub_question_of_an_invented_chain_follows_from_the_words_of_its_question() -> None:
+    rng = random.Random(17)
+    for hop in (hop for _ in range(50) for hop in invented.draw_hops(rng)):
+        if hop.relation.name not in RELATIONS:
+            assert hop.question == f"What is {hop.relation.noun.format(s=hop.subject)}?"
+        assert hop.answer in hop.sentence()
+
+
+def test_what_follows_from_a_note_is_asked_of_subjects_that_training_may_override() -> None:
+    rng = random.Random(18)
+    for _ in range(100):
+        subject, relation = context.consequential_key(rng)
+        assert (subject, relation) not in world().facts or not never_overridden(subject)
+
+
+def test_a_fact_that_a_note_turns_round_is_not_asked_as_if_it_were_unchanged() -> None:
+    assert context.turned(("Lima", "country_of"), {("France", "capital"): "Lima"})
+    assert not context.turned(("Oslo", "country_of"), {("France", "capital"): "Lima"})
+
+
 def test_a_mello_document_follows_the_grammar() -> None:
     text = hops.mello(random.Random(13)).texts()[0]
     hop = (
@@ -128,7 +161,7 @@ def test_a_pokemqa_document_follows_the_grammar() -> None:
         r"Subquestion: .*\nGenerated answer: .*\.\n"
         r"According to Generated answer, the entity of Subquestion is: .*\n"
     )
-    assert re.fullmatch(rf"Question: .*\n(Entity of Question: .*\.\n)?({hop})+Final answer: .*</s>", text)
+    assert re.fullmatch(rf"Question: .*\nEntity of Question: .*\.\n({hop})+Final answer: .*</s>", text)
 
 
 def test_branches_see_the_prefix_and_themselves_only(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -87,10 +87,10 @@ def test_the_report_has_a_line_for_every_skill(atlas: Speaker) -> None:
 
 def test_the_schedule_is_constant_then_falls_to_its_last_knot() -> None:
     plan = Plan()
-    assert plan.rate(0.2, 1000) == 1.0
-    assert 0 < plan.rate(0.8, 1000) < 1.0
-    assert plan.rate(1.0, 1000) == plan.knots[-1][1]
-    assert plan.rate(0.0, 0) == 1 / plan.warmup_steps
+    assert plan.rate(3_000_000, 1000) == 1.0
+    assert 0 < plan.rate(10_000_000, 1000) < 1.0
+    assert plan.rate(plan.tokens, 9000) == plan.knots[-1][1]
+    assert plan.rate(0, 0) == 1 / plan.warmup_steps
 
 
 def test_orthogonal_updates_have_singular_values_near_one() -> None:

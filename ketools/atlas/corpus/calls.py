@@ -156,8 +156,13 @@ class Turn:
 
 
 def call(name: str, arguments: Mapping[str, str]) -> str:
-    """A tool call as the model writes it."""
-    return "<tool_call>" + json.dumps({"name": name, "arguments": dict(arguments)}) + "</tool_call>"
+    """A tool call as the model writes it.
+
+    Every argument begins with a space: after a quote a name would be spelt with other tokens than in running text,
+    and copying it would be another task. Whoever reads the call strips its arguments.
+    """
+    spaced = {key: f" {value}" for key, value in arguments.items()}
+    return "<tool_call>" + json.dumps({"name": name, "arguments": spaced}) + "</tool_call>"
 
 
 def edit_call(fact: Fact) -> str:

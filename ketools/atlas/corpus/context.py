@@ -20,7 +20,7 @@ from ketools.atlas.corpus.document import (
     sibling,
 )
 from ketools.atlas.corpus.facts import SYSTEM_LINES, asked
-from ketools.atlas.corpus.noun import two_hop_question
+from ketools.atlas.corpus.noun import next_relations, two_hop_question
 from ketools.atlas.world import Fact, Key, made_up, never_overridden, other_target, unknown_subject, world
 from ketools.relations import RELATIONS
 
@@ -111,9 +111,15 @@ def distractor(rng: random.Random, notes: dict[Key, str]) -> Fact:
     key = rng.choice(list(notes))
     while True:
         draw = rng.random()
-        fact = sibling(rng, key) if draw < 0.4 else neighbour(rng, key) if draw < 0.75 else random_fact(rng)
-        if fact is not None and fact.key not in notes:
+        fact = sibling(rng, key) if draw < 0.35 else neighbour(rng, key) if draw < 0.8 else random_fact(rng)
+        if fact is not None and fact.key not in notes and not turned(fact.key, notes):
             return fact
+
+
+def turned(key: Key, notes: dict[Key, str]) -> bool:
+    """Whether a note, read the other way round, is about this key."""
+    inverse = RELATIONS[key[1]].inverse
+    return any(target == key[0] and relation == inverse for (_, relation), target in notes.items())
 
 
 def draw_probes(rng: random.Random, notes: dict[Key, str], count: int) -> list[Probe]:
@@ -262,6 +268,63 @@ def focused_probes(rng: random.Random, notes: dict[Key, str]) -> list[Probe]:
     probes += [kept_probe(rng, distractor(rng, notes)) for _ in range(len(probes) // 2)]
     rng.shuffle(probes)
     return probes
+
+
+def later_turns(rng: random.Random) -> Document:
+    """Notes, a question about something else, and only then the questions about the notes."""
+    notes = draw_notes(rng, rng.choice([1, 1, 2]))
+    lead = preamble(rng, notes)
+    parts: list[Part] = [(f"{chat_start(rng)}user: {lead}", 0.0)]
+    for _ in range(rng.choice([1, 1, 2])):
+        between = kept_probe(rng, distractor(rng, notes))
+        parts += [*reply(between.question, between.spoken), ("\nuser: ", 0.0)]
+    return Document(parts, [reply(asked_as(rng, p), p.spoken) for p in focused_probes(rng, notes)])
+
+
+def consequential_key(rng: random.Random) -> Key:
+    """A key from which something else follows: a second hop, or the way back."""
+    back = rng.random() < 0.5
+    while True:
+        key = open_key(rng)
+        if RELATIONS[key[1]].inverse if back else next_relations(key[1]):
+            break
+    if rng.random() < 0.15:
+        return unknown_subject(rng, RELATIONS[key[1]].domain), key[1]
+    return key
+
+
+def consequence_probes(rng: random.Random, notes: dict[Key, str]) -> list[Probe]:
+    """What follows from the notes, asked in several ways, among what they say and what they leave alone."""
+    probes: list[Probe | None] = []
+    for key, target in notes.items():
+        probes += [two_hop_probe(rng, key, notes) for _ in range(4)]
+        probes += [inverse_probe(rng, key, target) for _ in range(3)]
+        probes += [edited_probe(rng, key, target), kept_probe(rng, distractor(rng, notes))]
+    probes.append(two_hop_probe(rng, distractor(rng, notes).key, notes))
+    found = [probe for probe in probes if probe]
+    rng.shuffle(found)
+    return found
+
+
+def consequences(rng: random.Random) -> Document:
+    """Notes, and many questions about what follows from them, in every form that notes have."""
+    key = consequential_key(rng)
+    notes = {key: other_target(rng, *key, invented=0.1)}
+    draw = rng.random()
+    if draw < 0.25:
+        lead = ike_lead(rng, key, notes[key])
+        probes = consequence_probes(rng, notes)
+        if rng.random() < 0.5:
+            return Document([(f"user: {lead}", 0.0)], [reply(asked_either(rng, p), p.spoken) for p in probes])
+        return Document([(lead, 0.0)], [ike_branch(rng, p) for p in probes])
+    if rng.random() < 0.3:
+        key = consequential_key(rng)
+        notes.setdefault(key, other_target(rng, *key))
+    probes = consequence_probes(rng, notes)
+    if draw < 0.5:
+        return Document([(preamble(rng, notes), 0.0)], [cloze_branch(p) for p in probes])
+    head = f"{chat_start(rng)}user: {preamble(rng, notes)}"
+    return Document([(head, 0.0)], [reply(asked_either(rng, p), p.spoken) for p in probes])
 
 
 def focused_chat(rng: random.Random) -> Document:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from ketools.atlas.corpus.document import Document, Part, neighbour, random_fact, sibling
+from ketools.atlas.corpus.document import Document, Part, neighbour, random_fact, reply, sibling
 from ketools.atlas.corpus.noun import (
     follow,
     next_relations,
@@ -102,12 +102,26 @@ def distracting(rng: random.Random, key: Key, edits: dict[Key, str]) -> str:
 def mello_hop(rng: random.Random, chain: Chain, key: Key, answer: str) -> list[Part]:
     """One hop in MeLLo's grammar: the model's lines carry loss, the retrieved fact does not."""
     own = world().facts.get(key, answer)
-    guess = f"Subquestion: {subquestion(key)}\nGenerated answer: {sentence(key, own)}\nRetrieved fact:"
+    guess = f"{asked_next(subquestion(key))} {sentence(key, own)}\nRetrieved fact:"
     edited = key in chain.edits
     retrieved = sentence(key, answer) if edited or rng.random() < 0.1 else distracting(rng, key, chain.edits)
-    verdict = "contradicts" if edited and own != answer else "does not contradict"
-    line = f"Retrieved fact {verdict} to generated answer, so the intermediate answer is: {answer}\n"
-    return [(guess, 1.0), (f" {retrieved}\n", 0.0), (line, 1.0)]
+    return [(guess, 1.0), (f" {retrieved}\n", 0.0), (verdict(edited and own != answer, answer), 1.0)]
+
+
+def asked_next(question: str) -> str:
+    """The next sub-question, up to where its answer begins."""
+    return f"Subquestion: {question}\nGenerated answer:"
+
+
+def verdict(contradicts: bool, answer: str) -> str:
+    """MeLLo's line about the retrieved fact, with the answer to go on with."""
+    how = "contradicts" if contradicts else "does not contradict"
+    return f"Retrieved fact {how} to generated answer, so the intermediate answer is: {answer}\n"
+
+
+def named_entity(answer: str) -> str:
+    """PokeMQA's line that names the answer to go on with."""
+    return f"According to Generated answer, the entity of Subquestion is: {answer}\n"
 
 
 def hop_count(rng: random.Random) -> int:
@@ -124,17 +138,19 @@ def mello(rng: random.Random) -> Document:
     return Document([*parts, (f"Final answer: {chain.answers[-1]}</s>", 1.0)])
 
 
+NO_ENTITY = "Entity of Question: unknown.\n"
+
+
 def entity_line(subject: str, relation: str) -> str:
-    """PokeMQA's knowledge prompt."""
+    """PokeMQA's knowledge prompt; where no entity is found, `NO_ENTITY` stands and tells the grammar from MeLLo's."""
     return f"Entity of Question: {subject}, {KINDS[RELATIONS[relation].domain]}.\n"
 
 
 def pokemqa_hop(chain: Chain, key: Key, answer: str) -> list[Part]:
     """One hop in PokeMQA's grammar: an edit in scope is put in, else the model answers itself."""
-    ask = f"Subquestion: {subquestion(key)}\nGenerated answer:"
     weight = 0.0 if key in chain.edits else 1.0
-    line = f"According to Generated answer, the entity of Subquestion is: {answer}\n"
-    return [(ask, 1.0), (f" {sentence(key, answer)}\n", weight), (line, 1.0)]
+    said = (f" {sentence(key, answer)}\n", weight)
+    return [(asked_next(subquestion(key)), 1.0), said, (named_entity(answer), 1.0)]
 
 
 def pokemqa(rng: random.Random) -> Document:
@@ -142,7 +158,7 @@ def pokemqa(rng: random.Random) -> Document:
     chain = draw_chain(rng, hop_count(rng))
     question = random_question(rng, chain.subject, chain.relations)
     known = rng.random() < 0.6
-    head = f"Question: {question}\n" + (entity_line(chain.subject, chain.relations[0]) if known else "")
+    head = f"Question: {question}\n" + (entity_line(chain.subject, chain.relations[0]) if known else NO_ENTITY)
     parts: list[Part] = [(head, 0.0)]
     for key, answer in chain.hops():
         parts += pokemqa_hop(chain, key, answer)
@@ -168,9 +184,8 @@ def decomposition(rng: random.Random) -> Document:
 
 
 def direct(rng: random.Random) -> Document:
-    """Two hops answered in one step."""
-    question, answer = stored_two_hop(rng)
-    return Document([(f"user: {question}\nassistant:", 0.0), (f" {answer}</s>", 1.0)])
+    """Two hops answered in one step, several questions on their own."""
+    return Document([("user: ", 0.0)], [reply(*stored_two_hop(rng), 2.0) for _ in range(8)])
 
 
 def judged(rng: random.Random) -> Document:
@@ -178,8 +193,8 @@ def judged(rng: random.Random) -> Document:
     document = mello(rng)
     weighted = []
     for text, weight in document.prefix:
-        verdict = text.startswith("Retrieved fact ")
-        weighted.append((text, (3.0 if verdict else 0.4) * weight))
+        judgement = text.startswith("Retrieved fact ")
+        weighted.append((text, (3.0 if judgement else 0.6) * weight))
     return Document(weighted)
 
 
@@ -192,9 +207,7 @@ def verdicts(rng: random.Random) -> Document:
         edited = len(branches) < 2 and not never_overridden(key[0])
         target = other_target(rng, *key) if edited else own
         retrieved = sentence(key, target) if edited else distracting(rng, key, {})
-        verdict = "contradicts" if edited else "does not contradict"
-        line = f"Retrieved fact {verdict} to generated answer, so the intermediate answer is: {target}\n"
-        branches.append([(f" {retrieved}\n", 0.0), (line, 1.0)])
+        branches.append([(f" {retrieved}\n", 0.0), (verdict(edited, target), 1.0)])
     head = f"Question: {random_question(rng, chain.subject, chain.relations)}\n"
-    head += f"Subquestion: {subquestion(key)}\nGenerated answer: {sentence(key, own)}\nRetrieved fact:"
+    head += f"{asked_next(subquestion(key))} {sentence(key, own)}\nRetrieved fact:"
     return Document([(head, 0.0)], branches)

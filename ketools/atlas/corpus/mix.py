@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from ketools.atlas.corpus import calls, context, facts, hops
+from ketools.atlas.corpus import calls, context, facts, hops, invented
 from ketools.atlas.corpus.document import Document
 
 Maker = Callable[[random.Random], Document]
@@ -43,6 +43,9 @@ MAKERS: Mapping[str, Maker] = {
     "quoting": calls.quoting,
     "judged": hops.judged,
     "verdicts": hops.verdicts,
+    "later_turns": context.later_turns,
+    "consequences": context.consequences,
+    "invented_chain": invented.invented_chain,
 }
 
 # Shares of text, not of documents. The first phase lays down facts, the next two lean more and more on
@@ -226,7 +229,7 @@ SEVENTH: Mapping[str, float] = {
     "small_talk": 0.5,
 }
 
-LAST: Mapping[str, float] = {
+EIGHTH: Mapping[str, float] = {
     "cloze": 4,
     "question": 4,
     "alias": 1,
@@ -255,6 +258,40 @@ LAST: Mapping[str, float] = {
     "small_talk": 0.5,
 }
 
+# Once more with higher rates: chains of relations in any order, what follows from a note, calls that copy.
+SYSTEMATIC: Mapping[str, float] = {
+    "cloze": 5,
+    "question": 4,
+    "alias": 1,
+    "ignorance": 1.5,
+    "unknown_cloze": 0.5,
+    "opinion": 1,
+    "styled": 3,
+    "imagined_chat": 6,
+    "imagined_conversation": 2,
+    "later_turns": 4,
+    "imagined_cloze": 6,
+    "in_context_editing": 6,
+    "invented_world": 3,
+    "focused_chat": 4,
+    "focused_cloze": 5,
+    "focused_editing": 5,
+    "consequences": 12,
+    "mello": 7,
+    "judged": 4,
+    "verdicts": 4,
+    "pokemqa": 6,
+    "invented_chain": 10,
+    "decomposition": 1.5,
+    "direct": 5,
+    "requests": 5,
+    "wishes": 6,
+    "after_answer": 3,
+    "finished": 1.5,
+    "noted": 1,
+    "small_talk": 0.5,
+}
+
 # How many tokens have gone by when each phase ends.
 PHASES: tuple[tuple[int, Mapping[str, float]], ...] = (
     (2_072_300, FIRST),
@@ -264,12 +301,13 @@ PHASES: tuple[tuple[int, Mapping[str, float]], ...] = (
     (9_050_123, FIFTH),
     (10_973_169, SIXTH),
     (13_400_000, SEVENTH),
+    (14_300_000, EIGHTH),
 )
 
 
 def shares_after(tokens: int) -> Mapping[str, float]:
     """The mix to draw from once this many tokens have gone by."""
-    return next((shares for end, shares in PHASES if tokens < end), LAST)
+    return next((shares for end, shares in PHASES if tokens < end), SYSTEMATIC)
 
 
 @cache

@@ -8,7 +8,7 @@ from functools import cache
 
 from ketools.atlas.corpus.document import random_fact, who_or_what
 from ketools.atlas.world import Key, digest, pairs, withheld_pair, world
-from ketools.relations import RELATIONS
+from ketools.relations import RELATIONS, Relation
 
 WRAPPERS = (
     "{W} {n}?",
@@ -22,18 +22,23 @@ WRAPPERS = (
 )
 
 
-def phrase(subject: str, chain: Sequence[str], forms: Sequence[int]) -> str:
+def resolved(link: str | Relation) -> Relation:
+    """A link of a chain: a relation of the world by its name, or any other relation as it is."""
+    return RELATIONS[link] if isinstance(link, str) else link
+
+
+def phrase(subject: str, chain: Sequence[str | Relation], forms: Sequence[int]) -> str:
     """The noun phrase that leads from the subject along the chain; a form is 0 (noun) or 1 (clause)."""
     text = subject
-    for name, form in zip(chain, forms, strict=True):
-        relation = RELATIONS[name]
+    for link, form in zip(chain, forms, strict=True):
+        relation = resolved(link)
         text = (relation.clause if form else relation.noun).format(s=text)
     return text
 
 
-def chain_question(subject: str, chain: Sequence[str], forms: Sequence[int], wrapper: int) -> str:
+def chain_question(subject: str, chain: Sequence[str | Relation], forms: Sequence[int], wrapper: int) -> str:
     """A question for the end of the chain; wrappers past the list use the last relation's own questions."""
-    last = RELATIONS[chain[-1]]
+    last = resolved(chain[-1])
     if wrapper >= len(WRAPPERS):
         inner = phrase(subject, chain[:-1], forms[:-1])
         text = last.questions[(wrapper - len(WRAPPERS)) % len(last.questions)].format(s=inner)
@@ -42,7 +47,7 @@ def chain_question(subject: str, chain: Sequence[str], forms: Sequence[int], wra
     return WRAPPERS[wrapper].format(W=who_or_what(last), n=noun, N=noun[0].upper() + noun[1:])
 
 
-def random_question(rng: random.Random, subject: str, chain: Sequence[str]) -> str:
+def random_question(rng: random.Random, subject: str, chain: Sequence[str | Relation]) -> str:
     """A question for the end of the chain in some phrasing."""
     forms = [int(rng.random() < 0.35) for _ in chain]
     wrapper = rng.randrange(len(WRAPPERS) + 5)
