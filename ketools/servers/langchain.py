@@ -209,4 +209,5 @@ def _parse_call(body: str) -> ToolCall:
     arguments = data.get("arguments", {})
     if not isinstance(arguments, dict):
         raise ValueError("the arguments of a tool call are an object")
-    return tool_call(name=data["name"], args=arguments, id=f"call_{uuid4().hex}")
+    stripped = {key: value.strip() if isinstance(value, str) else value for key, value in arguments.items()}
+    return tool_call(name=data["name"], args=stripped, id=f"call_{uuid4().hex}")

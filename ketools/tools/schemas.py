@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
 from pydantic.json_schema import GenerateJsonSchema
 
 from ketools.errors import NotFound
@@ -20,6 +20,14 @@ class Arguments(BaseModel):
     """Base of every tool's arguments: an unknown argument is an error, not a surprise."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stripped(cls, data: Any) -> Any:
+        """Models may write a space before a word; in no argument does it mean anything."""
+        if not isinstance(data, dict):
+            return data
+        return {name: value.strip() if isinstance(value, str) else value for name, value in data.items()}
 
     def one_level(self) -> dict[str, Any]:
         """The arguments as keyword arguments; nested models stay models."""

@@ -158,7 +158,8 @@ def test_parsing_gives_back_the_calls_that_were_written(
 ) -> None:
     marks = [f"<tool_call>{json.dumps({'name': n, 'arguments': a})}</tool_call>" for n, a in calls]
     message = parse_message(before + "".join(marks) + after)
-    assert [(c["name"], c["args"]) for c in message.tool_calls] == calls
+    stripped = [(n, {k: v.strip() if isinstance(v, str) else v for k, v in a.items()}) for n, a in calls]
+    assert [(c["name"], c["args"]) for c in message.tool_calls] == stripped
     assert message.content == (before + after).strip() and not message.invalid_tool_calls
 
 
