@@ -46,7 +46,7 @@ from ketools.results import (
     SpaceView,
     UndoResult,
 )
-from ketools.retrieval import MiniLMEncoder
+from ketools.retrieval import load_encoder
 from ketools.road import NOTE_METHOD, Arrival, Road
 from ketools.settings import Settings
 from ketools.spaces import Spaces
@@ -480,7 +480,9 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     store = ArtefactStore(settings.home / "artefacts")
     spaces = Spaces(journal, store)
     editor = Editor(model, cache_dir=settings.home / "cache", profiles_dir=settings.home / "profiles")
-    notes = NoteInjector(encoder=MiniLMEncoder(), aliases=known_aliases(model))
+    key = settings.encoder_key.get_secret_value() if settings.encoder_key else None
+    encoder = load_encoder(settings.encoder, settings.encoder_model, key)
+    notes = NoteInjector(encoder=encoder, aliases=known_aliases(model))
     verifier = Verifier(engine, Prober(known_subjects(model)), notes)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
     road = Road(engine, journal, store, spaces, editor, verifier, policy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -38,6 +38,15 @@ class Settings(BaseSettings):
     min_success: Annotated[float, Field(ge=0, le=1)] = 0.75
     min_locality: Annotated[float, Field(ge=0, le=1)] = 0.75
     max_leak: Annotated[float, Field(ge=0, le=1)] = 0.0
+    encoder: Annotated[
+        str | None,
+        Field(
+            description="What embeds texts for retrieval: a sentence-transformers directory, or the base URL of an "
+            "OpenAI-compatible server; default the packaged all-MiniLM-L6-v2."
+        ),
+    ] = None
+    encoder_model: Annotated[str | None, Field(description="The embedding model's name, for a URL.")] = None
+    encoder_key: Annotated[SecretStr | None, Field(description="The bearer token, for a URL.")] = None
     threads: Annotated[int, Field(ge=0, le=256, description="Torch threads; 0 leaves torch's default.")] = 0
 
     @property
