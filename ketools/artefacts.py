@@ -50,7 +50,7 @@ class ArtefactStore:
     def __init__(self, root: Path, *, cache_bytes: int = 128 << 20) -> None:
         self.root = Path(root)
         self._cache = _Cache(cache_bytes)
-        with _storage(self.root):
+        with storage_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
 
     def put(self, artefact: Artefact) -> str:
@@ -62,7 +62,7 @@ class ArtefactStore:
         data = encode(artefact)
         name = hashlib.sha256(data).hexdigest()
         path = self._path(name)
-        with _storage(path), self._lock(fcntl.LOCK_SH):
+        with storage_errors(path), self._lock(fcntl.LOCK_SH):
             if _holds(path, data):
                 os.utime(path)  # so that the next collection sees it as fresh
                 _sync_folder(path.parent)
@@ -75,7 +75,7 @@ class ArtefactStore:
         path = self._path(name)
         if (cached := self._cache.get(name)) is not None:
             return cached
-        with _storage(path):
+        with storage_errors(path):
             data = path.read_bytes()
         artefact = _checked(name, path, data)
         self._cache.put(name, artefact, len(data))
@@ -84,7 +84,7 @@ class ArtefactStore:
     def size(self, name: str) -> int:
         """Bytes on disk. Raises StorageError when the artefact is missing."""
         path = self._path(name)
-        with _storage(path):
+        with storage_errors(path):
             return path.stat().st_size
 
     def hashes(self) -> Iterator[str]:
@@ -100,7 +100,7 @@ class ArtefactStore:
         Left-over temporary files of crashed writers go too.
         """
         before = time.time() - grace_s
-        with _storage(self.root), self._lock(fcntl.LOCK_EX):
+        with storage_errors(self.root), self._lock(fcntl.LOCK_EX):
             for leftover in self.root.glob("??/.*.tmp"):
                 _remove_if_older(leftover, before)
             dead = (name for name in self.hashes() if name not in live)
@@ -301,7 +301,7 @@ def _remove_if_older(path: Path, before: float) -> bool:
 
 
 @contextmanager
-def _storage(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals into StorageError."""
     try:
         yield

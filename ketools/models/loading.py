@@ -44,7 +44,7 @@ def load_editable(path: str | Path, device: str | torch.device = "cpu") -> Edita
     folder = Path(path)
     check_directory(folder)
     model = _load_model(folder)
-    tokenizer = _load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     model.to(device).eval().requires_grad_(False)
     return EditableModel(
         model=model,
@@ -102,7 +102,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _load_model(folder: Path) -> Any:
-    with _quiet(), _as_model_error(folder, "The model"):
+    with _quiet(), as_model_error(folder, "The model"):
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=torch.float32,
@@ -121,8 +121,9 @@ def _load_model(folder: Path) -> Any:
     return model
 
 
-def _load_tokenizer(folder: Path) -> Any:
-    with _quiet(), _as_model_error(folder, "The tokenizer"):
+def load_tokenizer(folder: Path) -> Any:
+    """The fast tokenizer of a model directory. Raises `ModelError`."""
+    with _quiet(), as_model_error(folder, "The tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if not tokenizer.is_fast:
         raise ModelError(f"The tokenizer in {folder} gives no character offsets; convert it to tokenizer.json.")
@@ -132,7 +133,7 @@ def _load_tokenizer(folder: Path) -> Any:
 
 
 @contextmanager
-def _as_model_error(folder: Path, what: str) -> Iterator[None]:
+def as_model_error(folder: Path, what: str) -> Iterator[None]:
     """transformers raises whatever its parsers raise; to a caller all of it is a broken directory."""
     try:
         yield

@@ -1,0 +1,320 @@
+"""The serving engine over vLLM: every version of a space is an adapter under a name of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from ketools.edits import Prompt
+from ketools.engines.base import Route, Score
+from ketools.engines.vllm.adapters import Adapter, AdapterStore
+from ketools.engines.vllm.attach import Limits, Prints, check_identity, find_limits
+from ketools.engines.vllm.client import EngineTimeout, ReplicaClient, UnknownName
+from ketools.engines.vllm.compiling import compile_deltas
+from ketools.engines.vllm.replicas import Replica, Replicas
+from ketools.engines.vllm.speech import Pair, Speech, room_after
+from ketools.errors import EngineUnavailable, InvalidRequest, StorageError
+from ketools.layer import BASE, EditLayer
+from ketools.models.outline import Outline
+from ketools.models.text import encode_chat, encode_pair, encode_prompt
+
+T = TypeVar("T")
+
+MIN_RANK = 8
+IDLE_S = 900.0
+"""An adapter that nobody asked for so long is taken off the replicas; asking loads it again."""
+GRACE_S = 3600.0
+"""A directory that nobody leased for so long may be deleted, once no replica has it."""
+COMPILED = 4096
+"""How many layers' adapters are remembered in memory."""
+
+
+class VLLMEngine:
+    """Greedy generation and scoring on vLLM servers of one model (see `ketools.engines.base`).
+
+    `urls`: the replicas; they see the adapter store under the same path. `prints` proves that they serve the
+    editor's model. Opening waits up to `wait_s` for the first replica and raises `EngineRefused` when each is
+    unfit, `EngineUnavailable` when none can be reached. Calls raise `EngineUnavailable` while no replica is
+    ready, `InvalidRequest` for bad input. A layer of which no part changes weights is the base model's name;
+    any other is compiled to an adapter, loaded where it is needed, never changed.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        outline: Outline,
+        store: AdapterStore,
+        prints: Prints,
+        *,
+        wait_s: float = 300.0,
+        min_rank: int = MIN_RANK,
+        idle_s: float = IDLE_S,
+        grace_s: float = GRACE_S,
+    ) -> None:
+        if not urls:
+            raise InvalidRequest("No vLLM server was named; give --url http://HOST:PORT.")
+        self.outline, self.store = outline, store
+        self.model_hash = outline.model_hash
+        self._prints, self._min_rank, self._idle_s, self._grace_s = prints, min_rank, idle_s, grace_s
+        self._speech = Speech(outline)
+        self._compiled: OrderedDict[tuple[str, int], Adapter] = OrderedDict()
+        self._used: dict[str, float] = {}
+        self._lock = threading.RLock()
+        self._closing = threading.Event()
+        self.replicas = Replicas(urls, self._admit)
+        self.replicas.start()
+        try:
+            self.replicas.wait_ready(wait_s)
+        except BaseException:
+            self.replicas.close()
+            raise
+        self._keeper = threading.Thread(target=self._keep, name="adapter keeper", daemon=True)
+        self._keeper.start()
+
+    @property
+    def model_name(self) -> str:
+        """The name that the servers give the base model."""
+        return next((r.limits.served_name for r in self.replicas.all if r.limits), self.outline.name)
+
+    # --- what every engine does ---
+
+    def generate(self, prompts: Sequence[Prompt], layer: EditLayer = BASE, *, max_new_tokens: int = 32) -> list[str]:
+        """Greedy answers, stripped, cut at the model's end of turn."""
+        rows = [encode_prompt(self.outline, prompt) for prompt in prompts]
+        return [self._speech.text(ids).strip() for ids in self._answers(rows, layer, max_new_tokens)]
+
+    def stream(self, prompt: Prompt, layer: EditLayer = BASE, *, max_new_tokens: int = 32) -> Iterator[str]:
+        """Pieces of the greedy answer; together they are what `generate` returns. Close it to abort upstream."""
+        row = encode_prompt(self.outline, prompt)
+        room, (route, client) = self._room(row, max_new_tokens), self._reach(layer)
+        ids: list[int] = []
+        sent = ""
+        for ids in self._speech.stream(client, route.model, row, room):
+            # Held back: half a character (decoded as U+FFFD), and space that may turn out to be the end.
+            text = self._speech.text(ids).strip().rstrip("\ufffd").rstrip()
+            if len(text) > len(sent):
+                yield text[len(sent) :]
+                sent = text
+        yield from filter(None, [self._speech.text(ids).strip()[len(sent) :]])
+
+    def chat(
+        self,
+        messages: Sequence[dict[str, Any]],
+        layer: EditLayer = BASE,
+        *,
+        tools: Sequence[dict[str, Any]] = (),
+        max_new_tokens: int = 160,
+    ) -> str:
+        """The assistant's raw next turn, tool-call markers included."""
+        (ids,) = self._answers([encode_chat(self.outline, messages, tools)], layer, max_new_tokens)
+        return self._speech.text(ids, skip_special=False).strip()
+
+    def score(self, prompts: Sequence[Prompt], continuations: Sequence[str], layer: EditLayer = BASE) -> list[Score]:
+        """Teacher-forced scores of `continuations[i]` after `prompts[i]`."""
+        pairs = self._pairs(prompts, continuations)
+        return self._with_route(layer, lambda client, model: self._speech.scores(client, model, pairs))
+
+    def apply_layer(self, layer: EditLayer) -> float:
+        """Compile the layer and load it where it will be asked for. Returns what the rank limit cut off."""
+        self.prepare(layer)
+        adapter = self._adapter(layer, self._limits())
+        return adapter.residual if adapter else 0.0
+
+    def close(self) -> None:
+        """Stop watching; the servers and the store stay as they are."""
+        self._closing.set()
+        self.replicas.close()
+
+    # --- what a gateway needs (see `Upstream`) ---
+
+    def route(self, layer: EditLayer) -> Route | None:
+        """Where to send a request now, without waiting; None when `prepare` is needed."""
+        if not layer.delta_hash:
+            ready = [r for r in self.replicas.ranked("") if r.limits]
+            return Route(ready[0].client.url, self.model_name) if ready else None
+        for replica in self.replicas.ranked(layer.delta_hash)[:1]:
+            adapter = self._compiled.get((layer.delta_hash, _max_rank(replica)))
+            if adapter and adapter.name in replica.loaded:
+                self._used[adapter.name] = time.monotonic()
+                return Route(replica.client.url, adapter.name)
+        return None
+
+    def prepare(self, layer: EditLayer) -> Route:
+        """Load what the layer needs on the replica that serves it, and tell the route."""
+        while True:
+            replica = self.replicas.pick(layer.delta_hash)
+            limits = replica.limits
+            if limits is None:
+                continue  # lost between picking and looking
+            adapter = self._adapter(layer, limits)
+            if adapter is None:
+                return Route(replica.client.url, limits.served_name)
+            try:
+                self._load(replica, adapter)
+            except EngineUnavailable as error:
+                replica.lost(str(error))
+                continue
+            except StorageError:  # deleted under us: compile it again
+                with self._lock:
+                    self._compiled.pop((layer.delta_hash, limits.max_rank), None)
+                self._load(replica, self._stored(layer, limits))
+                continue
+            return Route(replica.client.url, adapter.name)
+
+    def failed(self, route: Route, *, reachable: bool) -> None:
+        """A request along the route failed: its server is gone, or no longer knows the name."""
+        for replica in self.replicas.all:
+            if replica.client.url == route.base_url:
+                if reachable:
+                    replica.loaded.discard(route.model)
+                else:
+                    replica.lost("a request could not reach it")
+
+    # --- adapters ---
+
+    def _limits(self) -> Limits:
+        limits = self.replicas.pick("").limits
+        if limits is None:
+            raise self.replicas.unavailable()
+        return limits
+
+    def _adapter(self, layer: EditLayer, limits: Limits) -> Adapter | None:
+        """The layer's adapter in the store, compiled when it is not there yet; None for the base model."""
+        if not layer.delta_hash:
+            return None
+        key = (layer.delta_hash, limits.max_rank)
+        with self._lock:
+            adapter = self._compiled.get(key)
+            if adapter is None:
+                adapter = self._stored(layer, limits)
+                self._compiled[key] = adapter
+                while len(self._compiled) > COMPILED:
+                    self._compiled.popitem(last=False)
+        return adapter
+
+    def _stored(self, layer: EditLayer, limits: Limits) -> Adapter:
+        text = f"{self.model_hash} {layer.delta_hash} {limits.max_rank} {sorted(limits.targets)}"
+        key = hashlib.sha256(text.encode()).hexdigest()
+        adapter = self.store.known(key)
+        if adapter is None:
+            compiled = compile_deltas(layer.deltas, self.outline.sizes, limits.max_rank, limits.targets)
+            adapter = self.store.put(compiled, self.model_hash)
+            self.store.remember(key, adapter)
+        return adapter
+
+    def _load(self, replica: Replica, adapter: Adapter) -> None:
+        self._used[adapter.name] = time.monotonic()
+        if adapter.name in replica.loaded:
+            return
+        with replica.lock:
+            if adapter.name not in replica.loaded:
+                with self.store.lease(adapter.name) as folder:
+                    replica.client.load(adapter.name, folder)
+                replica.loaded.add(adapter.name)
+
+    def _keep(self) -> None:
+        """Unload what is idle, renew the leases of what is used, delete what no replica can need."""
+        while not self._closing.wait(min(self._idle_s, self._grace_s) / 4):
+            self.tidy()
+
+    def tidy(self) -> set[str]:
+        """One round of the keeper; returns the adapters that were deleted from the store."""
+        now = time.monotonic()
+        for name, used in list(self._used.items()):
+            try:
+                if now - used > self._idle_s:
+                    self._retire(name)
+                else:
+                    with self.store.lease(name):
+                        pass
+            except (StorageError, EngineUnavailable):
+                continue
+        try:
+            return self.store.collect(self._registered, self._grace_s)
+        except (StorageError, EngineUnavailable):
+            return set()  # a replica that cannot be asked may have any of them
+
+    def _retire(self, name: str) -> None:
+        for replica in self.replicas.all:
+            with replica.lock:
+                if name in replica.loaded:
+                    replica.loaded.discard(name)
+                    replica.client.unload(name)
+        self._used.pop(name, None)
+        with self._lock:
+            for key in [k for k, adapter in self._compiled.items() if adapter.name == name]:
+                del self._compiled[key]
+
+    def _registered(self) -> set[str]:
+        """Every name that any replica has registered, whoever loaded it."""
+        return {str(model["id"]) for replica in self.replicas.all for model in replica.client.models()}
+
+    # --- requests ---
+
+    def _admit(self, replica: Replica) -> Limits:
+        """Prove a server before it is used (see `Replicas`)."""
+        client = replica.client
+        limits = find_limits(client, self.outline, self.store, self._min_rank)
+
+        def score(prompts: Sequence[Prompt], continuations: Sequence[str], layer: EditLayer) -> list[Score]:
+            adapter = self._stored(layer, limits) if layer.delta_hash else None
+            if adapter:
+                with self.store.lease(adapter.name) as folder:
+                    client.load(adapter.name, folder)
+            model = adapter.name if adapter else limits.served_name
+            return self._speech.scores(client, model, self._pairs(prompts, continuations))
+
+        check_identity(score, self.outline, limits, self._prints, client.url)
+        return limits
+
+    def _reach(self, layer: EditLayer) -> tuple[Route, ReplicaClient]:
+        route = self.prepare(layer)
+        return route, next(r.client for r in self.replicas.all if r.client.url == route.base_url)
+
+    def _with_route(self, layer: EditLayer, call: Callable[[ReplicaClient, str], T]) -> T:
+        """Call a replica; another one, or the same with its adapter loaded again, when that fails."""
+        for _ in range(len(self.replicas.all) + 1):
+            route, client = self._reach(layer)
+            try:
+                return call(client, route.model)
+            except UnknownName:
+                self.failed(route, reachable=True)
+            except EngineTimeout:
+                raise
+            except EngineUnavailable:
+                self.failed(route, reachable=False)
+        raise self.replicas.unavailable()
+
+    def _answers(self, rows: list[list[int]], layer: EditLayer, max_new_tokens: int) -> list[list[int]]:
+        """The new ids of each row, without the one that ended it; rows of equal room go together."""
+        rooms = [self._room(row, max_new_tokens) for row in rows]
+        answers: dict[int, list[int]] = {}
+        for room in sorted(set(rooms)):
+            chosen = [i for i, r in enumerate(rooms) if r == room]
+            some = [rows[i] for i in chosen]
+            call = partial(self._speech.answers, rows=some, room=room)
+            answers.update(zip(chosen, self._with_route(layer, call), strict=True))
+        return [answers[i] for i in range(len(rows))]
+
+    def _pairs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[Pair]:
+        if len(prompts) != len(continuations):
+            raise InvalidRequest(
+                f"{len(prompts)} prompts but {len(continuations)} continuations; send one for each prompt."
+            )
+        pairs = [encode_pair(self.outline, *pair) for pair in zip(prompts, continuations, strict=True)]
+        for p, c in pairs:
+            self._room([*p, *c], 1)
+        return pairs
+
+    def _room(self, row: list[int], wanted: int) -> int:
+        limits = [r.limits.context_length for r in self.replicas.all if r.limits]
+        return room_after(row, wanted, min(limits, default=self.outline.context_length))
+
+
+def _max_rank(replica: Replica) -> int:
+    return replica.limits.max_rank if replica.limits else 0
