@@ -17,14 +17,21 @@ from numpy.typing import NDArray
 from ketools.errors import InvalidRequest
 from ketools.jobs import Progress, quiet
 from ketools.retrieval.encoders import Encoder, Vectors
+from ketools.retrieval.inverted import MOST_CELLS, TRAINED_ON, InvertedFile, cells_for
 from ketools.retrieval.store import Fact, FactStore, Halves
 
 Rows = NDArray[np.int64]
+Bits = NDArray[np.uint8]
+
+_BLOCK = 50_000
 
 BATCH = 256
 """How many texts are embedded between two reports of progress."""
 
 MOST_RESULTS = 1000
+SCAN_LIMIT = 20_000
+"""A view of up to so many facts is scanned, exactly; above, an inverted file proposes candidates."""
+
 _PROBES = ("The capital of France is Paris", "Who wrote the book?", "Ann Lee works for a company in Oslo")
 _SAME_ENCODER = 0.999
 """Least cosine between embeddings of one text by one encoder, on whatever machine."""
@@ -42,10 +49,11 @@ class FactIndex:
     """Facts and their embeddings; grows, never shrinks. Thread-safe.
 
     `path`: the file that keeps it (None: in memory). When the file is missing or damaged the index is empty;
-    when another encoder made it, all texts are embedded anew.
+    when another encoder made it, all texts are embedded anew. `scan_limit`: see `SCAN_LIMIT`.
     """
 
-    def __init__(self, encoder: Encoder, path: Path | None = None) -> None:
+    def __init__(self, encoder: Encoder, path: Path | None = None, *, scan_limit: int = SCAN_LIMIT) -> None:
+        self.scan_limit = scan_limit
         self._encoder = encoder
         self._store = FactStore(path)
         self._lock = RLock()
@@ -54,6 +62,7 @@ class FactIndex:
         self._vectors: Halves = np.zeros((0, 0), dtype=np.float16)
         self._embedded: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
         self._checked = False
+        self._inverted: InvertedFile | None = None
         self._grow()
 
     def __len__(self) -> int:
@@ -85,6 +94,7 @@ class FactIndex:
                 self._check_encoder()
                 self._load_vectors()
                 self._embed(progress)
+            self._organise(progress)
 
     def view(self, ids: Sequence[str] | None = None) -> FactView:
         """Some facts (default: all), oldest first; of those with one key, only the last counts.
@@ -117,6 +127,10 @@ class FactIndex:
     def vectors(self, rows: Rows) -> Vectors:
         """The embeddings in these rows, shape [len(rows), d]."""
         return self._vectors[rows].astype(np.float32)
+
+    def candidates(self, query: Vectors, k: int, allowed: Bits | None) -> Rows | None:
+        """Rows that are likely nearest to a query [d]; None when the index is small enough to be scanned."""
+        return None if self._inverted is None else self._inverted.candidates(query, k, allowed)
 
     # --- inside ---
 
@@ -165,6 +179,33 @@ class FactIndex:
             self._keep(np.array(rows, dtype=np.int64), vectors)
             done += len(rows)
 
+    def _organise(self, progress: Progress) -> None:
+        """Bring the inverted file up to date, once there is too much to scan."""
+        rows = len(self)
+        if rows <= self.scan_limit or (self._inverted is not None and len(self._inverted) == rows):
+            return
+        file = self._inverted or self._load_inverted()
+        if file is None or len(file) > rows or cells_for(rows, rows) > file.cells:
+            file = self._train(progress)
+        fresh = rows - len(file)
+        for i in range(len(file), rows, _BLOCK):
+            progress(i, rows, "filing facts")
+            file.add(self.vectors(np.arange(i, min(rows, i + _BLOCK))))
+        self._inverted = file
+        if fresh > rows // 10 and (path := self._store.inverted_path()):
+            file.save(path)
+
+    def _load_inverted(self) -> InvertedFile | None:
+        path = self._store.inverted_path()
+        return InvertedFile.load(path) if path else None
+
+    def _train(self, progress: Progress) -> InvertedFile:
+        rows = len(self)
+        progress(0, rows, "learning cells")
+        size = min(rows, MOST_CELLS * TRAINED_ON)
+        sample = np.random.default_rng(0).choice(rows, size, replace=False)
+        return InvertedFile.trained_on(self.vectors(np.sort(sample)), rows)
+
     def _keep(self, rows: Rows, vectors: Halves) -> None:
         if len(self._keys) > len(self._vectors):
             room = np.zeros((max(len(self._keys), 2 * len(self._vectors)), vectors.shape[1]), dtype=np.float16)
@@ -181,6 +222,7 @@ class FactView:
         self._index = index
         self._rows = rows
         self._matrix: Vectors | None = None
+        self._allowed: Bits | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -198,9 +240,28 @@ class FactView:
 
     def nearest(self, queries: Vectors, k: int) -> list[tuple[Rows, Vectors]]:
         """Per row of `queries` [n, d] the rows of the k nearest facts with their cosines, nearest first."""
+        if len(self) > self._index.scan_limit:
+            return [self._proposed(query, k) for query in queries]
         if self._matrix is None:
             self._matrix = self._index.vectors(self._rows)
-        return [self._top(row, k) for row in queries @ self._matrix.T]
+        return [_top(self._rows, scores, k) for scores in queries @ self._matrix.T]
+
+    def _proposed(self, query: Vectors, k: int) -> tuple[Rows, Vectors]:
+        """The inverted file proposes, the exact cosine decides."""
+        rows = self._index.candidates(query, k, self._bits())
+        if rows is None:
+            rows = self._rows
+        return _top(rows, self._index.vectors(rows) @ query, k)
+
+    def _bits(self) -> Bits | None:
+        """One bit per row of the index, set for those in view; None when all are."""
+        if len(self) == len(self._index):
+            return None
+        if self._allowed is None:
+            mask = np.zeros(int(self._rows[-1]) + 1, dtype=np.bool_)
+            mask[self._rows] = True
+            self._allowed = np.packbits(mask, bitorder="little")
+        return self._allowed
 
     def about(self, subject: str) -> list[Fact]:
         """The facts about a subject, newest first; case and outer punctuation of its name do not count."""
@@ -212,15 +273,16 @@ class FactView:
         """The newest facts, newest first."""
         return self._index.fetch(self._rows[::-1][:limit])
 
-    def _top(self, scores: Vectors, k: int) -> tuple[Rows, Vectors]:
-        candidates = np.arange(len(scores)) if len(scores) <= k else np.argpartition(-scores, k - 1)[:k]
-        order = np.lexsort((-candidates, -scores[candidates]))
-        best = candidates[order]
-        return self._rows[best], scores[best]
-
     def _found(self, rows: Rows, scores: Vectors) -> list[Found]:
         facts = self._index.fetch(rows)
         return [Found(fact, float(score)) for fact, score in zip(facts, scores, strict=True)]
+
+
+def _top(rows: Rows, scores: Vectors, k: int) -> tuple[Rows, Vectors]:
+    """The k rows with the highest scores, the later row first among equals."""
+    best = np.arange(len(scores)) if len(scores) <= k else np.argpartition(-scores, k - 1)[:k]
+    best = best[np.lexsort((-rows[best], -scores[best]))]
+    return rows[best], scores[best]
 
 
 def _short(key: str) -> int:

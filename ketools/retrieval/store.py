@@ -5,6 +5,8 @@ A fact is written at once and embedded later, so that nothing is lost while the 
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -141,6 +143,18 @@ class FactStore:
             found = db.execute("select value from meta where name = 'fingerprint'").fetchone()
         return bytes(found[0]) if found else None
 
+    def inverted_path(self) -> Path | None:
+        """Where the inverted file of these very rows and embeddings is kept; None in memory. Others are deleted."""
+        if self.path is None:
+            return None
+        with self._reading() as db:
+            parts = db.execute("select value from meta where name in ('fingerprint', 'identity') order by name")
+            name = hashlib.blake2b(b"".join(bytes(value) for (value,) in parts), digest_size=8).hexdigest()
+        path = self.path.with_name(f"{self.path.stem}-{name}.ivf")
+        for stale in set(self.path.parent.glob(f"{self.path.stem}-*.ivf")) - {path}:
+            stale.unlink(missing_ok=True)
+        return path
+
     def start_over(self, fingerprint: bytes) -> None:
         """Drop every embedding, to be made again by the encoder with this fingerprint."""
         with self._writing() as db:
@@ -202,6 +216,7 @@ def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
     connection.execute("pragma synchronous=normal")
     connection.executescript(_SCHEMA)
     connection.execute("insert or ignore into meta values ('format', ?)", (FORMAT,))
+    connection.execute("insert or ignore into meta values ('identity', ?)", (secrets.token_bytes(16),))
     return connection
 
 

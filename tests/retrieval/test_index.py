@@ -180,3 +180,64 @@ def test_what_is_out_of_bounds_is_refused() -> None:
 
 def test_an_empty_memory_finds_nothing_without_asking_the_encoder() -> None:
     assert FactIndex(Unreachable()).view().search(["a", "b"]) == [[], []]
+
+
+# --- more facts than are scanned ---
+
+
+def many(n: int, seed: int = 0) -> list[Fact]:
+    rng = np.random.default_rng(seed)
+    words = ["".join(rng.choice(list(LETTERS), 12)) for _ in range(n)]
+    return [fact(i, word) for i, word in enumerate(words)]
+
+
+def test_a_large_index_finds_what_a_scan_finds() -> None:
+    facts = many(3000)
+    scanned, filed = FactIndex(Letters()), FactIndex(Letters(), scan_limit=500)
+    scanned.add(facts)
+    filed.add(facts)
+    queries = [f.text for f in facts[::30]]
+    exact, near = scanned.view().search(queries, k=1), filed.view().search(queries, k=1)
+    assert np.mean([a[0].score - b[0].score < 1e-4 for a, b in zip(exact, near, strict=True)]) >= 0.97
+
+
+def test_a_view_of_a_large_index_finds_its_own_facts_alone() -> None:
+    index = FactIndex(Letters(), scan_limit=500)
+    index.add(many(3000))
+    ids = [f"e{i}" for i in range(0, 3000, 3)]
+    for found in index.view(ids).search([f.text for f in many(3000)[:50]], k=20):
+        assert len(found) == 20
+        assert all(int(f.fact.id[1:]) % 3 == 0 for f in found)
+
+
+def test_facts_that_come_later_are_filed_too(tmp_path: Path) -> None:
+    index = FactIndex(Letters(), tmp_path / "memory.db", scan_limit=500)
+    index.add(many(2000))
+    index.prepare()
+    index.add([fact(5000, "zzzzzzzzzz")])
+    assert index.view().search(["zzzzzzzzzz"], k=1)[0][0].fact.id == "e5000"
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_the_inverted_file_is_read_again_or_made_again(tmp_path: Path, damaged: bool) -> None:
+    first = FactIndex(Letters(), tmp_path / "memory.db", scan_limit=500)
+    first.add(many(2000))
+    before = first.view().search(["abc"], k=5)
+    first.close()
+    (file,) = tmp_path.glob("*.ivf")
+    if damaged:
+        file.write_bytes(b"rubbish")
+    again = FactIndex(Letters(), tmp_path / "memory.db", scan_limit=500)
+    assert again.view().search(["abc"], k=5) == before
+    assert file.read_bytes() != b"rubbish"
+
+
+def test_the_inverted_file_of_another_encoder_is_not_used(tmp_path: Path) -> None:
+    first = FactIndex(Letters(0), tmp_path / "memory.db", scan_limit=500)
+    first.add(many(2000))
+    first.prepare()
+    first.close()
+    again = FactIndex(Letters(1), tmp_path / "memory.db", scan_limit=500)
+    again.prepare()
+    assert len(list(tmp_path.glob("*.ivf"))) == 1
+    assert again.view().search([many(2000)[7].text], k=1)[0][0].score > 0.999
