@@ -72,10 +72,18 @@ class FactIndex:
         """Close the file."""
         self._store.close()
 
-    def add(self, facts: Iterable[Fact]) -> None:
-        """Write facts down, newest last; they are embedded when something is searched, or by `prepare`."""
+    def add(self, facts: Iterable[Fact], vectors: Vectors | None = None) -> None:
+        """Write facts down, newest last; they are embedded when something is searched, or by `prepare`.
+
+        `vectors` [n, d]: the encoder's embeddings of their texts, where the caller has them already.
+        """
+        given = list(facts)
         with self._lock:
-            self._store.append(facts)
+            self._store.append(given)
+            if vectors is not None:
+                self._check_encoder()
+                known = self._store.rows_of(fact.id for fact in given)
+                self._store.put_vectors([known[fact.id] for fact in given], vectors.astype(np.float16))
             self._grow()
 
     def missing(self, ids: Sequence[str]) -> list[str]:
