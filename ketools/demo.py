@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,12 +161,16 @@ async def play(demo: Demo) -> dict[str, Any]:
     }
 
 
-async def run(console: Console) -> dict[str, Any]:
-    """Start a tool server as a subprocess on stdio, with an empty journal, and play the story."""
+async def run(console: Console, options: Sequence[str]) -> dict[str, Any]:
+    """Start a tool server as a subprocess on stdio, with an empty journal, and play the story.
+
+    `options`: words of its command line, e.g. which engine serves.
+    """
     with tempfile.TemporaryDirectory(prefix="ketools-demo-") as home:
         command = StdioServerParameters(
             command=sys.executable,
-            args=["-m", "ketools.cli.main", "--home", str(Path(home)), "serve"],
+            args=["-m", "ketools.cli.main", *options, "--home", str(Path(home)), "serve"],
+            env=dict(os.environ),
         )
         async with Client(command) as client:
             return await play(Demo(client, console))
@@ -182,10 +187,10 @@ def passed(numbers: dict[str, Any]) -> bool:
     )
 
 
-def main(json_output: bool = False) -> int:
+def main(json_output: bool = False, options: Sequence[str] = ()) -> int:
     """Run the demo; returns the exit code."""
     console = Console(stderr=json_output)
-    numbers = asyncio.run(run(console))
+    numbers = asyncio.run(run(console, options))
     if json_output:
         sys.stdout.write(json.dumps(numbers) + "\n")
     console.print("\nDone." if passed(numbers) else "\nA promise was not kept; see the numbers above.")

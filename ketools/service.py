@@ -7,6 +7,7 @@ spaces and the journal say into results. It holds no editing mathematics and no 
 from __future__ import annotations
 
 import hashlib
+import shlex
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ from ketools.consolidation import consolidate, origin_of, standing_for
 from ketools.editor import Editor, atlas_subjects
 from ketools.edits import REFUSAL, EditRequest, Kind, Message, Note, Prompt, Trait, chat_prompt
 from ketools.engines.base import Engine
+from ketools.engines.local import LocalEngine
+from ketools.engines.vllm.adapters import AdapterStore
+from ketools.engines.vllm.attach import ModelPrint, Prints, model_print
+from ketools.engines.vllm.engine import VLLMEngine
+from ketools.engines.vllm.process import VLLMFlags, VLLMServer
 from ketools.errors import Forbidden, InvalidRequest, KetoolsError, NotFound
 from ketools.jobs import Jobs, Progress, quiet
 from ketools.journal import ROOT, Journal
@@ -29,6 +35,7 @@ from ketools.layer import EditLayer
 from ketools.methods.registry import get_method, methods
 from ketools.models.editable import EditableModel
 from ketools.models.loading import directory_hash, load_editable
+from ketools.models.outline import read_outline
 from ketools.notes import NoteInjector
 from ketools.principals import Principal, Scope
 from ketools.probing import Prober
@@ -466,43 +473,73 @@ class EditService:
 
 
 def open_service(settings: Settings | None = None, model: EditableModel | None = None) -> EditService:
-    """A service on the local engine. `model`: share one that is loaded already.
+    """A service on the engine of the settings. `model`: share one that is loaded already (local engine).
 
-    Raises ModelError or StorageError with what to do.
+    Raises ModelError, StorageError, EngineRefused or EngineUnavailable with what to do.
     """
-    from ketools.engines.local import LocalEngine
-
     settings = settings or Settings()
     journal = Journal(settings.journal_url or settings.home / "journal.db")
-    journal.recover()
-    model = model or load_editable(settings.model)
-    engine = LocalEngine(model)
+    try:
+        journal.recover()
+        engine, editor = open_engine(settings, model)
+    except BaseException:
+        journal.close()
+        raise
     store = ArtefactStore(settings.home / "artefacts")
     spaces = Spaces(journal, store)
-    editor = Editor(model, cache_dir=settings.home / "cache", profiles_dir=settings.home / "profiles")
     key = settings.encoder_key.get_secret_value() if settings.encoder_key else None
     encoder = load_encoder(settings.encoder, settings.encoder_model, key)
-    notes = NoteInjector(encoder=encoder, aliases=known_aliases(model))
-    verifier = Verifier(engine, Prober(known_subjects(model)), notes)
+    notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash))
+    verifier = Verifier(engine, Prober(known_subjects(engine.model_hash)), notes)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
     road = Road(engine, journal, store, spaces, editor, verifier, policy)
     return EditService(settings, engine, journal, spaces, editor, verifier, notes, road, Jobs(journal))
 
 
-def is_bundled(model: EditableModel) -> bool:
+def open_engine(settings: Settings, model: EditableModel | None = None) -> tuple[Engine, Editor]:
+    """The serving engine and the editor of its model: one copy in memory for both, or vLLM and a copy on demand."""
+    if settings.engine == "local":
+        model = model or load_editable(settings.model)
+    cache, profiles = settings.home / "cache", settings.home / "profiles"
+    editor = Editor(model or settings.model, cache_dir=cache, profiles_dir=profiles)
+    return (LocalEngine(model) if model else _vllm(settings, editor)), editor
+
+
+def _vllm(settings: Settings, editor: Editor) -> Engine:
+    """An engine on the replicas of the settings, or on a server that is started for it."""
+    outline = read_outline(settings.model)
+    store = AdapterStore(settings.adapters or settings.home / "adapters")
+
+    def compute(kinds: frozenset[str]) -> ModelPrint:
+        with editor.model() as em:
+            return model_print(em, outline, kinds)
+
+    prints = Prints(outline, compute, settings.home / "cache" / "prints")
+    urls = [url.strip() for url in settings.urls.split(",") if url.strip()]
+    server = None if urls else _server(settings, store)
+    return VLLMEngine(urls, outline, store, prints, server=server, wait_s=settings.wait_s)
+
+
+def _server(settings: Settings, store: AdapterStore) -> VLLMServer:
+    flags = VLLMFlags(max_rank=settings.max_lora_rank, extra=tuple(shlex.split(settings.vllm_flags)))
+    log_file = settings.home / "vllm.log"
+    return VLLMServer(settings.model.absolute(), store.root, log_file, settings.vllm_python, flags=flags)
+
+
+def is_bundled(model_hash: str) -> bool:
     """Whether a model is the bundled one, by content."""
-    return weights_path().exists() and directory_hash(weights_path()) == model.model_hash
+    return weights_path().exists() and directory_hash(weights_path()) == model_hash
 
 
-def known_subjects(model: EditableModel) -> Mapping[str, Sequence[str]]:
+def known_subjects(model_hash: str) -> Mapping[str, Sequence[str]]:
     """Names to make probes of: the bundled world for the bundled model, countries and cities for any other."""
     subjects = atlas_subjects()
-    return subjects if is_bundled(model) else {domain: subjects[domain] for domain in ("country", "city")}
+    return subjects if is_bundled(model_hash) else {domain: subjects[domain] for domain in ("country", "city")}
 
 
-def known_aliases(model: EditableModel) -> Mapping[str, Sequence[str]]:
+def known_aliases(model_hash: str) -> Mapping[str, Sequence[str]]:
     """Other names of subjects: those of the bundled world for the bundled model."""
-    return {subject: (alias,) for subject, alias in world().aliases.items()} if is_bundled(model) else {}
+    return {subject: (alias,) for subject, alias in world().aliases.items()} if is_bundled(model_hash) else {}
 
 
 def _self_made(name: str) -> bool:

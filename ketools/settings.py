@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -29,6 +30,21 @@ class Settings(BaseSettings):
     journal_url: Annotated[
         str | None, Field(description="SQLAlchemy URL of the journal; default a SQLite file in home.")
     ] = None
+    engine: Annotated[Literal["local", "vllm"], Field(description="What generates: in this process, or vLLM.")] = (
+        "local"
+    )
+    urls: Annotated[
+        str, Field(max_length=4000, description="vLLM replicas, comma-separated; none: one is started and supervised.")
+    ] = ""
+    adapters: Annotated[
+        Path | None, Field(description="The adapter store, under the same path on every replica; default in home.")
+    ] = None
+    vllm_python: Annotated[Path, Field(description="The interpreter that has vLLM, to start one.")] = Path(
+        sys.executable
+    )
+    vllm_flags: Annotated[str, Field(max_length=4000, description="More flags for a vLLM that is started here.")] = ""
+    max_lora_rank: Annotated[int, Field(ge=1, le=512, description="Rank limit of a vLLM started here.")] = 64
+    wait_s: Annotated[float, Field(gt=0, le=3600, description="How long to wait for the first replica.")] = 600.0
     parametric: Annotated[
         str, Field(description="The parametric method that `auto` uses for erasing and consolidation.")
     ] = "ft-m"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ import typer
 from ketools import __version__
 from ketools.cli import benching, knowledge, research, serving
 from ketools.cli.errors import Group
-from ketools.cli.session import Session
+from ketools.cli.session import Adapters, EngineName, Home, Model, Session, Urls, VLLMPython
 
 app = typer.Typer(
     name="ketools",
@@ -31,18 +30,16 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     context: typer.Context,
-    model: Annotated[
-        Path | None,
-        typer.Option(help="A Hugging Face model directory (KETOOLS_MODEL); default the bundled model."),
-    ] = None,
-    home: Annotated[
-        Path | None,
-        typer.Option(help="Journal and artefacts (KETOOLS_HOME); default ~/.local/share/ketools."),
-    ] = None,
+    model: Model = None,
+    home: Home = None,
+    engine: EngineName = None,
+    url: Urls = None,
+    adapters: Adapters = None,
+    vllm_python: VLLMPython = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
-    """Options for every command, before its name."""
-    context.obj = Session(model, home)
+    """Options for every command, before its name; each can be set as KETOOLS_... in the environment too."""
+    context.obj = Session(model, home, engine, url, adapters, vllm_python)
 
 
 def _add(panel: str, commands: Mapping[str, Callable[..., None]]) -> None:

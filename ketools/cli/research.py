@@ -9,14 +9,22 @@ from typing import Annotated
 import typer
 
 from ketools.cli.errors import Group, fail
-from ketools.cli.session import Json, names, progress, session, show_json
+from ketools.cli.session import Adapters, EngineName, Json, Urls, VLLMPython, names, progress, session, show_json
 
 
-def demo(as_json: Json = False) -> None:
+def demo(
+    context: typer.Context,
+    engine: EngineName = None,
+    url: Urls = None,
+    adapters: Adapters = None,
+    vllm_python: VLLMPython = None,
+    as_json: Json = False,
+) -> None:
     """Play the main job: an agent is corrected, edits the model, and the edit is taken back."""
     from ketools.demo import main
 
-    raise typer.Exit(main(as_json))
+    options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
+    raise typer.Exit(main(as_json, options.arguments()))
 
 
 def schemas(

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ketools.cli.errors import Group
-from ketools.cli.session import Json, Session, Space, names, session, show_json
+from ketools.cli.session import (
+    Adapters,
+    EngineName,
+    Json,
+    Model,
+    Session,
+    Space,
+    Urls,
+    VLLMPython,
+    names,
+    session,
+    show_json,
+)
 
 if TYPE_CHECKING:
     from ketools.agents.editing import EditingAgent, Turn
@@ -60,11 +72,16 @@ def serve(
         list[str] | None, typer.Option(help="A Host header to accept besides the bound one; repeatable.")
     ] = None,
     token_path: TokenPath = None,
+    model: Model = None,
+    engine: EngineName = None,
+    url: Urls = None,
+    adapters: Adapters = None,
+    vllm_python: VLLMPython = None,
 ) -> None:
     """Serve the tools over MCP, on stdio or streamable HTTP."""
     from ketools.servers.mcp import build_server, select
 
-    options = session(context)
+    options = session(context).but(model=model, engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
     choice: Choice = {"read_only": read_only, "names": names(tools), "exclude": names(exclude_tools) or ()}
     select(**choice)
     if http is None:

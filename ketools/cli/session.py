@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,22 +21,53 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Space = Annotated[str, typer.Option("--space", "-s", envvar="KETOOLS_SPACE", help="global, user/NAME or session/ID.")]
 Method = Annotated[str, typer.Option("--method", "-m", help="auto, or a name that `ketools methods` lists.")]
+Model = Annotated[Path | None, typer.Option(help="A Hugging Face model directory; default the bundled model.")]
+Home = Annotated[Path | None, typer.Option(help="Journal and artefacts; default ~/.local/share/ketools.")]
+EngineName = Annotated[str | None, typer.Option(help="local (in this process, default) or vllm.")]
+Urls = Annotated[
+    str | None, typer.Option("--url", help="vLLM replicas, comma-separated; without, `--engine vllm` starts one.")
+]
+Adapters = Annotated[Path | None, typer.Option(help="The adapter store, under the same path on every replica.")]
+VLLMPython = Annotated[Path | None, typer.Option(help="The Python that has vLLM, to start one.")]
+FLAGS = {
+    "model": "--model",
+    "home": "--home",
+    "engine": "--engine",
+    "urls": "--url",
+    "adapters": "--adapters",
+    "vllm_python": "--vllm-python",
+}
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Compute and verify, commit nothing.")]
 
 
 @dataclass(frozen=True)
 class Session:
-    """The options given before the command."""
+    """The options that name a model, its engine and its home; before the command, or with `serve` after it."""
 
     model: Path | None = None
     home: Path | None = None
+    engine: str | None = None
+    urls: str | None = None
+    adapters: Path | None = None
+    vllm_python: Path | None = None
+
+    def but(self, **given: Any) -> Session:
+        """These options with those overriding them that were given."""
+        return replace(self, **{key: value for key, value in given.items() if value is not None})
+
+    def given(self) -> dict[str, Any]:
+        """What was given, by the names of the settings."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+    def arguments(self) -> list[str]:
+        """The options as words of a command line."""
+        return [word for key, value in self.given().items() for word in (FLAGS[key], str(value))]
 
     def settings(self) -> Settings:
         """The settings: environment, overridden by these options."""
         from ketools.settings import Settings
 
-        given: dict[str, Any] = {"model": self.model, "home": self.home}
-        return Settings(**{key: value for key, value in given.items() if value is not None})
+        return Settings(**self.given())
 
     @contextlib.contextmanager
     def service(self) -> Iterator[EditService]:

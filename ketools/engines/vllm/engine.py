@@ -16,6 +16,7 @@ from ketools.engines.vllm.adapters import Adapter, AdapterStore
 from ketools.engines.vllm.attach import Limits, Prints, check_identity, find_limits
 from ketools.engines.vllm.client import EngineTimeout, ReplicaClient, UnknownName
 from ketools.engines.vllm.compiling import compile_deltas
+from ketools.engines.vllm.process import VLLMServer
 from ketools.engines.vllm.replicas import Replica, Replicas
 from ketools.engines.vllm.speech import Pair, Speech, room_after
 from ketools.errors import EngineUnavailable, InvalidRequest, StorageError
@@ -37,11 +38,12 @@ COMPILED = 4096
 class VLLMEngine:
     """Greedy generation and scoring on vLLM servers of one model (see `ketools.engines.base`).
 
-    `urls`: the replicas; they see the adapter store under the same path. `prints` proves that they serve the
-    editor's model. Opening waits up to `wait_s` for the first replica and raises `EngineRefused` when each is
-    unfit, `EngineUnavailable` when none can be reached. Calls raise `EngineUnavailable` while no replica is
-    ready, `InvalidRequest` for bad input. A layer of which no part changes weights is the base model's name;
-    any other is compiled to an adapter, loaded where it is needed, never changed.
+    `urls`: the replicas; they see the adapter store under the same path. `server`: one that this engine starts
+    and stops. `prints` proves that they serve the editor's model. Opening waits up to `wait_s` for the first
+    replica and raises `EngineRefused` when each is unfit, `EngineUnavailable` when none can be reached. Calls
+    raise `EngineUnavailable` while no replica is ready, `InvalidRequest` for bad input. A layer of which no part
+    changes weights is the base model's name; any other is compiled to an adapter, loaded where it is needed,
+    never changed.
     """
 
     def __init__(
@@ -51,11 +53,14 @@ class VLLMEngine:
         store: AdapterStore,
         prints: Prints,
         *,
+        server: VLLMServer | None = None,
         wait_s: float = 300.0,
         min_rank: int = MIN_RANK,
         idle_s: float = IDLE_S,
         grace_s: float = GRACE_S,
     ) -> None:
+        if server:
+            urls = [*urls, server.url]
         if not urls:
             raise InvalidRequest("No vLLM server was named; give --url http://HOST:PORT.")
         self.outline, self.store = outline, store
@@ -66,12 +71,15 @@ class VLLMEngine:
         self._used: dict[str, float] = {}
         self._lock = threading.RLock()
         self._closing = threading.Event()
+        self._server = server
         self.replicas = Replicas(urls, self._admit)
-        self.replicas.start()
         try:
-            self.replicas.wait_ready(wait_s)
+            if server:
+                server.start()
+            self.replicas.start()
+            self.replicas.wait_ready(wait_s, give_up=lambda: server.gave_up if server else "")
         except BaseException:
-            self.replicas.close()
+            self.close()
             raise
         self._keeper = threading.Thread(target=self._keep, name="adapter keeper", daemon=True)
         self._keeper.start()
@@ -126,9 +134,11 @@ class VLLMEngine:
         return adapter.residual if adapter else 0.0
 
     def close(self) -> None:
-        """Stop watching; the servers and the store stay as they are."""
+        """Stop watching, and stop the server that was started for this engine; others stay as they are."""
         self._closing.set()
         self.replicas.close()
+        if self._server:
+            self._server.close()
 
     # --- what a gateway needs (see `Upstream`) ---
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -61,14 +62,18 @@ class Replicas:
         for watcher in self._watchers:
             watcher.start()
 
-    def wait_ready(self, timeout_s: float) -> None:
-        """Return when a replica is ready.
+    def wait_ready(self, timeout_s: float, give_up: Callable[[], str] = str) -> None:
+        """Return when a replica is ready, or `give_up` tells why waiting is of no use.
 
         Raises `EngineRefused` when every server was reached and found unfit, `EngineUnavailable` with what is
         wrong with each when none is ready in time.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._ready() or all(r.refused for r in self.all), timeout_s)
+            end = time.monotonic() + timeout_s
+            while not (self._ready() or all(r.refused for r in self.all) or give_up()) and time.monotonic() < end:
+                self._changed.wait(0.5)
+        if why := give_up():
+            raise EngineUnavailable(why)
         if not self._ready():
             unavailable = self.unavailable()
             raise EngineRefused(str(unavailable)) if all(r.refused for r in self.all) else unavailable
