@@ -53,6 +53,10 @@ class StorageError(KetoolsError):
     """The journal or the artefact store cannot be read or written (locked, corrupt, read-only, full)."""
 
 
+class StorageUnavailable(StorageError):
+    """The database cannot be reached for now: nothing is lost, call again."""
+
+
 class EngineUnavailable(KetoolsError):
     """No serving engine can answer now (unreachable, starting, full): try again after `retry_after_s` seconds."""
 

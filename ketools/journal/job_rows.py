@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, func, insert, select
 
 from ketools.errors import Conflict, NotFound
+from ketools.journal.edit_rows import chunks
 from ketools.journal.records import FINAL, Job
 from ketools.journal.schema import job_events
 
 
-def insert_event(connection: Connection, event: Job, writer: str) -> Job:
-    """Append a job's new state (its `created_at` is the first event's). Raises Conflict when it has ended."""
+def insert_event(connection: Connection, event: Job, *, take_over: bool = False) -> Job:
+    """Append a job's new state (its `created_at` and arguments are the first event's).
+
+    Raises Conflict when it has ended, or when another writer runs it, unless this one is to `take_over`.
+    """
     first, last = _ends(connection, event.id)
     if last is not None and last.state in FINAL:
         raise Conflict(f"The job {event.id} has ended already ({last.state}); start a new one.")
-    values = {name: getattr(event, name) for name in ("space", "kind", "state", "progress", "message")}
+    if last is not None and last.writer != event.writer and not take_over:
+        raise Conflict(f"The job {event.id} is run by another server now; job_status tells how it stands.")
+    values = {name: getattr(event, name) for name in ("space", "kind", "state", "progress", "message", "writer")}
     values |= {"job_id": event.id, "step": last.step + 1 if last else 0, "created_at": event.updated_at}
-    values |= {"result": None if event.result is None else dict(event.result), "writer": writer}
+    values |= {"result": _plain(event.result), "arguments": None if last else _plain(event.arguments)}
     connection.execute(insert(job_events).values(values))
-    return replace(event, created_at=first.created_at if first else event.updated_at)
+    if first is None:
+        return replace(event, created_at=event.updated_at)
+    return replace(event, created_at=first.created_at, arguments=first.arguments)
+
+
+def _plain(mapping: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if mapping is None else dict(mapping)
 
 
 def find_job(connection: Connection, job_id: str) -> Job:
@@ -32,7 +44,7 @@ def find_job(connection: Connection, job_id: str) -> Job:
         newest = select(job_events.c.job_id).where(job_events.c.step == 0)
         newest = newest.order_by(job_events.c.job_id.desc()).limit(300)
         raise NotFound("job", job_id, connection.execute(newest).scalars())
-    return _job(last, first.created_at)
+    return _job(last, first)
 
 
 def find_jobs(connection: Connection, space: str | None, limit: int) -> list[Job]:
@@ -41,14 +53,21 @@ def find_jobs(connection: Connection, space: str | None, limit: int) -> list[Job
     if space is not None:
         query = query.where(job_events.c.space == space)
     rows = connection.execute(query.order_by(job_events.c.created_at.desc()).limit(limit)).all()
-    begun = _begun(connection, [row.job_id for row in rows])
+    return _with_first(connection, rows)
+
+
+def unfinished_jobs(connection: Connection) -> list[Job]:
+    """Jobs that have not ended, oldest first."""
+    query = _latest().where(job_events.c.state.not_in(sorted(FINAL)))
+    return sorted(_with_first(connection, connection.execute(query).all()), key=lambda job: job.created_at)
+
+
+def _with_first(connection: Connection, rows: Sequence[Row[Any]]) -> list[Job]:
+    begun: dict[str, Row[Any]] = {}
+    for ids in chunks([row.job_id for row in rows]):
+        query = select(job_events).where(job_events.c.step == 0, job_events.c.job_id.in_(ids))
+        begun |= {row.job_id: row for row in connection.execute(query)}
     return [_job(row, begun[row.job_id]) for row in rows]
-
-
-def unfinished_jobs(connection: Connection) -> list[tuple[Job, str]]:
-    """Jobs that have not ended, each with the writer of its latest event."""
-    rows = connection.execute(_latest().where(job_events.c.state.not_in(sorted(FINAL)))).all()
-    return [(_job(row, row.created_at), row.writer) for row in rows]
 
 
 def _latest() -> Select[Any]:
@@ -65,12 +84,7 @@ def _ends(connection: Connection, job_id: str) -> tuple[Row[Any] | None, Row[Any
     return first, last
 
 
-def _begun(connection: Connection, job_ids: Sequence[str]) -> dict[str, float]:
-    query = select(job_events.c.job_id, job_events.c.created_at).where(job_events.c.step == 0)
-    return {row.job_id: row.created_at for row in connection.execute(query.where(job_events.c.job_id.in_(job_ids)))}
-
-
-def _job(row: Row[Any], created_at: float) -> Job:
+def _job(row: Row[Any], first: Row[Any]) -> Job:
     return Job(
         row.job_id,
         row.space,
@@ -79,6 +93,8 @@ def _job(row: Row[Any], created_at: float) -> Job:
         row.progress,
         row.message,
         row.result,
-        created_at,
+        first.created_at,
         row.created_at,
+        first.arguments,
+        row.writer,
     )

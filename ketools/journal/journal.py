@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ from ketools.journal.records import (
 from ketools.journal.redaction import redact_request
 from ketools.journal.schema import settings
 from ketools.journal.secret import keyed_hash, load_secret
-from ketools.journal.writers import is_alive, new_writer
+from ketools.journal.sessions import SessionWriters
+from ketools.journal.writers import ProcessWriters, Writers
 
 _SECRET_CHECK = "secret_check"
 
@@ -40,28 +41,45 @@ class Journal:
 
     `where`: a file path, or a SQLAlchemy URL. `secret_path`: the file with the key for hashes, by default
     `<file>.secret` beside a SQLite file; a journal by URL needs one. `timeout_s`: how long to wait for
-    another writer. Every method raises StorageError when the database cannot be used.
+    another writer. `patience_s`: for how long a writer counts as living of which nothing is to be seen; by default
+    an hour for other hosts' on SQLite, 15 seconds on PostgreSQL. Every method raises StorageError when the database
+    cannot be used: StorageUnavailable when it is away for now.
     """
 
-    def __init__(self, where: str | Path, *, secret_path: Path | None = None, timeout_s: float = 10.0) -> None:
-        self._db = Database(where, timeout_s)
-        self._ids, self._writer = Ids(), new_writer()
+    def __init__(
+        self,
+        where: str | Path,
+        *,
+        secret_path: Path | None = None,
+        timeout_s: float = 10.0,
+        patience_s: float | None = None,
+    ) -> None:
+        self._db, self._ids = Database(where, timeout_s), Ids()
         try:
             self._db.write(migrate)
             self._secret = self._load_secret(secret_path)
             self._db.write(_ensure_root)
+            self._writers = self._enter(patience_s)
         except BaseException:
             self._db.close()
             raise
 
+    def _enter(self, patience_s: float | None) -> Writers:
+        """Step among the writers, by the means that the database has to tell who lives."""
+        patience = {} if patience_s is None else {"patience_s": patience_s}
+        if self._db.is_sqlite:
+            return ProcessWriters(**patience)
+        with self._db.errors():
+            return SessionWriters(self._db.engine, **patience)
+
     def close(self) -> None:
         """Close the database connections; the journal must not be used afterwards."""
+        self._writers.close()
         self._db.close()
 
     def change_counter(self) -> int:
         """Grows with every version that anybody writes, also with every space made or dropped (one query)."""
-        with self._db.reading() as connection:
-            return version_rows.last_sequence(connection)
+        return self._db.value(version_rows.LAST_SEQUENCE) or 0
 
     def key_hash(self, key: str) -> str:
         """HMAC-SHA256 of an edit's key (hex): equal for equal facts in every space; does not tell them."""
@@ -94,13 +112,11 @@ class Journal:
 
     def space(self, name: str) -> Space:
         """The space of a name. Raises NotFound with near names."""
-        with self._db.reading() as connection:
-            return space_rows.find_space(connection, name)
+        return self._db.read(lambda connection: space_rows.find_space(connection, name))
 
     def spaces(self, owner: str | None = None) -> list[Space]:
         """The spaces that are not dropped, by name; only an owner's when given."""
-        with self._db.reading() as connection:
-            return space_rows.all_spaces(connection, owner)
+        return self._db.read(lambda connection: space_rows.all_spaces(connection, owner))
 
     def drop_space(self, name: str, *, with_children: bool = False) -> tuple[str, ...]:
         """End a space: its last version is empty, its record stays. Returns the names that were dropped.
@@ -155,7 +171,7 @@ class Journal:
 
         def work(connection: Connection) -> EditRecord:
             space = space_rows.find_space(connection, record.space)
-            return edit_rows.insert_edit(connection, space, record, self._writer)
+            return edit_rows.insert_edit(connection, space, record, self._writers.me)
 
         return self._db.write(work, durable=False)
 
@@ -179,13 +195,11 @@ class Journal:
 
     def edit(self, edit_id: str) -> EditRecord:
         """One edit with its outcome. Raises NotFound with near ids."""
-        with self._db.reading() as connection:
-            return edit_rows.find_edit(connection, edit_id)
+        return self._db.read(lambda connection: edit_rows.find_edit(connection, edit_id))
 
     def records(self, edit_ids: Sequence[str]) -> list[EditRecord]:
         """Many edits, in the order of the ids. Raises NotFound for the first unknown one."""
-        with self._db.reading() as connection:
-            return edit_rows.find_edits(connection, edit_ids)
+        return self._db.read(lambda connection: edit_rows.find_edits(connection, edit_ids))
 
     def edits(
         self, space: str | None = None, live_only: bool = False, limit: int = 50, after: str | None = None
@@ -194,30 +208,33 @@ class Journal:
 
         `space` None means every space; `after`: the `next` of the page before.
         """
-        with self._db.reading() as connection:
+
+        def work(connection: Connection) -> Page:
             choose = _live_ids if live_only else _begun_ids
             ids = choose(connection, space, after, limit + 1)
             found = edit_rows.find_edits(connection, ids[:limit])
-        return Page(tuple(found), found[-1].id if len(ids) > limit else None)
+            return Page(tuple(found), found[-1].id if len(ids) > limit else None)
+
+        return self._db.read(work)
 
     def pending(self) -> list[EditRecord]:
         """Edits without an outcome, oldest first: under way, or left by a crash."""
-        with self._db.reading() as connection:
-            return [record for record, _ in edit_rows.pending_edits(connection)]
+        return self._db.read(lambda connection: [record for record, _ in edit_rows.pending_edits(connection)])
 
     def live_edits(self, names: Sequence[str]) -> dict[str, tuple[EditRecord, ...]]:
         """The edits live at the head of each space, in the order in which they compose."""
-        with self._db.reading() as connection:
-            ids = [space_rows.find_space(connection, name).id for name in names]
-            live = [head.live for head in version_rows.heads(connection, ids)]
+
+        def work(connection: Connection) -> dict[str, tuple[EditRecord, ...]]:
+            live = [head.live for head in _heads(connection, names)]
             rows = edit_rows.find_edits(connection, [edit for line in live for edit in line])
-        found = {row.id: row for row in rows}
-        return {name: tuple(found[edit] for edit in line) for name, line in zip(names, live, strict=True)}
+            found = {row.id: row for row in rows}
+            return {name: tuple(found[edit] for edit in line) for name, line in zip(names, live, strict=True)}
+
+        return self._db.read(work)
 
     def artefacts(self) -> set[str]:
         """Hashes that committed or pending edits name: what `ArtefactStore.collect` must keep."""
-        with self._db.reading() as connection:
-            return edit_rows.named_artefacts(connection)
+        return self._db.read(lambda connection: edit_rows.named_artefacts(connection))
 
     # --- versions ---
 
@@ -248,29 +265,40 @@ class Journal:
 
     def heads(self, names: Sequence[str]) -> list[Version]:
         """The newest version of each space, all of one moment."""
-        with self._db.reading() as connection:
-            return version_rows.heads(connection, [space_rows.find_space(connection, name).id for name in names])
+        return self._db.read(lambda connection: _heads(connection, names))
 
     def chain_heads(self, name: str) -> list[Version]:
         """The newest versions of a space's ancestors, root first, and of itself, all of one moment."""
-        with self._db.reading() as connection:
+
+        def work(connection: Connection) -> list[Version]:
             return version_rows.heads(connection, space_rows.find_space(connection, name).chain_ids)
+
+        return self._db.read(work)
 
     def version(self, space: str, number: int) -> Version:
         """One version of a space. Raises NotFound telling which there are."""
-        with self._db.reading() as connection:
+
+        def work(connection: Connection) -> Version:
             return version_rows.find_version(connection, space_rows.find_space(connection, space), number)
+
+        return self._db.read(work)
 
     def history(self, space: str, limit: int | None = None) -> list[Version]:
         """A space's versions, newest first."""
-        with self._db.reading() as connection:
+
+        def work(connection: Connection) -> list[Version]:
             return version_rows.versions_of(connection, space_rows.find_space(connection, space), limit)
+
+        return self._db.read(work)
 
     def live_before(self, edit_id: str) -> tuple[str, ...]:
         """What was live in an edit's space just before the edit was committed; empty if it never was."""
-        with self._db.reading() as connection:
+
+        def work(connection: Connection) -> tuple[str, ...]:
             edit_rows.find_edit(connection, edit_id)
             return version_rows.live_before(connection, edit_id)
+
+        return self._db.read(work)
 
     # --- jobs ---
 
@@ -288,52 +316,86 @@ class Journal:
         progress: float = 0.0,
         message: str = "",
         result: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, Any] | None = None,
     ) -> Job:
         """Append an event to a job, which begins with its first one, without waiting for the disk.
 
-        Raises Conflict when the job has ended.
+        `arguments` of the first event are kept: with them another server can run the job when this one dies.
+        Raises Conflict when the job has ended, or when another server has taken it over.
         """
-
-        event = Job(job_id, space, kind, state, progress, message, result, 0.0, time.time())
-        return self._db.write(lambda connection: job_rows.insert_event(connection, event, self._writer), durable=False)
+        me = self._writers.me
+        event = Job(job_id, space, kind, state, progress, message, result, 0.0, time.time(), arguments, me)
+        return self._db.write(lambda connection: job_rows.insert_event(connection, event), durable=False)
 
     def job(self, job_id: str) -> Job:
         """A job's latest state. Raises NotFound with near ids."""
-        with self._db.reading() as connection:
-            return job_rows.find_job(connection, job_id)
+        return self._db.read(lambda connection: job_rows.find_job(connection, job_id))
 
     def jobs(self, space: str | None = None, limit: int = 50) -> list[Job]:
         """The latest state of jobs, those with the newest event first."""
-        with self._db.reading() as connection:
-            return job_rows.find_jobs(connection, space, limit)
+        return self._db.read(lambda connection: job_rows.find_jobs(connection, space, limit))
+
+    def cancel_job(self, job_id: str) -> Job:
+        """Ask whoever runs a job to stop it. Raises Conflict when it has ended."""
+
+        def work(connection: Connection) -> Job:
+            job = job_rows.find_job(connection, job_id)
+            event = replace(job, state="cancelling", updated_at=time.time())
+            return job_rows.insert_event(connection, event)
+
+        return self._db.write(work, durable=False)
+
+    def own_jobs(self) -> list[Job]:
+        """The jobs that this writer has to finish."""
+        found = self._db.read(job_rows.unfinished_jobs)
+        return [job for job in found if job.writer == self._writers.me]
+
+    def take_over(self, kinds: Collection[str]) -> list[Job]:
+        """Jobs of dead writers that are this writer's from now on, queued; each goes to one writer only.
+
+        What was to be cancelled ends so.
+        """
+
+        def work(connection: Connection) -> list[Job]:
+            taken = []
+            for job in self._left_jobs(connection):
+                if job.kind in kinds and job.arguments is not None:
+                    state: JobState = "cancelled" if job.state == "cancelling" else "queued"
+                    taken.append(self._take(connection, job, state, "taken over from a server that died"))
+            return [job for job in taken if job.state == "queued"]
+
+        return self._db.write(work) if self._db.read(self._left_jobs) else []
+
+    def _left_jobs(self, connection: Connection) -> list[Job]:
+        left = self._writers.look(connection)
+        return [job for job in job_rows.unfinished_jobs(connection) if left(job.writer, job.updated_at)]
+
+    def _take(self, connection: Connection, job: Job, state: JobState, message: str) -> Job:
+        event = replace(job, state=state, message=message, updated_at=time.time(), writer=self._writers.me)
+        return job_rows.insert_event(connection, event, take_over=True)
 
     # --- after a crash ---
 
-    def recover(self, *, foreign_after_s: float = 3600.0) -> list[str]:
-        """Close what dead processes left: pending edits and unfinished jobs become failed. Returns their ids.
+    def recover(self) -> list[str]:
+        """Close what dead writers left: pending edits, and jobs that nobody can take over, become failed.
 
-        Nothing of a pending edit is live, so there is nothing to take back. Writers on another host count as
-        dead `foreign_after_s` seconds after they began the edit or wrote the job's last event.
+        Returns their ids. Nothing of a pending edit is live, so there is nothing to take back.
         """
 
-        def left(writer: str, since: float) -> bool:
-            alive = is_alive(writer, self._writer)
-            return since < time.time() - foreign_after_s if alive is None else not alive
+        def left(connection: Connection) -> tuple[list[EditRecord], list[Job]]:
+            gone = self._writers.look(connection)
+            edits = [e for e, writer in edit_rows.pending_edits(connection) if gone(writer, e.created_at)]
+            return edits, [job for job in self._left_jobs(connection) if job.arguments is None]
 
         def work(connection: Connection) -> list[str]:
-            closed = []
-            for edit, writer in edit_rows.pending_edits(connection):
-                if left(writer, edit.created_at):
-                    edit_rows.insert_outcome(connection, Outcome(edit.id, "failed", "interrupted"))
-                    closed.append(edit.id)
-            for job, writer in job_rows.unfinished_jobs(connection):
-                if left(writer, job.updated_at):
-                    event = replace(job, state="failed", message="interrupted", updated_at=time.time())
-                    job_rows.insert_event(connection, event, self._writer)
-                    closed.append(job.id)
-            return closed
+            edits, jobs = left(connection)
+            for edit in edits:
+                edit_rows.insert_outcome(connection, Outcome(edit.id, "failed", "interrupted"))
+            for job in jobs:
+                self._take(connection, job, "failed", "interrupted")
+            return [*(edit.id for edit in edits), *(job.id for job in jobs)]
 
-        return self._db.write(work)
+        return self._db.write(work) if any(self._db.read(left)) else []
 
     # --- the secret ---
 
@@ -351,8 +413,8 @@ class Journal:
         return secret
 
     def _setting(self, name: str) -> str | None:
-        with self._db.reading() as connection:
-            return connection.execute(select(settings.c.value).where(settings.c.name == name)).scalar()
+        value: str | None = self._db.value(select(settings.c.value).where(settings.c.name == name))
+        return value
 
 
 def _ensure_setting(connection: Connection, name: str, value: str) -> str:
@@ -368,6 +430,10 @@ def _ensure_root(connection: Connection) -> None:
         space_rows.find_space(connection, ROOT)
     except NotFound:
         version_rows.insert_version(connection, space_rows.insert_space(connection, ROOT, None, None), 0)
+
+
+def _heads(connection: Connection, names: Sequence[str]) -> list[Version]:
+    return version_rows.heads(connection, [space_rows.find_space(connection, name).id for name in names])
 
 
 def _begun_ids(connection: Connection, space: str | None, after: str | None, limit: int) -> list[str]:

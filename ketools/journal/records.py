@@ -15,7 +15,7 @@ from ketools.errors import InvalidRequest
 
 ROOT = "global"
 Ending = Literal["committed", "refused", "cancelled", "failed"]
-JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+JobState = Literal["queued", "running", "cancelling", "done", "failed", "cancelled"]
 FINAL: frozenset[str] = frozenset({"done", "failed", "cancelled"})
 
 _SPACE = re.compile(r"[a-z0-9._-]+(/[a-z0-9._-]+)*")
@@ -133,7 +133,10 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The latest state of a job, from its events. `progress` is a share between 0 and 1."""
+    """The latest state of a job, from its events. `progress` is a share between 0 and 1.
+
+    `arguments`: what it was begun with; None for a job that cannot be run again. `writer`: who runs it.
+    """
 
     id: str
     space: str | None
@@ -144,6 +147,8 @@ class Job:
     result: Mapping[str, Any] | None
     created_at: float
     updated_at: float
+    arguments: Mapping[str, Any] | None = None
+    writer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,5 +113,6 @@ job_events = Table(
     Column("message", Text, nullable=False),
     Column("result", _json),
     Column("writer", Text, nullable=False),
+    Column("arguments", _json),
     PrimaryKeyConstraint("job_id", "step"),
 )

@@ -13,10 +13,8 @@ from ketools.journal.edit_rows import check_committed, chunks, insert_outcome
 from ketools.journal.records import Outcome, Space, Version, name_of
 from ketools.journal.schema import edits, versions
 
-
-def last_sequence(connection: Connection) -> int:
-    """The number of the journal's newest version."""
-    return connection.execute(select(func.max(versions.c.sequence))).scalar() or 0
+LAST_SEQUENCE = select(func.max(versions.c.sequence))
+"""The number of the journal's newest version."""
 
 
 def heads(connection: Connection, space_ids: Sequence[str]) -> list[Version]:
@@ -100,7 +98,7 @@ def insert_version(
     edit_id: str | None = None,
 ) -> Version:
     """Append a version row; its primary key lets only one writer do so."""
-    version = Version(space.name, number, tuple(live), reason, edit_id, time.time(), last_sequence(connection) + 1)
+    version = Version(space.name, number, tuple(live), reason, edit_id, time.time(), _last_sequence(connection) + 1)
     connection.execute(
         insert(versions).values(
             space_id=space.id,
@@ -113,6 +111,10 @@ def insert_version(
         )
     )
     return version
+
+
+def _last_sequence(connection: Connection) -> int:
+    return connection.execute(LAST_SEQUENCE).scalar() or 0
 
 
 def _version(row: Row[Any]) -> Version:

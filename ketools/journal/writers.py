@@ -1,11 +1,50 @@
-"""Who writes: so that a restart closes what a dead process left, and not what a living one is doing."""
+"""Who writes: so that a restart closes what a dead writer left, and not what a living one is doing."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+HasLeft = Callable[[str, float], bool]
+"""Whether a writer can no longer finish what it began at a time (seconds since 1970)."""
+
+
+class Writers(Protocol):
+    """Tells the living from the dead. `me`: the name of this open journal among the writers."""
+
+    me: str
+
+    def look(self, connection: Connection) -> HasLeft:
+        """Look once who is there."""
+
+    def close(self) -> None:
+        """This writer leaves."""
+
+
+class ProcessWriters:
+    """The writers of a file: processes of this host. Of another host's nothing is known for `patience_s`."""
+
+    def __init__(self, patience_s: float = 3600.0) -> None:
+        self.me, self._patience_s = new_writer(), patience_s
+
+    def look(self, connection: Connection) -> HasLeft:
+        """By the process's id and start; what began on another host counts as left once it is `patience_s` old."""
+
+        def has_left(writer: str, since: float) -> bool:
+            alive = is_alive(writer, self.me)
+            return since < time.time() - self._patience_s if alive is None else not alive
+
+        return has_left
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def new_writer() -> str:

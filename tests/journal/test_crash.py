@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,12 +19,13 @@ from ketools.journal import Journal, Outcome
 
 WRITER = """
 import sys
+from pathlib import Path
 from ketools.edits import EditRequest
 from ketools.errors import Conflict
 from ketools.journal import Journal, Outcome
 
-journal = Journal(sys.argv[1])
-name, count = sys.argv[2], int(sys.argv[3])
+journal = Journal(sys.argv[1], secret_path=Path(sys.argv[2]))
+name, count = sys.argv[3], int(sys.argv[4])
 job = journal.new_job_id()
 journal.job_event(job, kind="write", state="running")
 for i in range(count):
@@ -43,17 +46,17 @@ for i in range(count):
 """
 
 
-def start(path: Path, name: str, count: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", WRITER, str(path), name, str(count)]
+def start(place: Any, name: str, count: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, place.where, str(place.secret), name, str(count)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def test_two_processes_that_write_at_once_lose_nothing(path: Path) -> None:
-    Journal(path).close()
-    writers = [start(path, name, 15) for name in ("a", "b")]
+def test_two_processes_that_write_at_once_lose_nothing(place: Any) -> None:
+    place.open().close()
+    writers = [start(place, name, 15) for name in ("a", "b")]
     acknowledged = {line for writer in writers for line in writer.communicate(timeout=300)[0].split()}
     assert [writer.returncode for writer in writers] == [0, 0]
-    journal = Journal(path)
+    journal = place.open()
     head = journal.head("global")
     assert set(head.live) == acknowledged
     assert len(head.live) == head.version == 30
@@ -61,22 +64,22 @@ def test_two_processes_that_write_at_once_lose_nothing(path: Path) -> None:
     journal.close()
 
 
-def test_kill_9_at_any_moment_leaves_every_acknowledged_edit_and_no_half_edit(path: Path) -> None:
+def test_kill_9_at_any_moment_leaves_every_acknowledged_edit_and_no_half_edit(place: Any) -> None:
     dice = random.Random(7)
     acknowledged: set[str] = set()
     for round_ in range(4):
-        writer = start(path, f"r{round_}", 10_000)
+        writer = start(place, f"r{round_}", 10_000)
         assert writer.stdout is not None
         wanted = dice.randrange(1, 12)
         told = [writer.stdout.readline().strip() for _ in range(wanted)]
         writer.send_signal(signal.SIGKILL)
         rest, _ = writer.communicate(timeout=60)
         acknowledged |= {line for line in (*told, *rest.splitlines()) if len(line) == 17}
-        check_whole(path, acknowledged)
+        check_whole(place, acknowledged)
 
 
-def check_whole(path: Path, acknowledged: set[str]) -> None:
-    journal = Journal(path)
+def check_whole(place: Any, acknowledged: set[str]) -> None:
+    journal = place.open(patience_s=0)
     live = set(journal.head("global").live)
     assert acknowledged <= live
     assert len(live - acknowledged) <= 4  # committed, but killed before it could say so
@@ -91,17 +94,17 @@ def check_whole(path: Path, acknowledged: set[str]) -> None:
     assert {job.state for job in journal.jobs()} == {"failed"}
     assert all(edit.outcome and edit.outcome.outcome == "committed" for edit in journal.records(sorted(live)))
     journal.close()
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    connection.close()
+    if place.is_sqlite:
+        with contextlib.closing(sqlite3.connect(place.where)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_a_restart_leaves_alone_what_a_living_process_is_doing(path: Path) -> None:
-    writer = start(path, "living", 10_000)
+def test_a_restart_leaves_alone_what_a_living_process_is_doing(place: Any) -> None:
+    writer = start(place, "living", 10_000)
     try:
         assert writer.stdout is not None
         writer.stdout.readline()
-        journal = Journal(path, timeout_s=60)
+        journal = place.open(timeout_s=60, patience_s=0)
         (job,) = journal.jobs()
         assert [journal.recover() for _ in range(5)] == [[]] * 5
         assert journal.job(job.id).state == "running"
@@ -112,14 +115,14 @@ def test_a_restart_leaves_alone_what_a_living_process_is_doing(path: Path) -> No
     journal.close()
 
 
-def test_a_journal_reopened_in_the_same_process_closes_what_the_former_one_left(path: Path) -> None:
-    former = Journal(path)
+def test_a_journal_reopened_in_the_same_process_closes_what_the_former_one_left(place: Any) -> None:
+    former = place.open()
     request = EditRequest(subject="France", prompt="The capital of France is", target_new="Lyon")
     record = former.new_record("global", request, principal="a", method="ice", artefact="0" * 64, base_version=0)
     former.begin_edit(record)
     assert former.recover() == []
     former.close()
-    journal = Journal(path)
+    journal = place.open(patience_s=0)
     assert journal.recover() == [record.id]
     assert journal.recover() == []
     journal.close()
@@ -136,7 +139,9 @@ def test_what_another_host_began_is_closed_only_after_a_while(path: Path) -> Non
     connection.close()
     journal = Journal(path)
     assert journal.recover() == []
-    assert journal.recover(foreign_after_s=0) == [record.id]
+    journal.close()
+    journal = Journal(path, patience_s=0)
+    assert journal.recover() == [record.id]
     journal.close()
 
 

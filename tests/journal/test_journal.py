@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -235,8 +236,8 @@ def test_unknown_names_are_answered_with_near_ones(journal: Journal, commit: Beg
         journal.job("j_none")
 
 
-def test_the_change_counter_tells_of_other_processes_commits(path: Path, journal: Journal, commit: Begin) -> None:
-    other = Journal(path)
+def test_the_change_counter_tells_of_other_processes_commits(place: Any, journal: Journal, commit: Begin) -> None:
+    other = place.open()
     counter = other.change_counter()
     assert other.change_counter() == counter
     commit()
@@ -312,9 +313,9 @@ def statements() -> Iterator[list[str]]:
         event.remove(Engine, "before_cursor_execute", note)
 
 
-def test_nothing_is_ever_updated_or_deleted(tmp_path: Path) -> None:
+def test_nothing_is_ever_updated_or_deleted(place: Any) -> None:
     with statements() as seen:
-        journal = Journal(tmp_path / "journal.db")
+        journal = place.open()
         request = EditRequest(kind=Kind.INSERT, subject="France", prompt="The capital of France is", target_new="x")
         journal.create_space("user/alice")
         for number in range(3):
@@ -329,12 +330,12 @@ def test_nothing_is_ever_updated_or_deleted(tmp_path: Path) -> None:
         job = journal.new_job_id()
         journal.job_event(job, kind="consolidate", state="running")
         journal.close()
-        journal = Journal(tmp_path / "journal.db")
+        journal = place.open()
         assert journal.recover() == [lost.id, job]
         journal.drop_space("user/alice")
         journal.close()
     verbs = {statement.split()[0].upper() for statement in seen}
-    assert verbs <= {"SELECT", "INSERT", "CREATE", "BEGIN", "PRAGMA"}
+    assert verbs <= {"SELECT", "INSERT", "CREATE", "ALTER", "BEGIN", "PRAGMA", "SET"}
     assert not any("REPLACE" in statement or "ON CONFLICT" in statement for statement in seen)
 
 

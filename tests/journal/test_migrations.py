@@ -6,12 +6,14 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, create_engine, inspect, text
 
 from ketools.errors import StorageError
 from ketools.journal import Journal
+from ketools.journal.database import Database
 from ketools.journal.migrations import MIGRATIONS, migrate, schema_version
 from ketools.journal.schema import metadata
 
@@ -79,20 +81,17 @@ def test_a_journal_of_a_newer_ketools_is_left_alone(old: Path) -> None:
         Journal(old)
 
 
-def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
-    from ketools.journal.database import Database
-
-    database = Database(tmp_path / "journal.db", 1.0)
+def test_a_migration_that_fails_changes_nothing(place: Any) -> None:
+    database = Database(place.where, 1.0)
     with pytest.raises(StorageError, match="nowhere"):
         database.write(lambda connection: migrate(connection, [*MIGRATIONS, break_down]))
-    with database.reading() as connection:
-        assert inspect(connection).get_table_names() == []
+    assert database.read(lambda connection: inspect(connection).get_table_names()) == []
     database.close()
 
 
-def test_the_migrations_make_the_tables_that_the_code_reads(tmp_path: Path) -> None:
-    Journal(tmp_path / "journal.db").close()
-    engine = create_engine(f"sqlite:///{tmp_path / 'journal.db'}")
+def test_the_migrations_make_the_tables_that_the_code_reads(place: Any) -> None:
+    place.open().close()
+    engine = Database(place.where, 10.0).engine
     found = inspect(engine)
     assert set(found.get_table_names()) == set(metadata.tables)
     for name, table in metadata.tables.items():
@@ -105,12 +104,13 @@ def test_the_migrations_make_the_tables_that_the_code_reads(tmp_path: Path) -> N
     engine.dispose()
 
 
-def test_processes_that_open_a_new_journal_at_once_agree(tmp_path: Path) -> None:
+def test_processes_that_open_a_new_journal_at_once_agree(place: Any) -> None:
     code = (
-        "import sys; from ketools.journal import Journal; j = Journal(sys.argv[1]); "
+        "import sys; from pathlib import Path; from ketools.journal import Journal; "
+        "j = Journal(sys.argv[1], secret_path=Path(sys.argv[2])); "
         "print(j.key_hash('x'), j.head('global').version)"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "journal.db")]
+    command = [sys.executable, "-c", code, place.where, str(place.secret)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     told = {process.communicate(timeout=120)[0] for process in running}
     assert [process.returncode for process in running] == [0, 0, 0]

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, inspect, text
 
 from ketools.errors import StorageError
-from ketools.journal.migrations import m0001_initial
+from ketools.journal.migrations import m0001_initial, m0002_job_arguments
 
 Migration = Callable[[Connection], None]
-MIGRATIONS: tuple[Migration, ...] = (m0001_initial.upgrade,)
+MIGRATIONS: tuple[Migration, ...] = (m0001_initial.upgrade, m0002_job_arguments.upgrade)
 
 
 def schema_version(connection: Connection) -> int:
