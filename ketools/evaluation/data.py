@@ -67,7 +67,7 @@ def load(source: str | Path, split: str = "test") -> Dataset:
     path = Path(source)
     if not path.is_file():
         raise NotFound("data set or file", name, NAMES)
-    return parse(_read(path), path.name, task=path.stem)
+    return parse(read_rows(path), path.name, task=path.stem)
 
 
 def parse(rows: Sequence[Row], source: str, task: str = "") -> Dataset:
@@ -79,14 +79,15 @@ def parse(rows: Sequence[Row], source: str, task: str = "") -> Dataset:
             reader = _reader(row)
             cases.append(reader(row, f"{source}#{i}", str(row.get("task") or task or source)))
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            bad.append(BadRow(source, i, _reason(error)))
+            bad.append(BadRow(source, i, reason_of(error)))
     if not cases:
         first = f" The first problem: {bad[0]}." if bad else ""
         raise InvalidRequest(f"{source} holds no row that can be read.{first}")
     return Dataset(source, tuple(cases), tuple(bad))
 
 
-def _read(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a JSON or JSON-lines file. Raises `InvalidRequest` when it is neither."""
     try:
         text = path.read_text(encoding="utf-8")
         data = [json.loads(x) for x in text.splitlines() if x] if path.suffix == ".jsonl" else json.loads(text)
@@ -100,7 +101,8 @@ def _read(path: Path) -> list[Row]:
     return data
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a row could not be read, in words."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

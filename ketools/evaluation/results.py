@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -191,14 +191,18 @@ def _erasure(results: Sequence[CaseResult]) -> Erasure | None:
     return Erasure(refusal=refused / len(erased), leak=sum(a.leaked for a in erased) / len(erased), n=len(erased))
 
 
-class Record:
-    """A JSON-lines file of case results, each under a key that tells model and method."""
+R = TypeVar("R", bound=BaseModel)
 
-    def __init__(self, path: Path | None, key: str) -> None:
+
+class Record(Generic[R]):
+    """A JSON-lines file of results, each under a key that tells model and method."""
+
+    def __init__(self, path: Path | None, key: str, kind: type[R]) -> None:
         self._path = path
         self._key = key
+        self._kind = kind
 
-    def read(self) -> Iterator[CaseResult]:
+    def read(self) -> Iterator[R]:
         """The results under this key; a last line cut off by a crash is left out and its case run again."""
         if self._path is None or not self._path.exists():
             return
@@ -206,11 +210,11 @@ class Record:
             try:
                 entry = json.loads(line)
                 if entry["key"] == self._key:
-                    yield CaseResult.model_validate(entry["result"])
+                    yield self._kind.model_validate(entry["result"])
             except (json.JSONDecodeError, KeyError, TypeError, ValidationError):
                 continue
 
-    def append(self, result: CaseResult) -> None:
+    def append(self, result: R) -> None:
         """Write one result. Raises `StorageError` when the file cannot be written."""
         if self._path is None:
             return

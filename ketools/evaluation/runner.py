@@ -133,7 +133,7 @@ def evaluate(
     this model are not run again. Raises what the engine and `edit` raise, `Refused` and `Diverged` excepted.
     """
     baseline = baseline or Baseline(engine)
-    log = Record(record, f"{engine.model_hash}/{label}")
+    log = Record(record, f"{engine.model_hash}/{label}", CaseResult)
     done = {result.id: result for result in log.read()}
     baseline.prepare([case for case in cases if case.id not in done], progress)
     baseline.prepare_texts([case for case in cases[::FLUENCY_EVERY] if case.id not in done])

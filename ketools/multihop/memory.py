@@ -1,0 +1,104 @@
+"""The edits as the agents see them: a graph of facts, a dense index over their sentences, a scope."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ketools.edits import EditRequest, Kind, Note, chat_prompt, normalise
+from ketools.notes import DemonstrationPool, NoteBook, statement
+from ketools.notes.memory import remember
+from ketools.notes.scope import name_pattern, request_relation
+from ketools.retrieval import Encoder, FactView
+
+POOL = DemonstrationPool(())
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """One edit in memory. `score`: 1 for an exact match, else the cosine of what found it."""
+
+    edit_id: str
+    request: EditRequest
+    score: float = 1.0
+
+    @cached_property
+    def sentence(self) -> str:
+        """The edit as memories keep it, with its full stop."""
+        return f"{statement(self.request)}."
+
+    @cached_property
+    def relation(self) -> str | None:
+        """The name of its relation: one of `ketools.relations`, else what the request names."""
+        known = request_relation(self.request)
+        return known.name if known else self.request.relation
+
+
+class EditMemory:
+    """Insertions and modifications, oldest first. Immutable; embeds when it is searched, not before.
+
+    `aliases`: other names by subject; a fact is found by any of them.
+    """
+
+    def __init__(
+        self,
+        facts: Iterable[tuple[str, EditRequest]],
+        encoder: Encoder | None = None,
+        aliases: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
+        kept = [(i, r) for i, r in facts if r.kind in (Kind.INSERT, Kind.MODIFY)]
+        self.facts = tuple(Remembered(edit_id, request) for edit_id, request in kept)
+        self._encoder, self._aliases = encoder, aliases or {}
+        self._canonical = {normalise(other): normalise(name) for name, all_ in self._aliases.items() for other in all_}
+        self._by_id = {fact.edit_id: fact for fact in self.facts}
+        self._graph: dict[tuple[str, str], list[Remembered]] = defaultdict(list)
+        for fact in self.facts:
+            if fact.relation:
+                self._graph[self.canonical(fact.request.subject), fact.relation].append(fact)
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+    def canonical(self, name: str) -> str:
+        """The name by which an entity is found: its first one, normalised."""
+        plain = normalise(name)
+        return self._canonical.get(plain, plain)
+
+    def edges(self, entity: str, relation: str) -> list[Remembered]:
+        """The edits of one fact, newest first: more than one when live edits disagree or repeat."""
+        return self._graph.get((self.canonical(entity), relation), [])[::-1]
+
+    def nearest(self, queries: Sequence[str], k: int = 1) -> list[list[Remembered]]:
+        """Per query the k facts nearest in meaning, nearest first. Raises `ModelError` without an encoder."""
+        found = self._view.search(queries, k) if self.facts else [[] for _ in queries]
+        return [[Remembered(f.fact.id, self._by_id[f.fact.id].request, f.score) for f in row] for row in found]
+
+    def in_scope(self, question: str) -> list[Remembered]:
+        """The facts that a question of one hop asks for, most relevant first.
+
+        A fact counts only when the question names its subject: nothing is concluded backwards.
+        """
+        hits = self._book.in_scope(chat_prompt(question))[::-1]
+        found = [Remembered(hit.edit_id, hit.note.request, hit.score) for hit in hits]
+        return [fact for fact in found if self._names(fact.request.subject).search(question)]
+
+    def subjects(self) -> set[str]:
+        """Whose facts were edited."""
+        return {fact.request.subject for fact in self.facts}
+
+    def _names(self, subject: str) -> re.Pattern[str]:
+        return name_pattern((subject, *self._aliases.get(subject, ())))
+
+    @cached_property
+    def _book(self) -> NoteBook:
+        notes = [(fact.edit_id, Note("multihop", fact.request)) for fact in self.facts]
+        return NoteBook(notes, encoder=self._encoder, aliases=self._aliases, pool=POOL)
+
+    @cached_property
+    def _view(self) -> FactView:
+        from ketools.retrieval import MiniLMEncoder
+
+        return remember([(f.edit_id, f.request) for f in self.facts], self._encoder or MiniLMEncoder())

@@ -1,0 +1,157 @@
+"""From a question to chains of relations: by the templates of its noun phrases, or by similarity.
+
+Both give chains that are type-checked: what one relation leads to is what the next one starts from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import pairwise
+
+import numpy as np
+
+from ketools.notes.scope import SLOT, blank, noun_phrases
+from ketools.relations import RELATIONS, Relation
+from ketools.retrieval import Encoder
+
+PLACE = "#"
+"""Stands for the entity of a step, as `#1` does in a written decomposition."""
+
+MOST_RELATIONS = 4
+MOST_COMPARED = 3
+"""The longest chains that similarity looks for: longer ones are too many and too alike."""
+
+LEAST_SIMILARITY = 0.72
+
+_WRAPPERS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"(?:who|what|which|where) (?:is|are|was|were) (.+)",
+        r"(?:please )?(?:can you |could you )?(?:tell me|name|give me|say) (?:who |what )?(.+?)(?: is| are)?",
+        r"(?:i want to know|i would like to know|do you know) (?:who |what )?(.+?)(?: is| are)?",
+        r"(.+) is called what",
+        r"(.+) (?:is|are)",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """An entity and the relations to follow from it, all of them of `ketools.relations`."""
+
+    entity: str
+    relations: tuple[Relation, ...]
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """The sub-question of each step, `#1` for the answer of the first."""
+        places = (self.entity, *(f"{PLACE}{i + 1}" for i in range(len(self.relations) - 1)))
+        return tuple(r.questions[0].format(s=place) for r, place in zip(self.relations, places, strict=True))
+
+
+def type_checked(relations: Sequence[Relation | None]) -> bool:
+    """Whether every known relation starts from what the known one before it leads to."""
+    return all(a is None or b is None or a.range == b.domain for a, b in pairwise(relations))
+
+
+def parse(question: str) -> list[Chain]:
+    """The chains that the question spells in the templates of its relations, the longest first."""
+    found = dict.fromkeys(_sentence(" ".join(question.split()).rstrip(" ?.!")))
+    chains = [Chain(entity, relations) for entity, relations in found if type_checked(relations)]
+    return sorted(chains, key=lambda chain: (len(chain.entity), -len(chain.relations)))
+
+
+Reading = tuple[str, tuple[Relation, ...]]
+
+
+def _sentence(text: str) -> Iterator[Reading]:
+    for relation, pattern in _sentence_patterns():
+        match = pattern.fullmatch(text)
+        if match:
+            yield from _onwards(match[1], relation)
+    for wrapper in _WRAPPERS:
+        match = wrapper.fullmatch(text)
+        if match:
+            yield from (reading for reading in _noun(match[1]) if reading[1])
+
+
+def _onwards(inner: str, relation: Relation) -> Iterator[Reading]:
+    for entity, relations in _noun(inner):
+        if len(relations) < MOST_RELATIONS and type_checked((*relations[-1:], relation)):
+            yield entity, (*relations, relation)
+
+
+@lru_cache(maxsize=4096)
+def _readings(text: str) -> tuple[Reading, ...]:
+    found: list[Reading] = []
+    for relation, pattern in _noun_patterns():
+        match = pattern.fullmatch(text)
+        if match:
+            found += _onwards(match[1], relation)
+    if not found and _may_be_entity(text):
+        found.append((text, ()))
+    return tuple(found)
+
+
+def _noun(text: str) -> Iterator[Reading]:
+    yield from _readings(text.strip())
+
+
+def _may_be_entity(text: str) -> bool:
+    """Whether this can be a name: no description in small letters around other words."""
+    words = text.split()
+    return len(words) == 1 or (bool(words) and (words[0][0].isupper() or words[0][0].isdigit()))
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    body = re.escape(template.rstrip("?.!").strip()).replace(re.escape(SLOT), "(.+)").replace(r"\ ", r"\s+")
+    return re.compile(body, re.IGNORECASE)
+
+
+@cache
+def _sentence_patterns() -> tuple[tuple[Relation, re.Pattern[str]], ...]:
+    return tuple((r, _pattern(t)) for r in RELATIONS.values() for t in (*r.questions, *r.cloze))
+
+
+@cache
+def _noun_patterns() -> tuple[tuple[Relation, re.Pattern[str]], ...]:
+    return tuple((r, _pattern(t)) for r in RELATIONS.values() for t in noun_phrases(r))
+
+
+# --- similarity ---
+
+
+def similar(question: str, entity: str, encoder: Encoder, domain: str | None = None) -> list[Chain]:
+    """The chains of up to three relations whose noun phrases mean most nearly what the question asks.
+
+    The entity is blanked on both sides; `domain` says what it is, when known. Raises `ModelError` when the
+    encoder cannot be reached.
+    """
+    masked = re.sub(re.escape(entity), SLOT, question, flags=re.IGNORECASE)
+    chains = [c for c in _all_chains() if domain is None or c[0].domain == domain]
+    texts = [_phrase(c, form) for c in chains for form in (0, 1)]
+    scores = (encoder.encode(texts) @ encoder.encode([blank(masked)])[0]).reshape(-1, 2).max(axis=1)
+    best = np.argsort(-scores)[:3]
+    return [Chain(entity, chains[i]) for i in best if scores[i] >= LEAST_SIMILARITY]
+
+
+@cache
+def _all_chains() -> tuple[tuple[Relation, ...], ...]:
+    """Every type-correct chain of public relations that does not walk straight back."""
+    public = [r for r in RELATIONS.values() if not r.private]
+    chains: list[tuple[Relation, ...]] = [(r,) for r in public]
+    longest = chains
+    for _ in range(MOST_COMPARED - 1):
+        longest = [(*c, r) for c in longest for r in public if r.domain == c[-1].range and c[-1].inverse != r.name]
+        chains = chains + longest
+    return tuple(chains)
+
+
+def _phrase(relations: Sequence[Relation], form: int) -> str:
+    text = "someone"
+    for relation in relations:
+        text = (relation.clause if form else relation.noun).format(s=text)
+    return f"What is {text}?"
