@@ -90,5 +90,9 @@ async def _health(request: Request) -> JSONResponse:
 
 def serve_http(service: EditService, *, host: str, port: int, **options: Any) -> None:
     """Serve until interrupted; the options are those of `http_app`."""
-    app = http_app(service, host=host, port=port, **options)
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    listen(http_app(service, host=host, port=port, **options), host, port)
+
+
+def listen(app: Starlette, host: str, port: int) -> None:
+    """Serve an application until interrupted."""
+    uvicorn.run(app, host=host, port=port, log_level="warning", ws="none")

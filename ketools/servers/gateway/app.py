@@ -1,0 +1,225 @@
+"""The gateway's routes. What is not listed here reaches nothing: the path that a caller sends is never passed on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import Receive, Scope, Send
+
+from ketools.engines.base import Upstream
+from ketools.errors import InvalidRequest, KetoolsError
+from ketools.layer import EditLayer
+from ketools.servers.gateway.access import Access
+from ketools.servers.gateway.errors import ApiError, answer_error, unknown_model
+from ketools.servers.gateway.metrics import Measured, Metrics
+from ketools.servers.gateway.models import Models
+from ketools.servers.gateway.prompts import Body, Inject, chat_with_notes, text_with_notes
+from ketools.servers.gateway.relay import Ask, Relay, new_client
+from ketools.servers.gateway.settings import GatewaySettings
+from ketools.servers.tokens import TokenFile
+
+if TYPE_CHECKING:
+    from ketools.service import EditService
+
+CHAT, TEXT, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
+NOTERS = 8
+"""How many threads may look for the notes that a prompt asks for."""
+
+
+def upstream_of(service: EditService) -> Upstream:
+    """The service's engine as what serves a gateway. Raises `InvalidRequest` for an engine in this process."""
+    if not all(hasattr(service.engine, name) for name in ("route", "prepare", "failed")):
+        raise InvalidRequest(
+            "A gateway stands before vLLM servers, and this engine runs in this process. "
+            "Start it with --engine vllm (and --url of a running server)."
+        )
+    return cast(Upstream, service.engine)
+
+
+def gateway_app(
+    service: EditService,
+    *,
+    host: str,
+    tokens: TokenFile,
+    allowed_hosts: Sequence[str] = (),
+    rest: Starlette | None = None,
+    settings: GatewaySettings | None = None,
+) -> Starlette:
+    """The ASGI application. `rest`: an application for every other path, such as the tool server's.
+
+    Raises `InvalidRequest` when the engine is not vLLM, or the host is public and there are no tokens.
+    """
+    settings = settings or GatewaySettings()
+    metrics, upstream = Metrics(), upstream_of(service)
+    client = new_client(settings)
+    gateway = Gateway(
+        service=service,
+        access=Access.of(host, tokens, allowed_hosts),
+        models=Models(service, upstream.model_name),
+        relay=Relay(upstream, client, settings, metrics),
+        settings=settings,
+        metrics=metrics,
+    )
+
+    @asynccontextmanager
+    async def running(app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if rest is not None:
+                await stack.enter_async_context(rest.router.lifespan_context(rest))
+            await stack.enter_async_context(client)
+            yield
+
+    app = Starlette(
+        routes=[*gateway.routes(), *([Mount("/", rest)] if rest is not None else [])],
+        middleware=[Middleware(Measured, metrics=metrics, routes=frozenset({CHAT, TEXT, MODELS}))],
+        exception_handlers={kind: cast(Any, answer_error) for kind in (KetoolsError, HTTPException, Exception)},
+        lifespan=running,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+@dataclass
+class Gateway:
+    """The endpoints."""
+
+    service: EditService
+    access: Access
+    models: Models
+    relay: Relay
+    settings: GatewaySettings
+    metrics: Metrics
+    _noters: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(NOTERS))
+
+    def routes(self) -> list[BaseRoute]:
+        """The allow-list."""
+        return [
+            Route(CHAT, Completions(self, CHAT, chat_with_notes), methods=["POST"]),
+            Route(TEXT, Completions(self, TEXT, text_with_notes), methods=["POST"]),
+            Route(MODELS, self.list_models, methods=["GET"]),
+            Route(MODELS + "/{name:path}", self.show_model, methods=["GET"]),
+            Route("/health", self.health, methods=["GET"]),
+            Route("/metrics", self.show_metrics, methods=["GET"]),
+        ]
+
+    async def list_models(self, request: Request) -> Response:
+        """What the caller may name as `model`."""
+        who = await self.access.caller(request)
+        return JSONResponse({"object": "list", "data": await self.models.listed(who)})
+
+    async def show_model(self, request: Request) -> Response:
+        """One of them."""
+        who, name = await self.access.caller(request), request.path_params["name"]
+        found = [card for card in await self.models.listed(who) if card["id"] == name]
+        if not found:
+            raise unknown_model(name)
+        return JSONResponse(found[0])
+
+    async def health(self, request: Request) -> Response:
+        """Whether this process lives; the engine's state is the engine's to tell."""
+        return JSONResponse({"status": "ok"})
+
+    async def show_metrics(self, request: Request) -> Response:
+        """Counters for Prometheus, for anybody with a token."""
+        await self.access.caller(request)
+        page, kind = self.metrics.page()
+        return Response(page, media_type=kind)
+
+    async def noted(self, body: Body, layer: EditLayer, put: Callable[[Body, Inject], Body]) -> Body:
+        """The body with the layer's notes; in a thread, since an encoder may have to read the question."""
+        if not layer.notes:
+            return body
+        self.metrics.with_notes.inc()
+        inject = partial(self.service.notes.inject, notes=layer.notes)
+        return await anyio.to_thread.run_sync(put, body, inject, limiter=self._noters)
+
+
+@dataclass(frozen=True)
+class Completions:
+    """An ASGI endpoint for one kind of completion. `put`: how notes get into its body."""
+
+    gateway: Gateway
+    path: str
+    put: Callable[[Body, Inject], Body]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check, resolve, and let the engine answer."""
+        gateway, request = self.gateway, Request(scope, receive)
+        who = await gateway.access.caller(request)
+        body = parsed(await read_body(request, gateway.settings.body_bytes))
+        name = model_of(body)
+        layer = await gateway.models.layer(who, name)
+        ask = Ask(self.path, await gateway.noted(body, layer, self.put), layer, name)
+        await self._until_hang_up(ask, receive, send)
+
+    async def _until_hang_up(self, ask: Ask, receive: Receive, send: Send) -> None:
+        """Answer, unless the caller goes away: the engine need not finish then."""
+        refused: KetoolsError | None = None
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self.gateway.metrics.hang_ups.inc()
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            try:
+                await self.gateway.relay.answer(ask, send)
+            except KetoolsError as error:
+                refused = error
+            group.cancel_scope.cancel()
+        if refused is not None:
+            raise refused
+
+
+async def read_body(request: Request, most: int) -> bytes:
+    """The whole body. Raises `ApiError` (413) as soon as it is known to be too large."""
+    too_large = ApiError(413, f"The body is larger than {most} bytes; send less.", "body_too_large")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > most:
+        raise too_large
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most:
+                raise too_large
+    except ClientDisconnect:
+        raise ApiError(400, "The caller left before the body's end.", "hang_up") from None
+    return bytes(body)
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """The body's JSON object. Raises `ApiError` (400)."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        where = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
+        raise ApiError(400, f"The body is no JSON{where}; send one JSON object.", "invalid_json") from None
+    if not isinstance(found, dict):
+        raise ApiError(400, "The body must be one JSON object.", "invalid_json")
+    return found
+
+
+def model_of(body: Body) -> str:
+    """The name in `model`. Raises `ApiError` (400) when there is none."""
+    name = body.get("model")
+    if not isinstance(name, str) or not name:
+        raise ApiError(
+            400, "Name the model: BASE or BASE@space; GET /v1/models lists yours.", "no_model", param="model"
+        )
+    return name
