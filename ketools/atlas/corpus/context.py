@@ -107,12 +107,17 @@ def inverse_probe(rng: random.Random, key: Key, target: str) -> Probe | None:
 
 
 def distractor(rng: random.Random, notes: dict[Key, str]) -> Fact:
-    """A fact that is near a note but not changed by one."""
+    """A fact that is near a note but not changed by one.
+
+    Never one of a subject that is kept from notes: asked beside notes, it would teach that no note is ever about it.
+    """
     key = rng.choice(list(notes))
     while True:
         draw = rng.random()
         fact = sibling(rng, key) if draw < 0.35 else neighbour(rng, key) if draw < 0.8 else random_fact(rng)
-        if fact is not None and fact.key not in notes and not turned(fact.key, notes):
+        if fact is None or fact.key in notes or never_overridden(fact.subject):
+            continue
+        if not turned(fact.key, notes):
             return fact
 
 
@@ -325,6 +330,35 @@ def consequences(rng: random.Random) -> Document:
         return Document([(preamble(rng, notes), 0.0)], [cloze_branch(p) for p in probes])
     head = f"{chat_start(rng)}user: {preamble(rng, notes)}"
     return Document([(head, 0.0)], [reply(asked_either(rng, p), p.spoken) for p in probes])
+
+
+def invertible_note(rng: random.Random) -> tuple[Key, str]:
+    """A note of a relation with an inverse, about the world or about names that nobody has."""
+    name = rng.choice([r.name for r in RELATIONS.values() if r.inverse])
+    if rng.random() < 0.35:
+        return (made_up(rng), name), made_up(rng)
+    while True:
+        subject = rng.choice(world().subjects[name])
+        if not never_overridden(subject):
+            return (subject, name), other_target(rng, subject, name, invented=0.2)
+
+
+def inverted(rng: random.Random) -> Document:
+    """Notes, most questions the other way round; other names asked in that way are as they were."""
+    notes = dict(invertible_note(rng) for _ in range(rng.choice([1, 1, 2, 3])))
+    probes: list[Probe | None] = []
+    for key, target in notes.items():
+        probes += [inverse_probe(rng, key, target) for _ in range(4)]
+        probes.append(edited_probe(rng, key, target))
+        back = neighbour(rng, (target, str(RELATIONS[key[1]].inverse)))
+        if back.key not in notes and not turned(back.key, notes) and not never_overridden(back.subject):
+            probes.append(kept_probe(rng, back))
+    found = [probe for probe in probes if probe]
+    rng.shuffle(found)
+    if rng.random() < 0.4:
+        return Document([(preamble(rng, notes), 0.0)], [cloze_branch(p) for p in found])
+    head = f"{chat_start(rng)}user: {preamble(rng, notes)}"
+    return Document([(head, 0.0)], [reply(asked_as(rng, p), p.spoken) for p in found])
 
 
 def focused_chat(rng: random.Random) -> Document:

@@ -52,12 +52,12 @@ def draw_relations(rng: random.Random, first: str, count: int, withheld: bool = 
     return tuple(chain)
 
 
-def draw_edits(rng: random.Random, subject: str, chain: tuple[str, ...], chance: float, train: bool) -> dict[Key, str]:
-    """Edits of some hops; training leaves the subjects that it never overrides alone."""
+def draw_edits(rng: random.Random, subject: str, chain: tuple[str, ...], chance: float) -> dict[Key, str]:
+    """Edits of some hops."""
     edits: dict[Key, str] = {}
     for name in chain:
         key = (subject, name)
-        if rng.random() < chance and not (train and never_overridden(subject)):
+        if rng.random() < chance:
             edits[key] = other_target(rng, subject, name)
         subject = edits.get(key) or world().facts.get(key, "")
     return edits
@@ -66,7 +66,7 @@ def draw_edits(rng: random.Random, subject: str, chain: tuple[str, ...], chance:
 def draw_chain(
     rng: random.Random, count: int, chance: float = 0.35, withheld: bool = False, train: bool = True
 ) -> Chain:
-    """A chain whose every hop has an answer."""
+    """A chain whose every hop has an answer; training passes no subject that it must not override."""
     while True:
         fact = random_fact(rng)
         if train and subject_kept_for_tests(fact.subject):
@@ -74,9 +74,9 @@ def draw_chain(
         relations = draw_relations(rng, fact.relation, count, withheld)
         if relations is None:
             continue
-        edits = draw_edits(rng, fact.subject, relations, chance, train)
+        edits = draw_edits(rng, fact.subject, relations, chance)
         answers = follow(fact.subject, relations, edits)
-        if answers:
+        if answers and not (train and any(map(never_overridden, (fact.subject, *answers[:-1])))):
             return Chain(fact.subject, relations, edits, tuple(answers))
 
 
@@ -204,7 +204,7 @@ def verdicts(rng: random.Random) -> Document:
     key, own = chain.hops()[0]
     branches: list[list[Part]] = []
     while len(branches) < 5:
-        edited = len(branches) < 2 and not never_overridden(key[0])
+        edited = len(branches) < 2
         target = other_target(rng, *key) if edited else own
         retrieved = sentence(key, target) if edited else distracting(rng, key, {})
         branches.append([(f" {retrieved}\n", 0.0), (verdict(edited, target), 1.0)])

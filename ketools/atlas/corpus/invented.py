@@ -55,11 +55,14 @@ def draw_links(rng: random.Random, count: int) -> list[Relation]:
 
 
 def any_name(rng: random.Random, kind: str) -> str:
-    """A name of that kind, or of any other, or one that nobody has."""
+    """A name of that kind, or of any other, or one that nobody has; none that must not be overridden."""
     pools = world().pools
     if rng.random() < 0.25:
         return made_up(rng)
-    return rng.choice(pools[kind if kind in pools and rng.random() < 0.7 else rng.choice(sorted(pools))])
+    while True:
+        name = rng.choice(pools[kind if kind in pools and rng.random() < 0.7 else rng.choice(sorted(pools))])
+        if not never_overridden(name):
+            return name
 
 
 def draw_hops(rng: random.Random) -> list[Hop]:
@@ -70,7 +73,8 @@ def draw_hops(rng: random.Random) -> list[Hop]:
         subject = any_name(rng, links[0].domain)
     hops: list[Hop] = []
     for link in links:
-        answer = world().facts.get((subject, link.name)) or any_name(rng, link.range)
+        own = world().facts.get((subject, link.name))
+        answer = any_name(rng, link.range) if own is None or never_overridden(own) else own
         hops.append(Hop(subject, link, answer))
         subject = answer
     return hops
@@ -87,7 +91,7 @@ def mello_hop(rng: random.Random, hop: Hop) -> list[Part]:
     """A hop in MeLLo's grammar; the generated answer is given, for nobody could know it."""
     asked = (asked_next(hop.question), 1.0)
     known = (hop.subject, hop.relation.name) in world().facts
-    if rng.random() < 0.5 and not known and not never_overridden(hop.subject):
+    if rng.random() < 0.5 and not known:
         guess = any_name(rng, hop.relation.range)
         retrieved, contradicts = hop.sentence(), guess != hop.answer
     else:
