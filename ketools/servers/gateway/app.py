@@ -27,7 +27,7 @@ from ketools.servers.gateway.errors import ApiError, answer_error, unknown_model
 from ketools.servers.gateway.metrics import Measured, Metrics
 from ketools.servers.gateway.models import Models
 from ketools.servers.gateway.prompts import Body, Inject, chat_with_notes, text_with_notes
-from ketools.servers.gateway.relay import Ask, Relay, new_client
+from ketools.servers.gateway.relay import Ask, Relay
 from ketools.servers.gateway.settings import GatewaySettings
 from ketools.servers.tokens import TokenFile
 
@@ -64,12 +64,11 @@ def gateway_app(
     """
     settings = settings or GatewaySettings()
     metrics, upstream = Metrics(), upstream_of(service)
-    client = new_client(settings)
     gateway = Gateway(
         service=service,
         access=Access.of(host, tokens, allowed_hosts),
         models=Models(service, upstream.model_name),
-        relay=Relay(upstream, client, settings, metrics),
+        relay=Relay(upstream, settings, metrics),
         settings=settings,
         metrics=metrics,
     )
@@ -79,7 +78,7 @@ def gateway_app(
         async with AsyncExitStack() as stack:
             if rest is not None:
                 await stack.enter_async_context(rest.router.lifespan_context(rest))
-            await stack.enter_async_context(client)
+            await stack.enter_async_context(gateway.relay.connected())
             yield
 
     app = Starlette(

@@ -21,4 +21,4 @@ class GatewaySettings(BaseSettings):
         float, Field(gt=0, le=86400, description="The longest time to the answer's beginning, and again to its end.")
     ] = 600.0
     connect_s: Annotated[float, Field(gt=0, le=60, description="The longest time to reach the engine.")] = 2.0
-    connections: Annotated[int, Field(ge=1, le=65536, description="The most connections to the engines.")] = 1024
+    requests: Annotated[int, Field(ge=1, le=65536, description="The most requests under way at the engines.")] = 1024
