@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ketools import __version__
-from ketools.cli import benching, knowledge, research, serving
+from ketools.cli import benching, knowledge, multihop, research, serving
 from ketools.cli.errors import Group
 from ketools.cli.session import Adapters, EngineName, Home, Model, Session, Urls, VLLMPython
 
@@ -85,6 +85,7 @@ _add(
 )
 app.add_typer(research.atlas_app, name="atlas", rich_help_panel="Measure")
 app.add_typer(benching.bench_app, name="bench", rich_help_panel="Measure")
+app.add_typer(multihop.multihop_app, name="multihop", rich_help_panel="Measure")
 
 if __name__ == "__main__":
     app()

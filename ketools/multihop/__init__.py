@@ -2,6 +2,7 @@
 
 from ketools.multihop.auto import Auto
 from ketools.multihop.events import Event, Finished, Hop, MultihopAnswer
+from ketools.multihop.kit import AGENTS, Kit
 from ketools.multihop.mello import mello
 from ketools.multihop.memory import EditMemory
 from ketools.multihop.pokemqa import pokemqa
@@ -11,12 +12,14 @@ from ketools.multihop.steps import Program, run, run_all
 from ketools.multihop.writers import EngineWriter, Writer
 
 __all__ = [
+    "AGENTS",
     "Auto",
     "EditMemory",
     "EngineWriter",
     "Event",
     "Finished",
     "Hop",
+    "Kit",
     "MultihopAnswer",
     "Program",
     "Prompts",

@@ -20,6 +20,7 @@ TOKENS = 80
 
 FINAL = "Final answer:"
 _SUBQUESTION = re.compile(r"Subquestion:[ \t]*(\S[^\n]*)")
+_ABBREVIATED = re.compile(r"(?:\b[A-Z]|\b(?:Inc|Ltd|Co|Corp|Jr|Sr|Bros))\.$")
 _FINAL = re.compile(r"Final answer:[ \t]*(\S[^\n]*)")
 
 
@@ -117,8 +118,9 @@ def final_of(written: str) -> str | None:
 
 
 def bare(answer: str) -> str:
-    """An answer's first line without outer space and closing marks."""
-    return answer.strip().split("\n")[0].strip().rstrip(".,;:!?").strip()
+    """An answer's first line without outer space and closing marks; the full stop of "Inc." stays."""
+    line = answer.strip().split("\n")[0].strip().rstrip(",;:!?").rstrip()
+    return line if _ABBREVIATED.search(line) else line.rstrip(".,;:!?").strip()
 
 
 def guarded(run: Run, steps: Steps[MultihopAnswer]) -> Steps[MultihopAnswer]:

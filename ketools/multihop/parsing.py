@@ -26,6 +26,8 @@ MOST_COMPARED = 3
 
 LEAST_SIMILARITY = 0.72
 
+_ASKING = frozenset({"who", "whose", "what", "which", "where", "when", "how", "name", "tell", "in", "on", "from", "to"})
+
 _WRAPPERS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -101,9 +103,11 @@ def _noun(text: str) -> Iterator[Reading]:
 
 
 def _may_be_entity(text: str) -> bool:
-    """Whether this can be a name: no description in small letters around other words."""
+    """Whether this can be a name: one word, or words that begin and end in capitals and ask nothing."""
     words = text.split()
-    return len(words) == 1 or (bool(words) and (words[0][0].isupper() or words[0][0].isdigit()))
+    if len(words) < 2:
+        return bool(words)
+    return words[0].casefold() not in _ASKING and all(not word[0].islower() for word in (words[0], words[-1]))
 
 
 def _pattern(template: str) -> re.Pattern[str]:

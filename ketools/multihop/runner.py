@@ -37,7 +37,7 @@ ALL = "all"
 TOGETHER = 384
 """How many questions go through the model side by side."""
 
-PROBES = 200
+PROBES = 100
 """How many questions that no edit touches are asked at each size of memory."""
 
 

@@ -1,0 +1,75 @@
+"""The multi-hop benchmark on the settings' model, or on a reader that knows the data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from ketools.errors import NotFound
+from ketools.evaluation.mquake import MultihopData, load_multihop
+from ketools.jobs import Progress, quiet
+from ketools.multihop import AGENTS, EngineWriter, Kit, ScopeDetector, Writer, load_prompts
+from ketools.multihop.metrics import MultihopSummary
+from ketools.multihop.oracle import OracleReader
+from ketools.multihop.runner import Bench
+from ketools.retrieval import Encoder, load_encoder
+from ketools.service import multihop_kit, open_engine
+from ketools.settings import Settings
+
+ORACLE = "oracle"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure. `reader`: `model` or `oracle`; `record`: keeps transcripts and resumes from them."""
+
+    data: str = "atlas-mquake"
+    agents: Sequence[str] = AGENTS
+    sizes: Sequence[str] = ("1", "100", "all")
+    n: int | None = None
+    reader: str = "model"
+    prompts: Path | None = None
+    detector: Path | None = None
+    record: Path | None = None
+
+
+def measure(settings: Settings, options: Options, progress: Progress = quiet) -> dict[str, dict[str, MultihopSummary]]:
+    """Every agent at every size of memory.
+
+    Raises `NotFound` for an unknown agent, data set or size, and what loading the model raises.
+    """
+    for name in options.agents:
+        if name not in AGENTS:
+            raise NotFound("multi-hop agent", name, AGENTS)
+    data = load_multihop(options.data)
+    encoder = encoder_of(settings)
+    with _reader(settings, options, data, encoder) as (writer, kit, model):
+        if options.detector:
+            kit = replace(kit, given_detector=ScopeDetector.load(encoder, options.detector))
+        bench = Bench(data, writer, kit.memory, model, options.record)
+        agents = {name: partial(kit.program, name) for name in options.agents}
+        return bench.run(agents, options.sizes, options.n, progress)
+
+
+@contextmanager
+def _reader(
+    settings: Settings, options: Options, data: MultihopData, encoder: Encoder
+) -> Iterator[tuple[Writer, Kit, str]]:
+    prompts = options.prompts or settings.multihop_prompts
+    if options.reader == ORACLE:
+        yield OracleReader(data.cases), Kit(load_prompts(prompts or "default"), encoder), ORACLE
+        return
+    engine, _ = open_engine(settings)
+    try:
+        yield EngineWriter(engine), multihop_kit(engine.model_hash, encoder, prompts), engine.model_hash
+    finally:
+        engine.close()
+
+
+def encoder_of(settings: Settings) -> Encoder:
+    """The encoder that the settings name."""
+    key = settings.encoder_key.get_secret_value() if settings.encoder_key else None
+    return load_encoder(settings.encoder, settings.encoder_model, key)
