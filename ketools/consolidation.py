@@ -6,16 +6,29 @@ The journal keeps both: the new edit's outcome names the note, so undoing either
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ketools.edits import EditRequest
-from ketools.errors import InvalidRequest
-from ketools.jobs import Progress
+from ketools.errors import Conflict, InvalidRequest
+from ketools.jobs import Handler, Progress
 from ketools.journal import EditRecord, Journal
 from ketools.road import Road
 
+CONSOLIDATE = "consolidate"
 CONSOLIDATES = "consolidates "
+
+
+def consolidation(road: Road) -> Handler:
+    """The job of moving notes into weights. Arguments: `notes`, the edits' ids, and `method`.
+
+    It may run again after it was interrupted: what has moved already is no longer live as a note.
+    """
+
+    def run(space: str, arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        return consolidate(road, space, arguments["notes"], arguments["method"], progress)
+
+    return run
 
 
 def consolidate(road: Road, space: str, note_ids: Sequence[str], method: str, progress: Progress) -> dict[str, Any]:
@@ -36,19 +49,20 @@ def consolidate(road: Road, space: str, note_ids: Sequence[str], method: str, pr
 
 
 def _consolidate_one(road: Road, space: str, note_id: str, method: str, progress: Progress) -> tuple[str | None, str]:
-    if note_id not in road.journal.head(space).live:
-        return None, "no longer live"
     note = road.journal.edit(note_id)
-    arrival = road.travel(
-        note.principal,
-        space,
-        [EditRequest.model_validate(note.request)],
-        method,
-        progress=progress,
-        retire=(note_id,),
-        reason=f"{CONSOLIDATES}{note_id}",
-        floor=note.outcome.evidence if note.outcome else None,
-    )
+    try:
+        arrival = road.travel(
+            note.principal,
+            space,
+            [EditRequest.model_validate(note.request)],
+            method,
+            progress=progress,
+            retire=(note_id,),
+            reason=f"{CONSOLIDATES}{note_id}",
+            floor=note.outcome.evidence if note.outcome else None,
+        )
+    except Conflict as error:
+        return None, str(error)  # undone, replaced, or moved already
     draft = arrival.drafts[0]
     if arrival.version is None or draft.live is None:
         return None, draft.objection or str(draft.error)

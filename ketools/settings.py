@@ -27,8 +27,16 @@ class Settings(BaseSettings):
     home: Annotated[Path, Field(description="Where journal, artefacts and profiles live.")] = (
         Path.home() / ".local" / "share" / "ketools"
     )
-    journal_url: Annotated[
-        str | None, Field(description="SQLAlchemy URL of the journal; default a SQLite file in home.")
+    journal: Annotated[
+        str | None,
+        Field(max_length=2000, description="The journal: a file, or postgresql://USER@HOST/DATABASE; default in home."),
+    ] = None
+    secret_path: Annotated[
+        Path | None,
+        Field(description="The key of the journal's hashes, one file for all servers; default beside the journal."),
+    ] = None
+    artefacts: Annotated[
+        Path | None, Field(description="The artefact store, shared by every server of a journal; default in home.")
     ] = None
     engine: Annotated[Literal["local", "vllm"], Field(description="What generates: in this process, or vLLM.")] = (
         "local"
@@ -44,6 +52,9 @@ class Settings(BaseSettings):
     )
     vllm_flags: Annotated[str, Field(max_length=4000, description="More flags for a vLLM that is started here.")] = ""
     max_lora_rank: Annotated[int, Field(ge=1, le=512, description="Rank limit of a vLLM started here.")] = 64
+    in_place: Annotated[
+        bool, Field(description="Keep the global space's changes in the weights of a vLLM started here, exactly.")
+    ] = False
     wait_s: Annotated[float, Field(gt=0, le=3600, description="How long to wait for the first replica.")] = 600.0
     parametric: Annotated[
         str, Field(description="The parametric method that `auto` uses for erasing and consolidation.")
@@ -63,9 +74,15 @@ class Settings(BaseSettings):
     ] = None
     encoder_model: Annotated[str | None, Field(description="The embedding model's name, for a URL.")] = None
     encoder_key: Annotated[SecretStr | None, Field(description="The bearer token, for a URL.")] = None
+    multihop_prompts: Annotated[
+        Path | None,
+        Field(description="A folder of prompts for the multi-hop agents; default those packaged for the model."),
+    ] = None
     threads: Annotated[int, Field(ge=0, le=256, description="Torch threads; 0 leaves torch's default.")] = 0
 
     @property
-    def journal(self) -> str:
-        """The journal's URL."""
-        return self.journal_url or f"sqlite:///{self.home / 'journal.db'}"
+    def journal_place(self) -> tuple[str | Path, Path | None]:
+        """Where the journal lies, and its secret; None: beside the file."""
+        where = self.journal or self.home / "journal.db"
+        remote = isinstance(where, str) and "://" in where and not where.startswith("sqlite")
+        return where, self.secret_path or (self.home / "journal.secret" if remote else None)

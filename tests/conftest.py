@@ -12,6 +12,7 @@ from functools import cache
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,6 +40,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from ketools.journal import Journal
 from ketools.models.editable import EditableModel
 from ketools.models.loading import load_editable
 
@@ -255,3 +257,27 @@ def postgresql() -> Iterator[PostgreSQL]:
         server.start()
         yield server
         server.stop("immediate")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a journal lies, and its secret."""
+
+    where: str
+    secret: Path
+
+    @property
+    def is_sqlite(self) -> bool:
+        return "postgresql" not in self.where
+
+    def open(self, **options: Any) -> Journal:
+        """Another connection to the journal, as another server has it."""
+        return Journal(self.where, secret_path=self.secret, **options)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Every test that asks for it runs on both databases."""
+    if request.param == "sqlite":
+        return Place(str(tmp_path / "journal.db"), tmp_path / "journal.db.secret")
+    return Place(request.getfixturevalue("postgresql").new_schema(), tmp_path / "journal.secret")

@@ -34,7 +34,7 @@ def scratch_service(settings: Settings) -> Iterator[EditService]:
         for shared in ("profiles", "cache"):
             (settings.home / shared).mkdir(parents=True, exist_ok=True)
             (Path(folder) / shared).symlink_to(settings.home.absolute() / shared)
-        changed = settings.model_copy(update={"home": Path(folder), "journal_url": None})
+        changed = settings.model_copy(update={"home": Path(folder), "journal": None, "artefacts": None})
         with closing(open_service(changed)) as service:
             yield service
 

@@ -32,11 +32,15 @@ VLLMPython = Annotated[Path | None, typer.Option(help="The Python that has vLLM,
 FLAGS = {
     "model": "--model",
     "home": "--home",
+    "journal": "--journal",
     "engine": "--engine",
     "urls": "--url",
     "adapters": "--adapters",
     "vllm_python": "--vllm-python",
 }
+JournalPlace = Annotated[
+    str | None, typer.Option("--journal", help="A file, or postgresql://USER@HOST/DATABASE; default in home.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Compute and verify, commit nothing.")]
 
 
@@ -50,6 +54,7 @@ class Session:
     urls: str | None = None
     adapters: Path | None = None
     vllm_python: Path | None = None
+    journal: str | None = None
 
     def but(self, **given: Any) -> Session:
         """These options with those overriding them that were given."""

@@ -318,14 +318,16 @@ class Journal:
         result: Mapping[str, Any] | None = None,
         arguments: Mapping[str, Any] | None = None,
     ) -> Job:
-        """Append an event to a job, which begins with its first one, without waiting for the disk.
+        """Append an event to a job, which begins with its first one.
 
-        `arguments` of the first event are kept: with them another server can run the job when this one dies.
+        `arguments` of the first event are kept: with them another server can run the job when this one dies. Only
+        events with arguments wait for the disk.
         Raises Conflict when the job has ended, or when another server has taken it over.
         """
         me = self._writers.me
         event = Job(job_id, space, kind, state, progress, message, result, 0.0, time.time(), arguments, me)
-        return self._db.write(lambda connection: job_rows.insert_event(connection, event), durable=False)
+        durable = arguments is not None  # a job that was accepted is not to be lost
+        return self._db.write(lambda connection: job_rows.insert_event(connection, event), durable=durable)
 
     def job(self, job_id: str) -> Job:
         """A job's latest state. Raises NotFound with near ids."""

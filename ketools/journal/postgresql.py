@@ -7,11 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ketools.errors import StorageError, StorageUnavailable
-from ketools.journal.options import OPTIONS, Writing, writing
+from ketools.journal.options import OPTIONS, writing
 
 WRITERS = 0x6B65746F6F6C73  # the advisory lock that a writing transaction holds: "ketools" in ASCII
 POOL = 16
@@ -31,7 +30,7 @@ _ADVICE = {
     "42P01": "A table is missing: restore the database from a backup.",
     "53100": "Free some disk space of the database and call again; what was acknowledged before is safe.",
 }
-_PHRASES = {"password": "28", "no pg_hba.conf entry": "28", "role": "28", "database": "3D000", "too many": "53300"}
+_PHRASES = {"password": "28", "pg_hba.conf": "28", 'role "': "28", 'database "': "3D000", "too many": "53300"}
 
 
 def postgresql_engine(url: URL, timeout_s: float) -> Engine:
@@ -51,13 +50,14 @@ def postgresql_engine(url: URL, timeout_s: float) -> Engine:
         )
     except ModuleNotFoundError as error:
         raise StorageError("The driver of PostgreSQL is missing. Run: pip install 'ketools[postgres]'") from error
-    wait_ms = math.ceil(timeout_s * 1000)
+    settings = {"lock_timeout": math.ceil(timeout_s * 1000)}
+    settings |= {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3}  # of a dead host
+    statements = "; ".join(f"SET {name} = {value}" for name, value in settings.items())
 
     def prepare(connection: Any, _record: object) -> None:
-        connection.execute(f"SET lock_timeout = {wait_ms}")
-        for name, value in (("idle", 10), ("interval", 5), ("count", 3)):  # so that the server notices a dead host
-            connection.execute(f"SET tcp_keepalives_{name} = {value}")
-        connection.commit()
+        connection.autocommit = True
+        connection.execute(statements)
+        connection.autocommit = False
 
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", _begin)
@@ -67,13 +67,11 @@ def postgresql_engine(url: URL, timeout_s: float) -> Engine:
 def _begin(connection: Connection) -> None:
     """Writers queue for one lock before they read, as in SQLite: no race is ever lost and repeated.
 
-    READ COMMITTED, since a stricter level would look at the journal as it was before the wait.
+    READ COMMITTED, since a stricter level would look at the journal as it was before the wait. Every commit waits
+    for the disk: this process outlives a crash of the database, and must not miss what it wrote before.
     """
-    mode = writing(connection)
-    if mode is None:
+    if writing(connection) is None:
         return
-    if mode is Writing.LAZY:
-        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
     taken = connection.exec_driver_sql(f"SELECT pg_current_xact_id()::text, pg_advisory_xact_lock({WRITERS})")
     connection.info[_XID] = taken.scalar_one()
 
@@ -109,8 +107,3 @@ def _state(cause: BaseException) -> str:
     if "FATAL" not in str(cause) and "no password supplied" not in str(cause):
         return "08" if type(cause).__name__ in ("OperationalError", "ConnectionTimeout", "InterfaceError") else ""
     return next((state for phrase, state in _PHRASES.items() if phrase in str(cause)), "57P")
-
-
-def is_broken(error: DBAPIError) -> bool:
-    """Whether the connection, not the statement, failed."""
-    return bool(error.connection_invalidated)

@@ -20,7 +20,7 @@ def load_secret(path: Path, *, create: bool) -> bytes:
     except FileNotFoundError as error:
         raise StorageError(
             f"The journal's secret file {path} is missing, so its edits cannot be matched any more. "
-            "Put the file back from a backup."
+            "Put the file back from a backup, or copy it from a server that has it."
         ) from error
     except OSError as error:
         raise StorageError(

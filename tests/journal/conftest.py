@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +15,14 @@ Begin = Callable[..., EditRecord]
 ARTEFACT = "ab" * 32
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a journal lies, and its secret."""
-
-    where: str
-    secret: Path
-
-    @property
-    def is_sqlite(self) -> bool:
-        return "postgresql" not in self.where
-
-    def open(self, **options: Any) -> Journal:
-        """Another connection to the journal, as another server has it."""
-        return Journal(self.where, secret_path=self.secret, **options)
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """For what only a SQLite file can suffer."""
     return tmp_path / "journal.db"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Every test that asks for it runs on both databases."""
-    if request.param == "sqlite":
-        return Place(str(tmp_path / "journal.db"), tmp_path / "journal.db.secret")
-    return Place(request.getfixturevalue("postgresql").new_schema(), tmp_path / "journal.secret")
-
-
 @pytest.fixture
-def journal(place: Place) -> Iterator[Journal]:
+def journal(place: Any) -> Iterator[Journal]:
     opened = place.open()
     yield opened
     opened.close()

@@ -16,6 +16,14 @@ from ketools.journal import EditRecord, Journal, Outcome
 Begin = Callable[..., EditRecord]
 
 
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    """What only a SQLite file can suffer; test_postgresql.py has the other database's troubles."""
+    opened = Journal(path)
+    yield opened
+    opened.close()
+
+
 @contextmanager
 def every_connection(statement: str) -> Iterator[None]:
     """Run a statement on each database connection that is opened meanwhile."""
@@ -101,7 +109,7 @@ def test_a_path_that_cannot_be_used_is_told(tmp_path: Path) -> None:
         Journal(tmp_path)
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "not a url://x", "nosuchdb://host/x"])
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "not a url://x", "mysql://host/x", "postgresql+asyncpg://host/x"])
 def test_urls_that_cannot_hold_a_journal_are_told(url: str) -> None:
     with pytest.raises(StorageError):
         Journal(url)
