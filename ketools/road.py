@@ -142,6 +142,8 @@ class Road:
         """
         for attempt in (1, 2):
             head = self.journal.head(space)
+            if gone := set(retire).difference(head.live):
+                raise Conflict(f"{', '.join(sorted(gone))} is no longer live in {space}; nothing was written.")
             before = self.spaces.layer(space)
             trip = Trip(principal, space, head, before, dry_run, progress, reason=reason, floor=floor)
             try:

@@ -10,7 +10,7 @@ import typer
 from ketools import __version__
 from ketools.cli import benching, knowledge, multihop, research, serving
 from ketools.cli.errors import Group
-from ketools.cli.session import Adapters, EngineName, Home, Model, Session, Urls, VLLMPython
+from ketools.cli.session import Adapters, EngineName, Home, JournalPlace, Model, Session, Urls, VLLMPython
 
 app = typer.Typer(
     name="ketools",
@@ -32,6 +32,7 @@ def options(
     context: typer.Context,
     model: Model = None,
     home: Home = None,
+    journal: JournalPlace = None,
     engine: EngineName = None,
     url: Urls = None,
     adapters: Adapters = None,
@@ -39,7 +40,7 @@ def options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
     """Options for every command, before its name; each can be set as KETOOLS_... in the environment too."""
-    context.obj = Session(model, home, engine, url, adapters, vllm_python)
+    context.obj = Session(model, home, engine, url, adapters, vllm_python, journal)
 
 
 def _add(panel: str, commands: Mapping[str, Callable[..., None]]) -> None:

@@ -14,6 +14,7 @@ from ketools.cli.errors import Group
 from ketools.cli.session import (
     Adapters,
     EngineName,
+    JournalPlace,
     Json,
     Model,
     Session,
@@ -73,6 +74,7 @@ def serve(
     ] = None,
     token_path: TokenPath = None,
     model: Model = None,
+    journal: JournalPlace = None,
     engine: EngineName = None,
     url: Urls = None,
     adapters: Adapters = None,
@@ -81,11 +83,14 @@ def serve(
     """Serve the tools over MCP, on stdio or streamable HTTP."""
     from ketools.servers.mcp import build_server, select
 
-    options = session(context).but(model=model, engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
+    options = session(context).but(
+        model=model, journal=journal, engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python
+    )
     choice: Choice = {"read_only": read_only, "names": names(tools), "exclude": names(exclude_tools) or ()}
     select(**choice)
     if http is None:
         with options.service() as service:
+            service.jobs.take_part()
             build_server(service, allow_erase=allow_erase, **choice).run("stdio")
         return
     _serve_http(options, address(http), token_path, allowed_host or [], allow_erase=allow_erase, **choice)
@@ -102,6 +107,7 @@ def _serve_http(
     with options.service() as service:
         how = "with bearer tokens" if guarded else "without tokens, for this machine only"
         sys.stderr.write(f"ketools: serving MCP on http://{host}:{port}/mcp {how}\n")
+        service.jobs.take_part()
         serve_http(service, host=host, port=port, tokens=tokens, allowed_hosts=allowed, **chosen)
 
 
