@@ -64,7 +64,15 @@ class Spaces:
         of the same fact. Spaces that see the same edits share one layer object. Raises NotFound, or
         StorageError when an artefact is missing or corrupt.
         """
-        ids = tuple(record.id for record in self.visible(space, version))
+        return self._layer(self._versions(space, version))
+
+    def now(self, space: str) -> tuple[EditLayer, int]:
+        """The layer that the space sees and the version that it is at, of one moment, for one query of the journal."""
+        heads = self._chain_heads(space)
+        return self._layer(heads), heads[-1].version
+
+    def _layer(self, versions: Sequence[Version]) -> EditLayer:
+        ids = tuple(record.id for record in self._visible(versions))
         if (layer := self._layers.get(ids)) is None:
             layer = EditLayer(tuple(self._live_edit(record) for record in self._fetch(ids)))
             self._layers.put(ids, layer)
@@ -76,12 +84,15 @@ class Spaces:
 
     def visible(self, space: str, version: int | None = None) -> tuple[EditRecord, ...]:
         """The edits that the space's layer is made of: `live` below what it inherits and does not hide."""
+        return tuple(self._visible(self._versions(space, version)))
+
+    def _visible(self, versions: Sequence[Version]) -> list[EditRecord]:
         seen: list[EditRecord] = []
-        for one in self._versions(space, version):
+        for one in versions:
             own = self._fetch(one.live)
             hidden = {record.key_hash for record in own}
             seen = [record for record in seen if record.key_hash not in hidden] + own
-        return tuple(seen)
+        return seen
 
     def same_key(self, space: str, key_hash: str) -> tuple[EditRecord, ...]:
         """The space's own live edits of a fact: what a new edit of it supersedes."""
