@@ -287,7 +287,7 @@ class EditService:
         """
         who.require(Scope.READ, space)
         try:
-            return self.spaces.layer(space), self.journal.head(space).version
+            return self.spaces.now(space)
         except NotFound:
             if not _self_made(space):
                 raise
