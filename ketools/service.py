@@ -11,6 +11,7 @@ import shlex
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -35,6 +36,7 @@ from ketools.methods.registry import get_method, methods
 from ketools.models.editable import EditableModel
 from ketools.models.loading import directory_hash, load_editable
 from ketools.models.outline import read_outline
+from ketools.multihop import EngineWriter, Finished, Kit, MultihopAnswer, load_prompts, run
 from ketools.notes import NoteInjector
 from ketools.principals import Principal, Scope
 from ketools.probing import Prober
@@ -52,7 +54,7 @@ from ketools.results import (
     SpaceView,
     UndoResult,
 )
-from ketools.retrieval import load_encoder
+from ketools.retrieval import Encoder, load_encoder
 from ketools.road import NOTE_METHOD, Arrival, Road
 from ketools.settings import Settings
 from ketools.spaces import Spaces
@@ -88,6 +90,7 @@ class EditService:
     notes: NoteInjector
     road: Road
     jobs: Jobs
+    multihop: Kit
 
     # --- editing ---
 
@@ -293,6 +296,21 @@ class EditService:
                 raise
             return self.spaces.layer(self._nearest(space)), 0
 
+    def answer_multihop(
+        self, who: Principal, question: str, space: str, agent: str = AUTO, progress: Progress = quiet
+    ) -> MultihopAnswer:
+        """Answer a question of several hops over a space's edits; a chain that breaks off is a result."""
+        layer, version = self.layer(who, space)
+        records = self.journal.records([edit.edit_id for edit in layer.edits])
+        told = [r for r in records if r.kind in (Kind.INSERT, Kind.MODIFY)]
+        memory = self.multihop.memory([(r.id, EditRequest.model_validate(r.request)) for r in told])
+        program = self.multihop.program(agent, memory, question)
+        for number, event in enumerate(run(program, EngineWriter(self.engine, layer)), start=1):
+            progress(number, number + 1, event.type)
+            if isinstance(event, Finished):
+                return event.result.model_copy(update={"space": space, "version": version})
+        raise AssertionError("a program ends with its result")
+
     def evaluate_edit(self, who: Principal, edit_id: str) -> EditResult:
         """Verify a live edit again. An erased fact's text is not kept, so its stored evidence is told."""
         record = self.journal.edit(edit_id)
@@ -496,7 +514,14 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
     road = Road(engine, journal, store, spaces, editor, verifier, policy)
     jobs = Jobs(journal, {CONSOLIDATE: consolidation(road)})
-    return EditService(settings, engine, journal, spaces, editor, verifier, notes, road, jobs)
+    kit = multihop_kit(engine.model_hash, encoder, settings.multihop_prompts)
+    return EditService(settings, engine, journal, spaces, editor, verifier, notes, road, jobs, kit)
+
+
+def multihop_kit(model_hash: str, encoder: Encoder, prompts: Path | None = None) -> Kit:
+    """What the multi-hop agents need for a model; `prompts`: a folder in place of the packaged ones."""
+    packaged = "atlas" if is_bundled(model_hash) else "default"
+    return Kit(load_prompts(prompts or packaged), encoder, known_aliases(model_hash), known_subjects(model_hash))
 
 
 def open_engine(settings: Settings, model: EditableModel | None = None) -> tuple[Engine, Editor]:

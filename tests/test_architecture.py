@@ -18,7 +18,7 @@ ORDER = [
     {"retrieval"},
     {"notes", "probing", "settings"},
     {"verification", "editor", "evaluation"},
-    {"calibration", "profiles"},
+    {"calibration", "profiles", "multihop"},
     {"road"},
     {"views", "consolidation"},
     {"service"},

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from ketools.edits import Kind, Probe, PromptText, ShortText, TargetText, Trait
+from ketools.multihop import MultihopAnswer
 from ketools.principals import Principal, Scope
 from ketools.results import (
     Answer,
@@ -233,6 +234,20 @@ class Toolbox:
     def show_edit(self, edit_id: EditId) -> EditView:
         """Show one edit with its evidence."""
         return self.service.show_edit(self.principal, edit_id)
+
+    @tool("Answer a question of several hops", Scope.READ)
+    def answer_multihop(
+        self,
+        question: Annotated[PromptText, Field(description="E.g. 'What is the capital of the country of Oslo?'.")],
+        space: Space = "global",
+        agent: Annotated[
+            Literal["auto", "mello", "pokemqa"], Field(description="'auto', or a published method to compare with.")
+        ] = "auto",
+    ) -> MultihopAnswer:
+        """Answer a question that chains several facts, edited ones included: it is taken apart, each hop is
+        answered by the edits of the space or else by the model, and the edits used are cited. Says so when no
+        edit takes part, when edits contradict each other, and which step failed when one did."""
+        return self.service.answer_multihop(self.principal, question, space, agent, self.progress)
 
     @tool("Undo an edit", Scope.EDIT, idempotent=True)
     def undo_edit(
