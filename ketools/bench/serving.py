@@ -185,11 +185,12 @@ def _staleness(
             for cycle in range(cycles):
                 progress(cycle, cycles, "cycles")
                 i = rng.randrange(len(layers))
-                for want in (expected[i + 1], expected[0], expected[i + 1], expected[0]):
-                    if want is expected[0]:
-                        service.undo(OPERATOR, edit_id)
-                    else:
+                for edited in (True, False, True, False):
+                    if edited:
                         edit_id = _commit(service, "user/cycle", _request(), layers[i].edits[0].artefact)
+                    else:
+                        service.undo(OPERATOR, edit_id)
+                    want = expected[i + 1] if edited else expected[0]
                     tally.count(_ask(engine, service.spaces.layer("user/cycle")) == want)
         finally:
             done.set()

@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ketools.edits import EditRequest, Kind, Message, Note, Prompt, Trait, normalise
 from ketools.notes.demonstrations import DemonstrationPool, block
@@ -19,10 +20,12 @@ from ketools.notes.scope import (
     NoteForm,
     asked,
     decide,
+    occurrences,
     request_relation,
     resolve,
     words,
 )
+from ketools.notes.spelling import Speller
 from ketools.relations import Relation
 from ketools.retrieval import Encoder
 
@@ -147,7 +150,7 @@ class NoteBook:
 
     def in_scope(self, prompt: Prompt) -> list[Hit]:
         """The notes that the prompt asks about, most relevant and newest last; per fact only the newest."""
-        question = asked(prompt)
+        question = self._spelt(asked(prompt))
         verdicts = {i: decide(self._forms[i], question) for i in self._named(question)}
         scores = {i: 1.0 for i, verdict in verdicts.items() if verdict is True}
         doubts = {i: verdict for i, verdict in verdicts.items() if isinstance(verdict, Doubt)}
@@ -155,6 +158,15 @@ class NoteBook:
         newest = {self._forms[i].fact: i for i in sorted(scores)}
         order = sorted(newest.values(), key=lambda i: (scores[i], i))
         return [Hit(self._ids[i], self._forms[i].note, scores[i]) for i in order]
+
+    def _spelt(self, question: Asked) -> Asked:
+        """The question without slips of the pen in names and in the words that ask."""
+        history = tuple(map(self._speller.corrected, question.history))
+        return Asked(self._speller.corrected(question.text), history)
+
+    @cached_property
+    def _speller(self) -> Speller:
+        return Speller(name for form in self._forms for name in (form.request.subject, *form.aliases))
 
     def _named(self, question: Asked) -> list[int]:
         spoken = question.words
@@ -168,7 +180,7 @@ class NoteBook:
         if len(found) < 2:
             return found
         text = "\n".join((*question.history, question.text))
-        spans = {i: [m.span() for m in self._forms[i].names.finditer(text)] for i in found}
+        spans = {i: [m.span() for m in occurrences(self._forms[i].names, text)] for i in found}
         everything = [span for i in found for span in spans[i]]
 
         def hidden(span: tuple[int, int]) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 
 from ketools.edits import EditRequest, Kind, Note, Prompt, normalise
+from ketools.notes.lexicon import OTHERS, WIDER, others_of
 from ketools.relations import RELATIONS, Relation, match_prompt
 from ketools.retrieval import Encoder
 
@@ -25,6 +26,9 @@ SAME_FACT = 0.62
 SAME_RELATION = 0.50
 """Least cosine to the known relation's nearest phrasing, which must also beat all other relations."""
 
+SAME_TOPIC = 0.70
+"""Least cosine of a request with a phrasing of the lexicon to be taken as being about the same."""
+
 GENERAL_TOPICS = frozenset({"everything", "general", "anything", "all topics", "any topic"})
 
 _OPINION = re.compile(
@@ -34,6 +38,30 @@ _OPINION = re.compile(
     re.IGNORECASE,
 )
 _ANAPHOR = re.compile(r"\b(its|his|their|her|it|he|she|they|him|them|there)\b", re.IGNORECASE)
+_NO_NAMES = frozenset({"I"})
+_BEGINS_NAMES = re.compile(
+    r"new|old|north|south|east|west|northern|southern|eastern|western|upper|lower|port|saint|st|san|"
+    r"santa|fort|mount|lake|great|little|lady|lord|los|las|el|la",
+    re.IGNORECASE,
+)
+"""Words that make another name of the one that follows them, also at the beginning of a sentence."""
+
+_TITLES = re.compile(
+    r"mr|mrs|ms|miss|dr|prof|professor|sir|president|king|queen|prince|princess|chancellor|minister|"
+    r"senator|judge|author|writer|painter|city|country|company|university|book|novel",
+    re.IGNORECASE,
+)
+_DISMISSED = re.compile(
+    r"(?:\b(?:(?:am|are|was|were|is|i'm|we're) not (?:asking|talking|interested|looking)"
+    r"|(?:do not|don't|dont|never|no need to) (?:tell|give|answer|mention|say|want|need|care|explain|talk|bother)"
+    r"|forget|never mind|ignore|skip|disregard|leave(?=.*\baside)|(?:apart|aside) from|other than|instead of"
+    r"|rather than|except|besides|already know|i know)\b"
+    r"|(?:^|[,;:]\s*|\bbut )not\b).*?(?=[,;:]|\sbut\b|\baside\b|$)",
+    re.IGNORECASE,
+)
+"""A clause that names what is not asked for."""
+
+_PROPER_NAME = re.compile(r"(?<!^)(?<![.?!] )\b[A-Z]\w*(?:[ -][A-Z]\w*)*")
 _POSSESSIVE = frozenset({"its", "his", "their"})
 _ELLIPSIS = re.compile(
     r"(?:and|or|what about|how about|and what about|and how about)(?: (?:of|for|in|with))?(?: the)? \{s\}",
@@ -76,6 +104,41 @@ def name_pattern(names: Iterable[str]) -> re.Pattern[str]:
         body = r"\s+".join(re.escape(word) for word in name.split())
         parts.append(body if len(name) <= 3 and name.isupper() else f"(?i:{body})")
     return re.compile(rf"(?<!\w)(?:{'|'.join(parts)})(?!\w)")
+
+
+def occurrences(names: re.Pattern[str], text: str) -> list[re.Match[str]]:
+    """Where a name stands for itself and is no part of a longer one ('York' in 'New York')."""
+    shouted = _is_shouted(text)
+    return [m for m in names.finditer(text) if shouted or not _is_part_of_a_name(text, *m.span())]
+
+
+def masked(names: re.Pattern[str], text: str) -> str:
+    """The text with `SLOT` for each of the names where it stands for itself."""
+    out, end = "", 0
+    for match in occurrences(names, text):
+        out, end = out + text[end : match.start()] + SLOT, match.end()
+    return out + text[end:]
+
+
+def _is_shouted(text: str) -> bool:
+    """Whether capitals tell nothing: the text is in capitals, or nearly every word begins with one."""
+    letters = re.findall(r"[^\W\d_]+", text)
+    return len(letters) > 3 and sum(word[0].isupper() for word in letters) > 0.8 * len(letters)
+
+
+def _is_part_of_a_name(text: str, start: int, end: int) -> bool:
+    if re.match(r"-[^\W\d_]", text[end:]) or re.search(r"\w-$", text[:start]):
+        return True
+    after = re.match(r"\s([A-Z]\w*)", text[end:])
+    if after and after[1] not in _NO_NAMES:
+        return True
+    before = re.search(r"([^\W\d_][\w.'’]*)\s$", text[:start])
+    if before is None:
+        return False
+    word, is_first = before[1], re.fullmatch(r"(?:.*[.?!:\"“(\n]\s*)?", text[: before.start()], re.DOTALL) is not None
+    if _BEGINS_NAMES.fullmatch(word):
+        return word[0].isupper() == text[start].isupper()
+    return word[0].isupper() and not (is_first or word.isupper() or _TITLES.fullmatch(word.strip(".")))
 
 
 def relation_of(masked: str) -> Relation | None:
@@ -203,17 +266,18 @@ def decide(form: NoteForm, question: Asked) -> bool | Doubt:
 
 
 def _about_topic(form: NoteForm, question: Asked) -> bool:
-    masked = form.names.sub(SLOT, question.text)
-    if _plain(masked) in {_plain(p) for p in form.phrasings}:
+    text = masked(form.names, question.text)
+    if _plain(text) in {_plain(p) for p in form.phrasings}:
         return True
-    named = form.is_general or SLOT in masked
+    named = form.is_general or SLOT in text
     return named and _OPINION.search(question.text) is not None
 
 
 def chunks(text: str, names: re.Pattern[str]) -> tuple[str, ...]:
-    """The sentences of the text that hold one of the names, with `SLOT` for it."""
-    masked = names.sub(SLOT, text)
-    return tuple(part.strip() for part in re.split(r"(?<=[.?!])\s+|\n+", masked) if SLOT in part)
+    """The sentences of the text that hold one of the names, with `SLOT` for it, without what they dismiss."""
+    parts = re.split(r"(?<=[.?!])\s+|\n+", masked(names, text))
+    kept = (_DISMISSED.sub("", part).strip(" ,;:") for part in parts if SLOT in part)
+    return tuple(part for part in kept if SLOT in part)
 
 
 def _readings(form: NoteForm, question: Asked) -> tuple[str, ...]:
@@ -233,7 +297,7 @@ def _readings(form: NoteForm, question: Asked) -> tuple[str, ...]:
 def _still_talking_of(form: NoteForm, history: Sequence[str]) -> bool:
     """Whether the last earlier message that is not itself about a pronoun names the subject."""
     for text in reversed(history[-4:]):
-        if form.names.search(text):
+        if occurrences(form.names, text):
             return True
         if not _ANAPHOR.search(text):
             return False
@@ -252,7 +316,9 @@ def _any_subject(form: NoteForm, earlier: str) -> list[str]:
     if form.relation is not None:
         templates += (*form.relation.cloze, *form.relation.questions)
     text = _plain(earlier)
-    return [t for t in templates if re.fullmatch(re.escape(_plain(t)).replace(r"\{s\}", ".+"), text)]
+    exact = [t for t in templates if re.fullmatch(re.escape(_plain(t)).replace(r"\{s\}", ".+"), text)]
+    names = sorted(_PROPER_NAME.findall(earlier), key=len)
+    return exact or [earlier.replace(name, SLOT) for name in names[-1:]]
 
 
 def asks_inverse(form: NoteForm, chunk: str) -> bool:
@@ -290,21 +356,45 @@ def _fits(phrasings: tuple[str, ...], relation: str | None, chunk: str) -> bool 
 
 def resolve(doubts: Sequence[Doubt], encoder: Encoder) -> list[float | None]:
     """Similarity per doubt when it is high enough, else None; one batch of embeddings for all of them."""
-    texts = dict.fromkeys(blank(t) for d in doubts for t in (*d.chunks, *_own(d.form), *_rivals(d.form)))
+    texts = [blank(t) for d in doubts for t in (*d.chunks, *d.form.phrasings)]
     if not texts:
-        return [None] * len(doubts)
-    rows = dict(zip(texts, encoder.encode(list(texts)), strict=True))
+        return []
+    rows = _Rows(encoder, [*texts, *map(blank, _lexicon())])
+    return [_resolved(doubt, rows) for doubt in doubts]
 
-    def nearest(chunk: str, phrasings: Sequence[str]) -> float:
-        return max((float(rows[blank(chunk)] @ rows[blank(p)]) for p in phrasings), default=-1.0)
 
-    out: list[float | None] = []
-    for doubt in doubts:
-        own = {chunk: nearest(chunk, _own(doubt.form)) for chunk in doubt.chunks}
-        least = SAME_FACT if doubt.form.relation is None else SAME_RELATION
-        kept = [v for c, v in own.items() if v >= least and v > nearest(c, _rivals(doubt.form))]
-        out.append(max(kept) if kept else None)
-    return out
+class _Rows:
+    """Embeddings by text."""
+
+    def __init__(self, encoder: Encoder, texts: Iterable[str]) -> None:
+        distinct = list(dict.fromkeys(texts))
+        self._places = {text: i for i, text in enumerate(distinct)}
+        self._vectors = encoder.encode(distinct)
+
+    def nearest(self, text: str, phrasings: Iterable[str]) -> float:
+        """The highest cosine of a text with one of the phrasings; -1 without any."""
+        places = [self._places[blank(phrasing)] for phrasing in phrasings]
+        if not places:
+            return -1.0
+        return float((self._vectors[places] @ self._vectors[self._places[blank(text)]]).max())
+
+
+def _resolved(doubt: Doubt, rows: _Rows) -> float | None:
+    """How near one of the doubtful texts is to the fact, when it is nearer than to anything else."""
+    form = doubt.form
+    topic = form.relation.name if form.relation else _topic(form, rows)
+    least = SAME_FACT if topic is None else SAME_RELATION
+    own = (*form.phrasings, *(_phrasings(topic) if topic else ()))
+    rivals = [text for name in _rivals(topic) for text in _phrasings(name) if text not in own]
+    near = ((rows.nearest(chunk, own), rows.nearest(chunk, rivals)) for chunk in doubt.chunks)
+    return max((mine for mine, other in near if mine >= least and mine > other), default=None)
+
+
+def _topic(form: NoteForm, rows: _Rows) -> str | None:
+    """What a request of no known relation is about, in the words of the lexicon, if it is near enough to them."""
+    near = {name: max(rows.nearest(p, _phrasings(name)) for p in form.phrasings) for name in (*WIDER, *OTHERS)}
+    best = max(near, key=near.__getitem__)
+    return best if near[best] >= SAME_TOPIC else None
 
 
 def blank(masked: str) -> str:
@@ -312,13 +402,22 @@ def blank(masked: str) -> str:
     return masked.replace(SLOT, "someone")
 
 
-def _own(form: NoteForm) -> tuple[str, ...]:
-    relation = form.relation
-    return form.phrasings + ((*relation.cloze, *relation.questions) if relation else ())
+@cache
+def _phrasings(topic: str) -> tuple[str, ...]:
+    """Every phrasing that is known for a relation or another topic of the lexicon."""
+    relation = RELATIONS.get(topic)
+    return OTHERS[topic] if relation is None else (*relation.cloze, *relation.questions, *WIDER.get(topic, ()))
 
 
-def _rivals(form: NoteForm) -> tuple[str, ...]:
-    """Phrasings of the subject's other relations, which a doubtful text may mean instead."""
-    if form.relation is None:
-        return ()
-    return tuple(t for r in same_domain(form.relation) for t in (*r.cloze, *r.questions))
+@cache
+def _lexicon() -> tuple[str, ...]:
+    return tuple(text for name in (*RELATIONS, *OTHERS) for text in _phrasings(name))
+
+
+@cache
+def _rivals(topic: str | None) -> tuple[str, ...]:
+    """What else a doubtful text may ask of the same subject; of an unknown one, anything."""
+    domains = {r.domain for r in RELATIONS.values() if topic in (None, r.name) or topic in others_of(r.domain)}
+    relations = (r.name for r in RELATIONS.values() if r.domain in domains)
+    others = (name for domain in domains for name in others_of(domain))
+    return tuple(name for name in dict.fromkeys((*relations, *others)) if name != topic)
