@@ -36,7 +36,7 @@ from ketools.methods.registry import get_method, methods
 from ketools.models.editable import EditableModel
 from ketools.models.loading import directory_hash, load_editable
 from ketools.models.outline import read_outline
-from ketools.multihop import EngineWriter, Finished, Kit, MultihopAnswer, load_prompts, run
+from ketools.multihop import EditMemory, EngineWriter, Finished, Kit, MultihopAnswer, load_prompts, run
 from ketools.notes import NoteInjector
 from ketools.principals import Principal, Scope
 from ketools.probing import Prober
@@ -300,16 +300,21 @@ class EditService:
         self, who: Principal, question: str, space: str, agent: str = AUTO, progress: Progress = quiet
     ) -> MultihopAnswer:
         """Answer a question of several hops over a space's edits; a chain that breaks off is a result."""
-        layer, version = self.layer(who, space)
-        records = self.journal.records([edit.edit_id for edit in layer.edits])
-        told = [r for r in records if r.kind in (Kind.INSERT, Kind.MODIFY)]
-        memory = self.multihop.memory([(r.id, EditRequest.model_validate(r.request)) for r in told])
+        memory, layer, version = self.memory(who, space)
         program = self.multihop.program(agent, memory, question)
         for number, event in enumerate(run(program, EngineWriter(self.engine, layer)), start=1):
             progress(number, number + 1, event.type)
             if isinstance(event, Finished):
                 return event.result.model_copy(update={"space": space, "version": version})
         raise AssertionError("a program ends with its result")
+
+    def memory(self, who: Principal, space: str) -> tuple[EditMemory, EditLayer, int]:
+        """What a space's live edits say, whether notes or weights serve them, with the layer and its version."""
+        layer, version = self.layer(who, space)
+        records = self.journal.records([edit.edit_id for edit in layer.edits])
+        told = [r for r in records if r.kind in (Kind.INSERT, Kind.MODIFY)]
+        facts = [(r.id, EditRequest.model_validate(r.request)) for r in told]
+        return self.multihop.memory(facts), layer, version
 
     def evaluate_edit(self, who: Principal, edit_id: str) -> EditResult:
         """Verify a live edit again. An erased fact's text is not kept, so its stored evidence is told."""
