@@ -86,3 +86,29 @@ def bench_spaces(
     print(f"{found['spaces']} spaces, {found['wrong']} wrong; {found['bytes_on_disk_per_edit']} bytes an edit on disk")
     for count, ms in found["p50_ms_by_spaces"].items():
         print(f"{count:>6} spaces: {ms:.1f} ms")
+
+
+@bench_app.command("gateway")
+def bench_gateway(
+    context: typer.Context,
+    engine: EngineName = "vllm",
+    url: Urls = None,
+    adapters: Adapters = None,
+    vllm_python: VLLMPython = None,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Pairs of blocks per concurrency.")] = 10,
+    tokens: Annotated[int, typer.Option(min=1, max=512, help="Tokens of an answer.")] = 64,
+    stream: Annotated[bool, typer.Option(help="Streamed answers, a chunk per token.")] = True,
+    as_json: Json = False,
+) -> None:
+    """vLLM through the gateway against vLLM asked directly: tokens a second and latency."""
+    from ketools.bench.gateway import bench_gateway as run
+
+    options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
+    with progress("bench gateway") as report:
+        found = run(options.settings(), rounds, tokens, stream, progress=report)
+    if as_json:
+        show_json(found)
+        return
+    for row in found["concurrency"]:
+        added = f"added p50 {row['added_p50_ms']:.2f} ms, p99 {row['added_p99_ms']:.2f} ms"
+        print(f"{row['n']:>3} at once: throughput x{row['throughput_ratio']:.3f}, {added}, {row['requests']} requests")

@@ -36,6 +36,11 @@ TokenPath = Annotated[
     Path | None, typer.Option("--token-file", envvar="KETOOLS_TOKEN_FILE", help="Default: HOME/tokens.json.")
 ]
 
+AllowedHosts = Annotated[
+    list[str] | None,
+    typer.Option("--allowed-host", help="A Host header to accept besides the bound one; repeatable."),
+]
+
 
 def address(text: str) -> tuple[str, int]:
     """HOST:PORT; a bare port means this machine only."""
@@ -69,9 +74,10 @@ def serve(
     allow_erase: Annotated[
         bool, typer.Option("--allow-erase", envvar="KETOOLS_ALLOW_ERASE", help="Erase without asking.")
     ] = False,
-    allowed_host: Annotated[
-        list[str] | None, typer.Option(help="A Host header to accept besides the bound one; repeatable.")
-    ] = None,
+    allowed_host: AllowedHosts = None,
+    gateway: Annotated[
+        bool, typer.Option("--gateway", envvar="KETOOLS_GATEWAY", help="Also OpenAI's API under /v1 (--engine vllm).")
+    ] = False,
     token_path: TokenPath = None,
     model: Model = None,
     journal: JournalPlace = None,
@@ -89,17 +95,20 @@ def serve(
     choice: Choice = {"read_only": read_only, "names": names(tools), "exclude": names(exclude_tools) or ()}
     select(**choice)
     if http is None:
+        if gateway:
+            raise typer.BadParameter("a gateway is served over HTTP; add --http HOST:PORT", param_hint="--gateway")
         with options.service() as service:
             service.jobs.take_part()
             build_server(service, allow_erase=allow_erase, **choice).run("stdio")
         return
-    _serve_http(options, address(http), token_path, allowed_host or [], allow_erase=allow_erase, **choice)
+    _serve_http(options, address(http), token_path, allowed_host or [], gateway, allow_erase=allow_erase, **choice)
 
 
 def _serve_http(
-    options: Session, where: tuple[str, int], token_path: Path | None, allowed: list[str], **chosen: Any
+    options: Session, where: tuple[str, int], token_path: Path | None, allowed: list[str], gateway: bool, **chosen: Any
 ) -> None:
-    from ketools.servers.http import serve_http, verifier_for
+    from ketools.servers.gateway import gateway_app
+    from ketools.servers.http import http_app, listen, verifier_for
 
     host, port = where
     tokens = token_file(options, token_path)
@@ -108,7 +117,11 @@ def _serve_http(
         how = "with bearer tokens" if guarded else "without tokens, for this machine only"
         sys.stderr.write(f"ketools: serving MCP on http://{host}:{port}/mcp {how}\n")
         service.jobs.take_part()
-        serve_http(service, host=host, port=port, tokens=tokens, allowed_hosts=allowed, **chosen)
+        app = http_app(service, host=host, port=port, tokens=tokens, allowed_hosts=allowed, **chosen)
+        if gateway:
+            app = gateway_app(service, host=host, tokens=tokens, allowed_hosts=allowed, rest=app)
+            sys.stderr.write(f"ketools: OpenAI-compatible gateway on http://{host}:{port}/v1\n")
+        listen(app, host, port)
 
 
 token_app = typer.Typer(cls=Group, help="Bearer tokens of the HTTP server.", no_args_is_help=True)

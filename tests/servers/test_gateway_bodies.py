@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -124,7 +125,7 @@ def test_events_are_renamed_however_the_network_cuts_them(texts: list[str], cuts
     renaming = Renaming("ke-0123", "atlas@user/alice")
     stream = b"".join(event("ke-0123", text) for text in texts) + b"data: [DONE]\n\n"
     at = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    blocks = through(renaming, [stream[a:b] for a, b in zip(at, at[1:], strict=False)])
+    blocks = through(renaming, [stream[a:b] for a, b in pairwise(at)])
     expected = b"".join(event("atlas@user/alice", text) for text in texts) + b"data: [DONE]\n\n"
     assert b"".join(blocks) == expected
     assert all(block.endswith(b"\n\n") for block in blocks)
