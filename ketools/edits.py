@@ -100,6 +100,7 @@ class EditRequest(BaseModel):
     """One piece of knowledge to change.
 
     `prompt` must contain `subject`, except for a personality edit, where `subject` is the topic.
+    `implied`: what follows from the fact, each with its answer, for methods that can be taught it; never stored.
     Raises pydantic.ValidationError naming the field that is out of bounds.
     """
 
@@ -114,6 +115,7 @@ class EditRequest(BaseModel):
     trait: Trait | None = None
     rephrases: tuple[PromptText, ...] = Field(default=(), max_length=32)
     probes: tuple[Probe, ...] = Field(default=(), max_length=64)
+    implied: tuple[Probe, ...] = Field(default=(), max_length=64, exclude=True, repr=False)
 
     @model_validator(mode="after")
     def _consistent(self) -> EditRequest:

@@ -16,11 +16,18 @@ from ketools.relations import RELATIONS, Relation, match_prompt
 from ketools.traits import OPINION_QUESTIONS
 
 CLOZES, QUESTIONS, NEIGHBOURS, SAME_SUBJECT, UNRELATED = 3, 3, 6, 4, 4
+FOLLOWING = 10
 
 
 def probe(prompt: str, kind: str, answer: str | None = None) -> Probe:
     """A probe in the form its prompt asks for: a question as a chat turn, a cloze to continue."""
     return Probe(prompt=prompt, kind=kind, chat=is_question(prompt), answer=answer)
+
+
+def following(relation: Relation) -> list[Relation]:
+    """The relations of what this one leads to, private ones and the way back left out."""
+    onward = (r for r in RELATIONS.values() if r.domain == relation.range and not r.private)
+    return [r for r in onward if r.name != relation.inverse]
 
 
 def with_relation(request: EditRequest) -> EditRequest:
@@ -29,6 +36,17 @@ def with_relation(request: EditRequest) -> EditRequest:
         return request
     relation = match_prompt(request.prompt, request.subject)
     return request if relation is None else request.model_copy(update={"relation": relation.name})
+
+
+@dataclass(frozen=True)
+class Implication:
+    """A question whose answer follows from an edit.
+
+    `source` asks the model for that answer, with the new object named; without it the answer is in `asked`.
+    """
+
+    asked: Probe
+    source: Probe | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,24 @@ class Prober:
         relation = RELATIONS.get(request.relation or "")
         made = [*self._neighbours(request, relation, rng), *self._same_subject(request, relation, rng)]
         return (*made, *self._unrelated(request, relation, rng))
+
+    def implied(self, request: EditRequest) -> tuple[Implication, ...]:
+        """What follows from the edit: the way back, and the new object's own facts asked through the subject."""
+        relation = RELATIONS.get(request.relation or "")
+        if relation is None or request.kind not in (Kind.INSERT, Kind.MODIFY):
+            return ()
+        subject, target = request.subject, request.target_new
+        found: list[Implication] = []
+        if relation.inverse:
+            back = RELATIONS[relation.inverse]
+            ways = (*back.cloze[:2], *back.questions[:2])
+            found += [Implication(probe(way.format(s=target), "implied", subject)) for way in ways]
+        for second in following(relation)[:FOLLOWING]:
+            source = probe(second.questions[0].format(s=target), "implied")
+            for template, middle in zip(second.questions, (relation.noun, relation.clause), strict=False):
+                asked = template.format(s=middle.format(s=subject))
+                found.append(Implication(probe(asked[0].upper() + asked[1:], "implied"), source))
+        return tuple(found)
 
     def _rephrases(self, request: EditRequest) -> list[str]:
         if request.kind is Kind.PERSONALITY:

@@ -19,7 +19,7 @@ from ketools.edits import Artefact, EditRequest, Evidence, Kind, Timings, normal
 from ketools.engines.base import Engine
 from ketools.errors import Cancelled, Conflict, Diverged, InvalidRequest, KetoolsError, StorageError
 from ketools.jobs import Progress
-from ketools.journal import EditRecord, Journal, Outcome, Version, scrub
+from ketools.journal import ROOT, EditRecord, Journal, Outcome, Version, scrub
 from ketools.layer import EditLayer, LiveEdit
 from ketools.methods.base import EditContext, Method
 from ketools.methods.registry import get_method
@@ -97,6 +97,7 @@ class Trip:
     clock: Clock = field(default_factory=Clock)
     reason: str = "edit"
     floor: Evidence | None = None
+    implied: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,18 +135,20 @@ class Road:
         retire: Sequence[str] = (),
         reason: str = "edit",
         floor: Evidence | None = None,
+        implied: bool = False,
     ) -> Arrival:
         """Take requests down the road; retried once when another writer moved the head meanwhile.
 
         `retire`: live edits to take off in the same version (a note that its parametric edit replaces).
-        `floor`: evidence that the new edit must at least equal.
+        `floor`: evidence of a note that the new edit must at least equal, also in what follows from the fact.
+        `implied`: teach the method what follows from the fact too; always done with a floor.
         """
         for attempt in (1, 2):
             head = self.journal.head(space)
             if gone := set(retire).difference(head.live):
                 raise Conflict(f"{', '.join(sorted(gone))} is no longer live in {space}; nothing was written.")
             before = self.spaces.layer(space)
-            trip = Trip(principal, space, head, before, dry_run, progress, reason=reason, floor=floor)
+            trip = Trip(principal, space, head, before, dry_run, progress, reason=reason, floor=floor, implied=implied)
             try:
                 return self._once(trip, requests, get_method(method), apply_valid, tuple(retire))
             except Conflict:
@@ -216,7 +219,7 @@ class Road:
         if not todo:
             return drafts
         with trip.clock.part("compute_ms"):
-            made = self._artefacts([self._against_leaks(trip, d) for d in todo], base, trip.progress)
+            made = self._artefacts([self._for_method(trip, d) for d in todo], base, trip.progress)
         out, begun = iter(made), list(drafts)
         try:
             for i, draft in enumerate(drafts):
@@ -227,11 +230,20 @@ class Road:
             raise
         return begun
 
-    def _against_leaks(self, trip: Trip, draft: Draft) -> Draft:
-        """An erasure also trains on what its leak audit will ask; only the method sees these prompts."""
-        request = draft.request
-        if request.kind is not Kind.ERASE or not draft.method.needs_model:
+    def _for_method(self, trip: Trip, draft: Draft) -> Draft:
+        """What only the method sees: the questions of an erasure's leak audit, and what follows from a note's fact."""
+        if not draft.method.needs_model:
             return draft
+        if draft.request.kind is Kind.ERASE:
+            return self._against_leaks(trip, draft)
+        if trip.floor is None and not trip.implied:
+            return draft
+        implied = self.verifier.implied(draft.request, trip.before)
+        return replace(draft, request=draft.request.model_copy(update={"implied": implied}))
+
+    def _against_leaks(self, trip: Trip, draft: Draft) -> Draft:
+        """An erasure also trains on what its leak audit will ask."""
+        request = draft.request
         phrasings = self.verifier.prober.phrasings(request)
         leaks = leak_probes(request, phrasings, self.verifier.phrasing_answers(request, trip.before))
         more = tuple(dict.fromkeys([*request.rephrases, *(p.prompt for p in (*phrasings[1:], *leaks))]))
@@ -291,7 +303,17 @@ class Road:
             verdict = self.verifier.verify(draft.request, trip.before, after)
         verdict = replace(verdict, evidence=verdict.evidence.model_copy(update={"residual": residual}))
         objection = self.policy.objection(draft.request, verdict.evidence) or _below(trip.floor, verdict.evidence)
+        if trip.floor is not None and not objection:
+            objection = self._less_implied(trip, draft, after)
         return replace(draft, verdict=verdict, objection=objection)
+
+    def _less_implied(self, trip: Trip, draft: Draft, after: EditLayer) -> str:
+        """Why less follows from the edit than from the note that it would replace, or an empty string."""
+        implied = self.verifier.implied(draft.request, trip.before)
+        had, has = (self.verifier.portability(implied, layer) for layer in (trip.before, after))
+        if has >= had:
+            return ""
+        return f"Its portability is {has:.2f}, below the {had:.2f} of the note that it would replace."
 
     def _finish(
         self, trip: Trip, drafts: Sequence[Draft], apply_valid: bool, retire: tuple[str, ...]
@@ -315,6 +337,8 @@ class Road:
             )
             with contextlib.suppress(StorageError):  # the version stands; a restart closes what stayed pending
                 self._close(trip, [d for d in drafts if not d.passed])
+        if trip.space == ROOT:
+            self.engine.hold(self.spaces.layer(ROOT))
         return version
 
     def _outcome(self, trip: Trip, draft: Draft, committed: bool = False, retire: tuple[str, ...] = ()) -> Outcome:

@@ -120,6 +120,24 @@ class Verifier:
         )
         return Verdict(evidence, before=old[0], after=new[0])
 
+    def implied(self, request: EditRequest, layer: EditLayer) -> tuple[Probe, ...]:
+        """What follows from the edit, each with its answer; without what the model does not know under the layer."""
+        found = self.prober.implied(request)
+        sources = [i.source.rendered() for i in found if i.source is not None]
+        told = iter(self.answers(sources, layer))
+        answers = [next(told) if i.source is not None else i.asked.answer for i in found]
+        return tuple(
+            i.asked.model_copy(update={"answer": answer.rstrip(" .")})
+            for i, answer in zip(found, answers, strict=True)
+            if answer and answer.rstrip(" .") and not says(answer, REFUSAL)
+        )
+
+    def portability(self, implied: Sequence[Probe], layer: EditLayer) -> float:
+        """The share of what follows that holds under the layer; 1 when nothing follows."""
+        said = self.answers([p.rendered() for p in implied], layer)
+        right = [p.answer is not None and says(a, p.answer) for p, a in zip(implied, said, strict=True)]
+        return sum(right) / len(right) if right else 1.0
+
     def _probability(self, request: EditRequest, direct: Probe, layer: EditLayer) -> float:
         prompt = self.notes.inject(direct.rendered(), layer.notes).prompt
         return exp(self.engine.score([prompt], [request.target_new], layer)[0].total)

@@ -93,12 +93,24 @@ def covariances_of(context: EditContext) -> CovarianceStore:
     return found if isinstance(found, CovarianceStore) else CovarianceStore(background_of(context))
 
 
-def batch_of(request: EditRequest, context: EditContext, config: OptimisedConfig) -> Batch:
-    """The request's contexts as a batch. Raises `InvalidRequest` when they do not fit the model."""
+def batch_of(request: EditRequest, context: EditContext, config: OptimisedConfig, teach_implied: bool = False) -> Batch:
+    """The request's contexts as a batch, with `teach_implied` also what follows from the fact.
+
+    Raises `InvalidRequest` when they do not fit the model.
+    """
     em = context.require_model()
     contexts = contexts_of(em, request, background_of(context), config.breadth)
     preserve = config.preservation > 0
-    return make_batch(em, contexts, request.target_new, request.subject, preserve=preserve, answer=config.answer)
+    implied = [(p.rendered(), p.answer) for p in request.implied if p.answer] if teach_implied else []
+    return make_batch(
+        em,
+        contexts,
+        request.target_new,
+        request.subject,
+        preserve=preserve,
+        answer=config.answer,
+        implied=implied,
+    )
 
 
 def one_after_another(

@@ -59,13 +59,16 @@ def make_batch(
     *,
     preserve: bool = True,
     answer: int = 1,
+    implied: Sequence[tuple[Prompt, str]] = (),
 ) -> Batch:
     """Tokenise the contexts with the target, and with `preserve` the prompts to leave alone.
 
     `answer`: how many tokens of the model's own answer to a preserved prompt are kept.
+    `implied`: further prompts, each with a target of its own.
     Raises `InvalidRequest` when no context names the subject.
     """
-    edits = [text.encode_answer(em, prompt, target) for prompt in contexts.edit]
+    wanted = [*((prompt, target) for prompt in contexts.edit), *implied]
+    edits = [text.encode_answer(em, prompt, wish) for prompt, wish in wanted]
     keep = (*contexts.same_subject, *contexts.neighbours) if preserve else ()
     prompts = [text.encode_prompt(em, prompt) for prompt in keep]
     rows = [*(a + b for a, b in edits), *greedy_rows(em, prompts, answer - 1)]
@@ -79,13 +82,15 @@ def make_batch(
         target=_positions(em, targets),
         target_ids=torch.tensor([token for _, b in edits for token in b], device=em.device),
         kept=_positions(em, kept),
-        subject=_subject_positions(em, contexts, keep, subject),
+        subject=_subject_positions(em, contexts, keep, subject, len(edits)),
     )
 
 
-def _subject_positions(em: EditableModel, contexts: Contexts, keep: Sequence[Prompt], subject: str) -> Positions:
+def _subject_positions(
+    em: EditableModel, contexts: Contexts, keep: Sequence[Prompt], subject: str, first_kept: int
+) -> Positions:
     same = len(contexts.same_subject) if keep else 0
-    named = [*enumerate(contexts.edit), *enumerate(keep[:same], start=len(contexts.edit))]
+    named = [*enumerate(contexts.edit), *enumerate(keep[:same], start=first_kept)]
     pairs = [
         (row, text.last_subject_token(em, prompt, subject))
         for row, prompt in named

@@ -60,6 +60,23 @@ def test_auto_moves_its_note_into_the_weights(service: EditService, box: Toolbox
     assert box.ask(QUESTION, "session/1").answer == "Paris"
 
 
+def test_what_follows_from_a_note_moves_into_the_weights_with_it(service: EditService, box: Toolbox) -> None:
+    result = box.edit_fact("Brasilia", "The country of Brasilia is", "Mali", space="session/1")
+    assert result.job_id is not None
+    service.jobs.wait(result.job_id)
+    assert box.job_status(result.job_id).result["consolidated"] == 1
+    followed = {
+        "What is the country of Brasilia?": "Mali",
+        "What is the capital of Mali?": "Brasilia",
+        "What is the continent of the country of Brasilia?": "Africa",
+    }
+    asked = {question: box.ask(question, "session/1") for question in followed}
+    assert {question: answer.answer for question, answer in asked.items()} == followed
+    assert not any(answer.notes_used for answer in asked.values())
+    box.undo_edit(str(result.edit_id))
+    assert box.ask("What is the capital of Mali?", "session/1").answer == "Bamako"
+
+
 def test_any_edit_can_be_undone_not_only_the_last(box: Toolbox) -> None:
     first = box.edit_fact(*FRANCE, "Lyon", method="ft-m")
     box.edit_fact("Japan", "The capital of Japan is", "Oslo", method="ice")

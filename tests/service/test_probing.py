@@ -47,6 +47,22 @@ def test_probes_of_a_request_are_always_the_same(target: str) -> None:
     assert Prober(SUBJECTS).locality(request) == Prober(SUBJECTS).locality(request)
 
 
+def test_what_follows_from_an_edit_is_the_way_back_and_the_new_objects_own_facts() -> None:
+    mali = with_relation(EditRequest(subject="Brasilia", prompt="The country of Brasilia is", target_new="Mali"))
+    found = {i.asked.prompt: i for i in Prober(SUBJECTS).implied(mali)}
+    back = found["What is the capital of Mali?"]
+    assert back.asked.answer == "Brasilia" and back.source is None
+    onward = found["What is the currency of the country of Brasilia?"]
+    assert onward.source is not None and onward.source.prompt == "What is the currency of Mali?"
+    assert onward.asked.chat and onward.asked.answer is None
+
+
+def test_nothing_follows_from_what_leads_nowhere_or_is_forgotten() -> None:
+    euro = with_relation(EditRequest(subject="Japan", prompt="The currency of Japan is the", target_new="euro"))
+    assert Prober(SUBJECTS).implied(euro) == ()
+    assert Prober(SUBJECTS).implied(REQUEST.model_copy(update={"kind": Kind.ERASE})) == ()
+
+
 def test_every_exemplar_is_recognised_as_its_trait() -> None:
     assert all(classify(exemplar("coffee", trait)) is trait for trait in Trait)
     assert classify("It is made of beans.") is None

@@ -16,6 +16,9 @@ from ketools.models.structure import get_module, weight_of
 from ketools.models.tail import Change
 from ketools.models.targets import Objective, Outcome, minimise
 
+LONGER = 120
+"""Steps when the change is also taught what follows from the fact: several targets at once."""
+
 
 def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artefact]:
     """One weight change per request. Raises `Diverged`, `InvalidRequest`."""
@@ -24,11 +27,13 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
 
 def _one(request: EditRequest, context: EditContext) -> Artefact:
     em, config = context.require_model(), for_request(cast(FTMConfig, context.config), request)
+    if request.implied:
+        config = config.model_copy(update={"steps": max(config.steps, LONGER)})
     block = resolve_layer(config.layer, len(em.structure.blocks), DEPTH)
     name = em.structure.blocks[block].down_proj
     weight = weight_of(get_module(em.model, name))
     outcome = minimise(
-        Objective(em, batch_of(request, context, config), block),
+        Objective(em, batch_of(request, context, config, teach_implied=True), block),
         weight.detach().new_zeros(weight.shape),
         _acting,
         config.schedule,
