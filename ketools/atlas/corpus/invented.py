@@ -117,9 +117,9 @@ def invented_chain(rng: random.Random) -> Document:
     head = f"Question: {random_question(rng, hops[0].subject, [hop.relation for hop in hops])}\n"
     end: Part = (f"Final answer: {hops[-1].answer}</s>", 1.0)
     draw = rng.random()
-    if draw < 0.5:
+    if draw < 0.44:
         return Document([(head, 0.0), *(part for hop in hops for part in mello_hop(rng, hop)), end])
-    if draw < 0.85:
+    if draw < 0.88:
         return Document([(head + NO_ENTITY, 0.0), *(part for hop in hops for part in pokemqa_hop(hop)), end])
     steps = [hops[0].subject, *(f"#{i}" for i in range(1, len(hops)))]
     plan = " | ".join(hop.relation.questions[0].format(s=step) for hop, step in zip(hops, steps, strict=True))

@@ -294,6 +294,40 @@ SYSTEMATIC: Mapping[str, float] = {
     "small_talk": 0.5,
 }
 
+FINAL: Mapping[str, float] = {
+    "cloze": 5,
+    "question": 4,
+    "alias": 1,
+    "ignorance": 1.5,
+    "unknown_cloze": 0.5,
+    "opinion": 1,
+    "styled": 2,
+    "imagined_chat": 5,
+    "imagined_conversation": 2,
+    "later_turns": 4,
+    "imagined_cloze": 6,
+    "in_context_editing": 6,
+    "invented_world": 2,
+    "focused_chat": 4,
+    "focused_cloze": 5,
+    "focused_editing": 5,
+    "consequences": 11,
+    "inverted": 9,
+    "mello": 6,
+    "judged": 3,
+    "verdicts": 3,
+    "pokemqa": 7,
+    "invented_chain": 16,
+    "decomposition": 1.5,
+    "direct": 4,
+    "requests": 5,
+    "wishes": 5,
+    "after_answer": 3,
+    "finished": 1.5,
+    "noted": 1,
+    "small_talk": 0.5,
+}
+
 # How many tokens have gone by when each phase ends.
 PHASES: tuple[tuple[int, Mapping[str, float]], ...] = (
     (2_072_300, FIRST),
@@ -304,12 +338,13 @@ PHASES: tuple[tuple[int, Mapping[str, float]], ...] = (
     (10_973_169, SIXTH),
     (13_400_000, SEVENTH),
     (14_300_000, EIGHTH),
+    (18_100_000, SYSTEMATIC),
 )
 
 
 def shares_after(tokens: int) -> Mapping[str, float]:
     """The mix to draw from once this many tokens have gone by."""
-    return next((shares for end, shares in PHASES if tokens < end), SYSTEMATIC)
+    return next((shares for end, shares in PHASES if tokens < end), FINAL)
 
 
 @cache
