@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 
@@ -120,6 +120,18 @@ class EditLayer:
         """This layer with more edits on top."""
         return EditLayer((*self.edits, *edits))
 
+    def beyond(self, held: EditLayer) -> EditLayer:
+        """What is left to add where `held` is in the weights already: the other edits, less what only it has.
+
+        `held + beyond(held)` changes the weights as this layer does.
+        """
+        if not held.edits:
+            return self
+        has, own = ({e.artefact_hash for e in layer.edits} for layer in (held, self))
+        more = [e for e in self.edits if isinstance(e.artefact, Note) or e.artefact_hash not in has]
+        less = [_negated(e) for e in held.edits if not isinstance(e.artefact, Note) and e.artefact_hash not in own]
+        return EditLayer((*more, *less))
+
     def without(self, *edit_ids: str) -> EditLayer:
         """This layer recomposed without some edits: the undo of any edit, not only of the last."""
         gone = frozenset(edit_ids)
@@ -128,6 +140,17 @@ class EditLayer:
 
 BASE = EditLayer()
 """The untouched model."""
+
+
+def _negated(edit: LiveEdit) -> LiveEdit:
+    """The edit that takes this one's weight change away."""
+    made = edit.artefact
+    if isinstance(made, LowRankDelta):
+        factors = {name: (a, -b) for name, (a, b) in made.factors.items()}
+        return replace(edit, artefact_hash=f"-{edit.artefact_hash}", artefact=replace(made, factors=factors))
+    assert isinstance(made, DenseDelta), "a note changes no weights"
+    deltas = {name: -delta for name, delta in made.deltas.items()}
+    return replace(edit, artefact_hash=f"-{edit.artefact_hash}", artefact=replace(made, deltas=deltas))
 
 
 def compose(artefacts: Sequence[Artefact]) -> dict[str, ModuleDelta]:

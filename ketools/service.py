@@ -186,7 +186,7 @@ class EditService:
         arrival = self.road.travel(who.name, space, requests, name, **options)  # type: ignore[arg-type]
         if method == AUTO and arrival.version is None and name == NOTE_METHOD and _objected(arrival):
             name = self.settings.parametric
-            arrival = self.road.travel(who.name, space, requests, name, **options)  # type: ignore[arg-type]
+            arrival = self.road.travel(who.name, space, requests, name, implied=True, **options)  # type: ignore[arg-type]
         job_id = self._follow_up(space, arrival) if method == AUTO else None
         return self._batch_result(space, name, arrival, job_id, created, dry_run)
 
@@ -226,8 +226,7 @@ class EditService:
         current = standing_for(self.journal, record)
         origin = origin_of(self.journal, current)
         undone = self.spaces.undo(record.space, current.id, bring_back=bring_back, origin=origin)
-        layer = self.spaces.layer(record.space)
-        self.engine.apply_layer(layer)
+        layer = self._serve(record.space)
         was = tuple(r.id for r in undone.superseded)
         hint = "Pass bring_back=true to bring back what it had replaced." if was and not bring_back else ""
         return UndoResult(
@@ -239,6 +238,14 @@ class EditService:
             was_superseding=was,
             next=hint,
         )
+
+    def _serve(self, space: str) -> EditLayer:
+        """Have the engine ready for the space's new head."""
+        layer = self.spaces.layer(space)
+        if space == ROOT:
+            self.engine.hold(layer)
+        self.engine.apply_layer(layer)
+        return layer
 
     # --- asking and looking ---
 
@@ -365,7 +372,7 @@ class EditService:
         """Set a space back to one of its versions."""
         who.require(Scope.EDIT, space)
         self.spaces.restore(space, version)
-        self.engine.apply_layer(self.spaces.layer(space))
+        self._serve(space)
         return self._space_view(space)
 
     def fork_space(self, who: Principal, source: str, name: str) -> SpaceView:
@@ -512,6 +519,7 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
         raise
     store = ArtefactStore(settings.artefacts or settings.home / "artefacts")
     spaces = Spaces(journal, store)
+    engine.hold(spaces.layer(ROOT))
     key = settings.encoder_key.get_secret_value() if settings.encoder_key else None
     encoder = load_encoder(settings.encoder, settings.encoder_model, key)
     notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash))
@@ -550,7 +558,7 @@ def _vllm(settings: Settings, editor: Editor) -> Engine:
     prints = Prints(outline, compute, settings.home / "cache" / "prints")
     urls = [url.strip() for url in settings.urls.split(",") if url.strip()]
     server = None if urls else _server(settings, store)
-    return VLLMEngine(urls, outline, store, prints, server=server, wait_s=settings.wait_s)
+    return VLLMEngine(urls, outline, store, prints, server=server, in_place=settings.in_place, wait_s=settings.wait_s)
 
 
 def _server(settings: Settings, store: AdapterStore) -> VLLMServer:

@@ -117,6 +117,9 @@ class LocalEngine:
         layer.deltas_on(self.editable.device)
         return 0.0
 
+    def hold(self, layer: EditLayer) -> None:
+        """Nothing to do: layers are exact as they are."""
+
     def close(self) -> None:
         """Let go of the model; calls made later raise `ModelError`."""
         self._em = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -39,6 +40,17 @@ def is_whole(root: Path, name: str) -> bool:
         return name_of((folder / CONFIG).read_bytes(), (folder / WEIGHTS).read_bytes()) == name
     except OSError:
         return False
+
+
+def base_of(model_hash: str, held: str = "") -> str:
+    """What an adapter is compiled for: a model, and what is held in its weights in place."""
+    return f"{model_hash}+{held}" if held else model_hash
+
+
+def held_by(folder: Path) -> str:
+    """What the weights must hold for the adapter in this directory to be right; see `base_of`."""
+    base = json.loads((folder / CONFIG).read_bytes()).get("base_model_name_or_path", "")
+    return str(base).partition("+")[2]
 
 
 @contextmanager

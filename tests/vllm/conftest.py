@@ -50,13 +50,7 @@ class World:
     outline: Outline
     em: EditableModel
     prints: Prints
-
-    @property
-    def client(self) -> ReplicaClient:
-        return ReplicaClient(self.server.url)
-
-    def local(self) -> LocalEngine:
-        return LocalEngine(self.em)
+    client: ReplicaClient
 
     def engine(self, **options: float) -> VLLMEngine:
         return VLLMEngine([self.server.url], self.outline, self.store, self.prints, wait_s=START_S, **options)  # type: ignore[arg-type]
@@ -87,7 +81,7 @@ def start_vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
 
 
 @pytest.fixture(scope="session")
-def world(start_vllm: Callable[..., VLLMServer], tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(start_vllm: Callable[..., VLLMServer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The bundled model served by vLLM, its outline and the editor's copy."""
     running = os.environ.get("KETOOLS_TEST_VLLM")  # PORT:ADAPTERS of one that is up, to write tests faster
     if running:
@@ -99,7 +93,8 @@ def world(start_vllm: Callable[..., VLLMServer], tmp_path_factory: pytest.TempPa
         server = start_vllm(weights_path(), store.root)
     outline, em = read_outline(weights_path()), load_editable(weights_path())
     prints = Prints(outline, lambda kinds: model_print(em, outline, kinds), tmp_path_factory.mktemp("prints"))
-    return World(server, store, outline, em, prints)
+    with closing(ReplicaClient(server.url)) as client:
+        yield World(server, store, outline, em, prints, client)
 
 
 @pytest.fixture(scope="session")
@@ -110,9 +105,11 @@ def engine(world: World) -> Iterator[VLLMEngine]:
 
 
 @pytest.fixture(scope="session")
-def local(world: World) -> LocalEngine:
-    """The reference: the same weights in transformers."""
-    return world.local()
+def local() -> LocalEngine:
+    """The reference: the same weights in transformers, in double precision."""
+    em = load_editable(weights_path())
+    em.model.double()
+    return LocalEngine(em)
 
 
 def _layer(artefacts: Sequence[Artefact]) -> EditLayer:

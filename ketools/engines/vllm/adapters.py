@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,6 +68,16 @@ class AdapterStore:
         with storage_errors(path):
             part.write_text(json.dumps(asdict(adapter)))
             part.replace(path)
+
+    def write_changes(self, key: str, changes: Mapping[str, Tensor]) -> Path:
+        """A file of full weight changes per module, for a change in place. Raises `StorageError`."""
+        path = self.root / "in_place" / f"{key}.safetensors"
+        with storage_errors(path):
+            path.parent.mkdir(exist_ok=True)
+            part = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
+            part.write_bytes(save({name: change.float().contiguous() for name, change in changes.items()}))
+            part.replace(path)
+        return path
 
     @contextmanager
     def lease(self, name: str) -> Iterator[Path]:

@@ -58,12 +58,17 @@ class ModelPrint:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server can take: the rank of an adapter, the kinds of modules, the tokens of a request."""
+    """What a server can take: the rank of an adapter, the kinds of modules, the tokens of a request.
+
+    `plugin`: ketools' plug-in runs in it. Without it a CPU build of vLLM may give a request to the base model that
+    shares a batch with adapters somebody's edit, so the base model is then served through an adapter of zeros.
+    """
 
     served_name: str
     max_rank: int
     targets: frozenset[str]
     context_length: int
+    plugin: bool
 
 
 def modules_of(outline: Outline, kinds: Iterable[str]) -> list[str]:
@@ -134,7 +139,8 @@ def find_limits(client: ReplicaClient, outline: Outline, store: AdapterStore, mi
         )
     kinds = {kind for kind in outline.kinds if not _objection(client, outline, store, modules_of(outline, [kind]), 1)}
     length = int(base.get("max_model_len") or outline.context_length)
-    return Limits(str(base["id"]), max_rank, frozenset(kinds), min(length, outline.context_length))
+    length = min(length, outline.context_length)
+    return Limits(str(base["id"]), max_rank, frozenset(kinds), length, client.has_plugin())
 
 
 def check_identity(score: Scorer, outline: Outline, limits: Limits, prints: Prints, url: str) -> None:
@@ -153,6 +159,12 @@ def check_identity(score: Scorer, outline: Outline, limits: Limits, prints: Prin
             )
 
 
+def zeros(outline: Outline, modules: Iterable[str], rank: int = 1) -> Compiled:
+    """An adapter of these modules that changes nothing."""
+    sizes = {module: outline.sizes[module] for module in modules}
+    return Compiled({m: (torch.zeros(rank, width), torch.zeros(out, rank)) for m, (width, out) in sizes.items()}, 0.0)
+
+
 def _base_model(client: ReplicaClient) -> dict[str, Any]:
     for model in client.models():
         if not model.get("parent"):
@@ -162,11 +174,7 @@ def _base_model(client: ReplicaClient) -> dict[str, Any]:
 
 def _objection(client: ReplicaClient, outline: Outline, store: AdapterStore, modules: list[str], rank: int) -> str:
     """Why the server does not take an adapter of zeros on these modules, or an empty string."""
-    zeros = {}
-    for module in modules:
-        width, out = outline.sizes[module]
-        zeros[module] = (torch.zeros(rank, width), torch.zeros(out, rank))
-    adapter = store.put(Compiled(zeros, 0.0), outline.model_hash)
+    adapter = store.put(zeros(outline, modules, rank), outline.model_hash)
     try:
         with store.lease(adapter.name) as folder:
             client.load(adapter.name, folder)

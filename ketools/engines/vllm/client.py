@@ -75,6 +75,13 @@ class ReplicaClient:
         except (UnknownName, InvalidRequest):
             return
 
+    def has_plugin(self) -> bool:
+        """Whether ketools' plug-in runs in the server."""
+        try:
+            return "held" in self._json("GET", "/ketools", None)
+        except (EngineRefused, InvalidRequest):
+            return False
+
     def health(self, timeout_s: float = 5.0) -> None:
         """Return when the server is up and its engine alive, else raise `EngineUnavailable`."""
         with self._caught():
@@ -82,14 +89,12 @@ class ReplicaClient:
         if response.status_code != 200:
             raise EngineUnavailable(f"vLLM at {self.url} is not healthy (HTTP {response.status_code}).")
 
-    def collective(self, method: str, *args: Any) -> list[Any]:
-        """Call a method of the worker extension on every worker (`VLLM_SERVER_DEV_MODE=1`)."""
-        body = {"method": method, "args": list(args)}
-        return list(self._json("POST", "/collective_rpc", body).get("results", []))
-
-    def reset_prefix_cache(self) -> None:
-        """Forget every cached prefix (`VLLM_SERVER_DEV_MODE=1`); needed after a change in place."""
-        self._json("POST", "/reset_prefix_cache", None)
+    def in_place(self, file: Path | None, held: str) -> None:
+        """Change the served weights to the checkpoint's plus a file's changes; every adapter is forgotten."""
+        body = {"file": str(file) if file else "", "held": held}
+        answer = self._json("POST", "/ketools/in_place", body)
+        if answer.get("held") != held:
+            raise EngineRefused(f"vLLM at {self.url} did not change its weights in place: {answer}")
 
     def close(self) -> None:
         """Close the pooled connections."""

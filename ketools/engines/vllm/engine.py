@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ketools.edits import Prompt
 from ketools.engines.base import Route, Score
 from ketools.engines.vllm.adapters import Adapter, AdapterStore
-from ketools.engines.vllm.attach import Limits, Prints, check_identity, find_limits
+from ketools.engines.vllm.attach import Limits, Prints, check_identity, find_limits, zeros
 from ketools.engines.vllm.client import EngineTimeout, ReplicaClient, UnknownName
 from ketools.engines.vllm.compiling import compile_deltas
 from ketools.engines.vllm.process import VLLMServer
@@ -23,6 +23,7 @@ from ketools.errors import EngineUnavailable, InvalidRequest, StorageError
 from ketools.layer import BASE, EditLayer
 from ketools.models.outline import Outline
 from ketools.models.text import encode_chat, encode_pair, encode_prompt
+from ketools.vllm_plugin.names import base_of
 
 T = TypeVar("T")
 
@@ -54,11 +55,16 @@ class VLLMEngine:
         prints: Prints,
         *,
         server: VLLMServer | None = None,
+        in_place: bool = False,
         wait_s: float = 300.0,
         min_rank: int = MIN_RANK,
         idle_s: float = IDLE_S,
         grace_s: float = GRACE_S,
     ) -> None:
+        if in_place and (server is None or urls):
+            raise InvalidRequest(
+                "Changes in place need a vLLM of their own: leave --url out, so that one is started for this server."
+            )
         if server:
             urls = [*urls, server.url]
         if not urls:
@@ -67,11 +73,12 @@ class VLLMEngine:
         self.model_hash = outline.model_hash
         self._prints, self._min_rank, self._idle_s, self._grace_s = prints, min_rank, idle_s, grace_s
         self._speech = Speech(outline)
-        self._compiled: OrderedDict[tuple[str, int], Adapter] = OrderedDict()
+        self._compiled: OrderedDict[tuple[str, int, str], Adapter] = OrderedDict()
         self._used: dict[str, float] = {}
         self._lock = threading.RLock()
         self._closing = threading.Event()
-        self.server = server
+        self.server, self._in_place = server, in_place
+        self._held, self._holding = BASE, threading.RLock()
         self.replicas = Replicas(urls, self._admit)
         try:
             if server:
@@ -129,8 +136,9 @@ class VLLMEngine:
 
     def apply_layer(self, layer: EditLayer) -> float:
         """Compile the layer and load it where it will be asked for. Returns what the rank limit cut off."""
-        self.prepare(layer)
-        adapter = self._adapter(layer, self._limits())
+        with self._holding:
+            self.prepare(layer)
+            adapter = self._adapter(layer.beyond(self._held), self._limits())
         return adapter.residual if adapter else 0.0
 
     def close(self) -> None:
@@ -140,15 +148,39 @@ class VLLMEngine:
         if self.server:
             self.server.close()
 
+    def hold(self, layer: EditLayer) -> None:
+        """Keep the shared space's weight change in the served weights themselves, exactly, whatever its rank.
+
+        Only with `in_place`; other layers, the untouched model among them, are then adapters on top that take
+        away what they do not have. A server that dies meanwhile holds it when it comes back.
+        """
+        if not self._in_place or layer.delta_hash == self._held.delta_hash:
+            return
+        with self._holding:
+            self._held = layer
+            for replica in self.replicas.all:
+                if replica.ready:
+                    try:
+                        self._hold_on(replica)
+                    except EngineUnavailable as error:
+                        replica.lost(str(error))
+
+    def _hold_on(self, replica: Replica) -> None:
+        held = self._held.delta_hash
+        file = self.store.write_changes(held, {n: d.matrix() for n, d in self._held.deltas.items()}) if held else None
+        replica.loaded.clear()
+        replica.client.in_place(file, held)
+
     # --- what a gateway needs (see `Upstream`) ---
 
     def route(self, layer: EditLayer) -> Route | None:
         """Where to send a request now, without waiting; None when `prepare` is needed."""
-        if not layer.delta_hash:
-            ready = [r for r in self.replicas.ranked("") if r.limits]
-            return Route(ready[0].client.url, self.model_name) if ready else None
+        layer = layer.beyond(self._held)
         for replica in self.replicas.ranked(layer.delta_hash)[:1]:
-            adapter = self._compiled.get((layer.delta_hash, _max_rank(replica)))
+            limits = replica.limits
+            if limits and limits.plugin and not layer.delta_hash:
+                return Route(replica.client.url, limits.served_name)
+            adapter = self._compiled.get(self._key(layer, limits)) if limits else None
             if adapter and adapter.name in replica.loaded:
                 self._used[adapter.name] = time.monotonic()
                 return Route(replica.client.url, adapter.name)
@@ -156,6 +188,10 @@ class VLLMEngine:
 
     def prepare(self, layer: EditLayer) -> Route:
         """Load what the layer needs on the replica that serves it, and tell the route."""
+        with self._holding:
+            return self._prepare(layer.beyond(self._held))
+
+    def _prepare(self, layer: EditLayer) -> Route:
         while True:
             replica = self.replicas.pick(layer.delta_hash)
             limits = replica.limits
@@ -171,7 +207,7 @@ class VLLMEngine:
                 continue
             except StorageError:  # deleted under us: compile it again
                 with self._lock:
-                    self._compiled.pop((layer.delta_hash, limits.max_rank), None)
+                    self._compiled.pop(self._key(layer, limits), None)
                 self._load(replica, self._stored(layer, limits))
                 continue
             return Route(replica.client.url, adapter.name)
@@ -195,9 +231,9 @@ class VLLMEngine:
 
     def _adapter(self, layer: EditLayer, limits: Limits) -> Adapter | None:
         """The layer's adapter in the store, compiled when it is not there yet; None for the base model."""
-        if not layer.delta_hash:
+        if not layer.delta_hash and limits.plugin:
             return None
-        key = (layer.delta_hash, limits.max_rank)
+        key = self._key(layer, limits)
         with self._lock:
             adapter = self._compiled.get(key)
             if adapter is None:
@@ -207,13 +243,20 @@ class VLLMEngine:
                     self._compiled.popitem(last=False)
         return adapter
 
+    def _key(self, layer: EditLayer, limits: Limits) -> tuple[str, int, str]:
+        return layer.delta_hash, limits.max_rank, self._held.delta_hash
+
     def _stored(self, layer: EditLayer, limits: Limits) -> Adapter:
-        text = f"{self.model_hash} {layer.delta_hash} {limits.max_rank} {sorted(limits.targets)}"
+        base = base_of(self.model_hash, self._held.delta_hash)
+        text = f"{base} {layer.delta_hash} {limits.max_rank} {sorted(limits.targets)}"
         key = hashlib.sha256(text.encode()).hexdigest()
         adapter = self.store.known(key)
         if adapter is None:
-            compiled = compile_deltas(layer.deltas, self.outline.sizes, limits.max_rank, limits.targets)
-            adapter = self.store.put(compiled, self.model_hash)
+            if layer.delta_hash:
+                compiled = compile_deltas(layer.deltas, self.outline.sizes, limits.max_rank, limits.targets)
+            else:
+                compiled = zeros(self.outline, [self.outline.structure.blocks[0].down_proj])
+            adapter = self.store.put(compiled, base)
             self.store.remember(key, adapter)
         return adapter
 
@@ -272,7 +315,7 @@ class VLLMEngine:
         limits = find_limits(client, self.outline, self.store, self._min_rank)
 
         def score(prompts: Sequence[Prompt], continuations: Sequence[str], layer: EditLayer) -> list[Score]:
-            adapter = self._stored(layer, limits) if layer.delta_hash else None
+            adapter = self._adapter(layer, limits)
             if adapter:
                 with self.store.lease(adapter.name) as folder:
                     client.load(adapter.name, folder)
@@ -280,6 +323,9 @@ class VLLMEngine:
             return self._speech.scores(client, model, self._pairs(prompts, continuations))
 
         check_identity(score, self.outline, limits, self._prints, client.url)
+        if self._held.delta_hash:
+            with self._holding:
+                self._hold_on(replica)
         return limits
 
     def _reach(self, layer: EditLayer) -> tuple[Route, ReplicaClient]:
@@ -324,7 +370,3 @@ class VLLMEngine:
     def _room(self, row: list[int], wanted: int) -> int:
         limits = [r.limits.context_length for r in self.replicas.all if r.limits]
         return room_after(row, wanted, min(limits, default=self.outline.context_length))
-
-
-def _max_rank(replica: Replica) -> int:
-    return replica.limits.max_rank if replica.limits else 0

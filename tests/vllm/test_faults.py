@@ -1,0 +1,151 @@
+"""Servers that cannot serve edits, stores that cannot hold them: said at once, with what to do; nothing is lost."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ketools.atlas import weights_path
+from ketools.engines.base import Route
+from ketools.engines.vllm.adapters import AdapterStore
+from ketools.engines.vllm.attach import find_limits, modules_of
+from ketools.engines.vllm.client import ReplicaClient
+from ketools.engines.vllm.engine import VLLMEngine
+from ketools.engines.vllm.process import VLLMServer
+from ketools.errors import EngineRefused, EngineUnavailable, InvalidRequest, MissingExtra, StorageError
+from ketools.layer import EditLayer
+
+MakeLayer = Callable[..., EditLayer]
+StartVLLM = Callable[..., VLLMServer]
+Misfit = tuple[VLLMServer, AdapterStore]
+
+
+def another_model(folder: Path) -> Path:
+    """The bundled model with weights that are not quite its own."""
+    shutil.copytree(weights_path(), folder)
+    generator = torch.Generator().manual_seed(0)
+    weights = load_file(folder / "model.safetensors")
+    noisy = {k: v + torch.randn(v.shape, generator=generator).to(v.dtype) * 0.02 for k, v in weights.items()}
+    save_file(noisy, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def misfit(
+    start_vllm: StartVLLM, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[VLLMServer, AdapterStore]]:
+    """A server of another model, with a small rank limit, that wraps down projections only."""
+    store = AdapterStore(tmp_path_factory.mktemp("adapters"))
+    model = another_model(tmp_path_factory.mktemp("models") / "atlas")
+    flags = ("--enforce-eager", "--lora-target-modules", "down_proj")
+    server = start_vllm(model, store.root, max_rank=8, extra=flags)
+    with closing(ReplicaClient(server.url)) as client:
+        wait_until_up(client)
+    yield server, store
+    server.close()
+
+
+def wait_until_up(client: ReplicaClient, seconds: float = 480.0) -> None:
+    import time
+
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return client.health()
+        except EngineUnavailable:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
+
+
+def test_a_server_of_another_model_is_refused_when_it_is_attached(world: Any, misfit: Misfit) -> None:
+    server, store = misfit
+    with pytest.raises(EngineRefused, match=r"serves another model.*Start vLLM on the directory"):
+        VLLMEngine([server.url], world.outline, store, world.prints, wait_s=60)
+
+
+def test_too_small_a_rank_limit_is_told_with_the_flag_to_add(world: Any, misfit: Misfit) -> None:
+    server, store = misfit
+    with pytest.raises(EngineRefused, match="--max-lora-rank 64"):
+        VLLMEngine([server.url], world.outline, store, world.prints, wait_s=60, min_rank=33)
+
+
+def test_modules_that_are_not_wrapped_are_told_with_the_flag_to_add(
+    world: Any, misfit: Misfit, low_rank: MakeLayer
+) -> None:
+    from ketools.engines.vllm.compiling import compile_deltas
+
+    server, store = misfit
+    with closing(ReplicaClient(server.url)) as client:
+        limits = find_limits(client, world.outline, store, 8)
+    assert limits.targets == {"down_proj"} and limits.max_rank == 8
+    assert modules_of(world.outline, ["down_proj"]) != modules_of(world.outline, world.outline.kinds)
+    with pytest.raises(InvalidRequest, match="--lora-target-modules"):
+        compile_deltas(low_rank(1).deltas, world.outline.sizes, limits.max_rank, limits.targets)
+
+
+def test_a_store_that_the_server_does_not_see_is_told(world: Any, tmp_path: Path) -> None:
+    store = AdapterStore(tmp_path / "adapters")
+    objected = []
+
+    class Elsewhere(AdapterStore):
+        def lease(self, name: str) -> Any:
+            from contextlib import contextmanager
+
+            @contextmanager
+            def moved() -> Iterator[Path]:
+                objected.append(name)
+                yield Path("/nowhere") / name
+
+            return moved()
+
+    with pytest.raises(EngineRefused, match="Mount the store at the same path"):
+        find_limits(world.client, world.outline, Elsewhere(store.root), 8)
+    assert objected
+
+
+def test_nobody_there_is_told_after_the_wait(world: Any) -> None:
+    with pytest.raises(EngineUnavailable, match="cannot be reached") as caught:
+        VLLMEngine(["http://127.0.0.1:9"], world.outline, world.store, world.prints, wait_s=1.0)
+    assert caught.value.retry_after_s > 0
+
+
+def test_no_server_named_is_told(world: Any) -> None:
+    with pytest.raises(InvalidRequest, match="--url"):
+        VLLMEngine([], world.outline, world.store, world.prints)
+    with pytest.raises(InvalidRequest, match="leave --url out"):
+        VLLMEngine([world.server.url], world.outline, world.store, world.prints, in_place=True)
+
+
+def test_a_python_without_vllm_is_told_with_the_command(tmp_path: Path) -> None:
+    import sys
+
+    with pytest.raises(MissingExtra, match="vllm"):
+        VLLMServer(weights_path(), tmp_path, tmp_path / "log", Path(sys.executable))
+    with pytest.raises(EngineRefused, match="--vllm-python"):
+        VLLMServer(weights_path(), tmp_path, tmp_path / "log", tmp_path / "python")
+
+
+def test_a_store_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(StorageError, match="Cannot use"):
+        AdapterStore(file)
+
+
+def test_a_replica_that_no_longer_knows_a_name_gets_it_again(
+    world: Any, engine: VLLMEngine, low_rank: MakeLayer
+) -> None:
+    layer = low_rank(300)
+    route = engine.prepare(layer)
+    engine.failed(route, reachable=True)
+    assert engine.route(layer) is None
+    assert engine.prepare(layer) == route
+    assert engine.route(layer) == Route(world.server.url, route.model)

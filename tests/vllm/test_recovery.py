@@ -1,0 +1,128 @@
+"""vLLM killed, a replica added, a server killed between journal and load: the state converges to the journal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ketools.engines.vllm.engine import VLLMEngine
+from ketools.engines.vllm.process import VLLMServer
+from ketools.errors import EngineUnavailable
+from ketools.layer import BASE, EditLayer
+from ketools.principals import OPERATOR
+from ketools.service import EditService, build_request, open_service
+from ketools.settings import Settings
+
+MakeLayer = Callable[..., EditLayer]
+QUESTION = ["The capital of France is", "The capital of Japan is", "The currency of Peru is"]
+
+
+@pytest.fixture()
+def service(world: Any, tmp_path: Path) -> Iterator[EditService]:
+    """A tool server on the shared vLLM, with a journal of its own."""
+    settings = Settings(
+        home=tmp_path, engine="vllm", urls=world.server.url, adapters=world.store.root, consolidate=False, wait_s=480
+    )
+    with closing(open_service(settings)) as service:
+        yield service
+
+
+def lyon(**changes: Any) -> Any:
+    fields = {"subject": "France", "prompt": "The capital of France is", "target_new": "Lyon"}
+    return build_request(**{**fields, **changes})
+
+
+def test_an_edit_through_the_service_is_verified_on_vllm_and_undone_bit_for_bit(service: EditService) -> None:
+    before = service.ask(OPERATOR, "What is the capital of France?", "user/a", fingerprint=True)
+    made = service.edit(OPERATOR, lyon(), "user/a", "ft-m")
+    assert made.verified and made.evidence and made.evidence.residual < 0.3
+    assert "Lyon" in service.ask(OPERATOR, "What is the capital of France?", "user/a").answer
+    assert service.ask(OPERATOR, "What is the capital of France?", "user/b").answer == before.answer
+    service.undo(OPERATOR, str(made.edit_id))
+    after = service.ask(OPERATOR, "What is the capital of France?", "user/a", fingerprint=True)
+    assert (after.answer, after.fingerprint) == (before.answer, before.fingerprint)
+
+
+def test_a_server_that_died_between_journal_and_load_leaves_what_another_one_serves(
+    service: EditService, world: Any, tmp_path: Path
+) -> None:
+    made = service.edit(OPERATOR, lyon(), "user/a", "ft-m")
+    layer = service.spaces.layer("user/a")
+    name = service.engine.prepare(layer).model  # type: ignore[attr-defined]
+    world.client.unload(name)  # as if the first one had been killed after its commit, before the load
+    settings = service.settings.model_copy(update={"home": tmp_path})
+    with closing(open_service(settings)) as second:
+        assert second.show_edit(OPERATOR, str(made.edit_id)).live
+        assert "Lyon" in second.ask(OPERATOR, "What is the capital of France?", "user/a").answer
+
+
+def test_a_replica_added_serves_the_same_answers(
+    world: Any, engine: VLLMEngine, start_vllm: Callable[..., VLLMServer], low_rank: MakeLayer
+) -> None:
+    layers = [BASE, *(low_rank(400 + i, scale=0.15) for i in range(5))]
+    alone = [engine.generate(QUESTION, layer) for layer in layers]
+    from ketools.atlas import weights_path
+
+    second = start_vllm(weights_path(), world.store.root)
+    with closing(
+        VLLMEngine([world.server.url, second.url], world.outline, world.store, world.prints, wait_s=480)
+    ) as both:
+        end = time.monotonic() + 480
+        while not all(r.ready for r in both.replicas.all) and time.monotonic() < end:
+            time.sleep(0.5)
+        assert [both.generate(QUESTION, layer) for layer in layers] == alone
+        used = {both.prepare(low_rank(400 + i, scale=0.15)).base_url for i in range(5)}
+        used |= {both.prepare(low_rank(450 + i)).base_url for i in range(8)}
+        assert used == {world.server.url, second.url}, "names spread over the replicas"
+        os.kill(second.pid or 0, signal.SIGKILL)  # the one goes, the other takes its names over
+        assert [both.generate(QUESTION, layer) for layer in layers] == alone
+    second.close()
+
+
+def test_vllm_killed_comes_back_and_gives_the_same_answers_and_never_wrong_ones(
+    world: Any, engine: VLLMEngine, low_rank: MakeLayer
+) -> None:
+    if os.environ.get("KETOOLS_TEST_VLLM"):
+        pytest.skip("this server is not ours to kill")
+    layers = [BASE, *(low_rank(500 + i, scale=0.15) for i in range(4))]
+    before = [engine.generate(QUESTION, layer) for layer in layers]
+    wrong: list[object] = []
+    refused = 0
+    done = threading.Event()
+
+    def ask() -> None:
+        nonlocal refused
+        i = 0
+        while not done.is_set():
+            i += 1
+            try:
+                answer = engine.generate(QUESTION, layers[i % len(layers)])
+            except EngineUnavailable:
+                refused += 1
+                time.sleep(0.2)
+                continue
+            if answer != before[i % len(layers)]:
+                wrong.append((i % len(layers), answer))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    starts = world.server.starts
+    world.server.kill()
+    end = time.monotonic() + 480
+    while (world.server.starts == starts or not any(r.ready for r in engine.replicas.all)) and time.monotonic() < end:
+        time.sleep(0.5)
+    engine.replicas.wait_ready(480)
+    after = [engine.generate(QUESTION, layer) for layer in layers]
+    done.set()
+    thread.join()
+    assert world.server.starts > starts
+    assert refused and not wrong
+    assert after == before
