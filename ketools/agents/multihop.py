@@ -7,6 +7,7 @@ runs many questions side by side, their model calls batched.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel, BaseLanguageModel
@@ -14,7 +15,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from ketools.errors import InvalidRequest, ModelError
-from ketools.multihop import EditMemory, EngineWriter, Event, Finished, Kit, Writer, run, run_all
+from ketools.multihop import EditMemory, EngineWriter, Event, Finished, Kit, Writer, load_prompts, run, run_all
 from ketools.multihop.loops import FINAL
 from ketools.multihop.writers import cut
 from ketools.principals import OPERATOR, Principal
@@ -75,8 +76,10 @@ class MultihopAgent(Runnable[str, Event]):
     ) -> MultihopAgent:
         """The agent over a space's edits as they are now; `llm`: writes in place of the served model."""
         memory, layer, _ = service.memory(principal, space)
-        writer = LangChainWriter(llm) if llm else EngineWriter(service.engine, layer)
-        return cls(service.multihop, memory, writer, agent)
+        if llm is None:
+            return cls(service.multihop, memory, EngineWriter(service.engine, layer), agent)
+        prompts = load_prompts(service.settings.multihop_prompts or "default")
+        return cls(replace(service.multihop, prompts=prompts), memory, LangChainWriter(llm), agent)
 
     def stream(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Event]:  # noqa: A002
         """Every event as it happens; the last is `Finished`."""

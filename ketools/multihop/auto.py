@@ -30,12 +30,15 @@ from ketools.multihop.memory import EditMemory, Remembered
 from ketools.multihop.parsing import PLACE, Chain, parse, similar, type_checked
 from ketools.multihop.prompts import Prompts
 from ketools.multihop.steps import Program, Steps, ask, complete
+from ketools.notes.scope import words
 from ketools.relations import Relation
 from ketools.retrieval import Encoder
 
 MOST_HOPS = 8
 PLAN_TOKENS = 96
 ANSWER_TOKENS = 24
+SHARED = 4
+"""A word of so many letters, at least one, must come from the question into the model's decomposition."""
 
 _PLACE = re.compile(rf"{PLACE}(\d+)")
 _NAME = re.compile(r"(?<!^)\b[A-Z][\w'.-]*(?:\s+[A-Z][\w'.-]*)*")
@@ -77,6 +80,7 @@ class _Walk:
     conflicts: dict[str, None] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)
     doubtful: list[Plan] = field(default_factory=list)
+    walked: bool = False
     malformed: int = 0
     generations: int = 0
     reason: str = ""
@@ -88,7 +92,10 @@ class _Walk:
         """Try plan after plan; the first that is answered to its end counts."""
         try:
             for source, make in self._ways():
+                if source == "similarity" and self.walked:
+                    continue
                 for plan in (yield from make()):
+                    self.walked = True
                     yield Planned(subquestions=tuple(step.question for step in plan), source=source)
                     hops = yield from self._follow(plan)
                     if hops is not None:
@@ -100,7 +107,10 @@ class _Walk:
             return self._answer(self.best, False)
 
     def _ways(self) -> tuple[tuple[PlanSource, Callable[[], Steps[list[Plan]]]], ...]:
-        """How plans are made, the surest first; a model's plan that is not type-correct comes last."""
+        """How plans are made, the surest first; a model's plan that is not type-correct comes last.
+
+        Similarity only guesses, so it is asked only when nothing else gave a plan that could be walked.
+        """
         return (
             ("templates", self._parsed),
             ("model", self._decomposed),
@@ -110,7 +120,7 @@ class _Walk:
 
     def _parsed(self) -> Steps[list[Plan]]:
         yield from ()
-        return [_planned(chain) for chain in parse(self.question)]
+        return [_planned(chain) for chain in parse(self.question, self.agent.memory.told_relations)]
 
     def _doubtful(self) -> Steps[list[Plan]]:
         yield from ()
@@ -142,9 +152,12 @@ class _Walk:
             places = [int(number) for number in _PLACE.findall(step.question)]
             if any(not 1 <= place <= i for place in places):
                 return f"refers to an answer that is not there ({step.question!r})"
+            if i and not places:
+                return f"has a step that does not build on an earlier answer ({step.question!r})"
             if step.entity and normalise(step.entity) not in normalise(self.question):
                 return f"is about {step.entity!r}, which the question does not name"
-        return ""
+        spoken = {word for word in words(self.question) if len(word) >= SHARED}
+        return "" if spoken & {*words(plan[0].question)} else "begins with nothing that the question names"
 
     def _similar(self) -> Steps[list[Plan]]:
         """Chains that mean nearly the same as the question, for an entity that it names."""
@@ -215,7 +228,7 @@ class _Walk:
         memory = self.agent.memory
         found = memory.edges(entity, relation.name) if entity and relation else []
         if not found and len(memory):
-            found = self._scoped(question)
+            found = self._scoped(question, entity)
         if not found:
             return None
         chosen = found[0]
@@ -224,9 +237,13 @@ class _Walk:
             yield self._conflict(number, chosen, rivals)
         return chosen
 
-    def _scoped(self, question: str) -> list[Remembered]:
+    def _scoped(self, question: str, entity: str | None) -> list[Remembered]:
+        """The facts in scope; of the step's entity where it is known, for 'indoor football' is not 'football'."""
+        memory = self.agent.memory
         try:
-            return self.agent.memory.in_scope(question)
+            found = memory.in_scope(question)
+            name = memory.canonical(entity) if entity else ""
+            return [f for f in found if not name or memory.canonical(f.request.subject) == name]
         except ModelError as error:
             self._note(f"The retriever is down, so only exact matches were found ({error}).")
             return []
@@ -279,7 +296,8 @@ class _Walk:
 def _planned(chain: Chain) -> Plan:
     """A chain as a plan; only its first step names an entity."""
     entities = (chain.entity, *[None] * (len(chain.relations) - 1))
-    return tuple(Step(*parts) for parts in zip(chain.questions, chain.relations, entities, strict=True))
+    known = (relation if relation.domain else None for relation in chain.relations)
+    return tuple(Step(*parts) for parts in zip(chain.questions, known, entities, strict=True))
 
 
 def _read(question: str) -> Step:

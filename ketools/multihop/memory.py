@@ -8,13 +8,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ketools.edits import EditRequest, Kind, Note, chat_prompt, normalise
+from ketools.edits import EditRequest, Kind, Note, chat_prompt, is_question, normalise
+from ketools.multihop.parsing import told_relation
 from ketools.notes import DemonstrationPool, NoteBook, statement
 from ketools.notes.memory import remember
-from ketools.notes.scope import name_pattern, request_relation
+from ketools.notes.scope import SLOT, name_pattern, request_relation
+from ketools.relations import Relation
 from ketools.retrieval import Encoder, FactView
 
 POOL = DemonstrationPool(())
+
+MOST_TOLD = 300
+"""How many relations that only edits tell are looked for in questions."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ class EditMemory:
         kept = [(i, r) for i, r in facts if r.kind in (Kind.INSERT, Kind.MODIFY)]
         self.facts = tuple(Remembered(edit_id, request) for edit_id, request in kept)
         self._encoder, self._aliases = encoder, aliases or {}
-        self._canonical = {normalise(other): normalise(name) for name, all_ in self._aliases.items() for other in all_}
+        pairs = [(other, name) for name, others in self._aliases.items() for other in others]
+        self._canonical = {normalise(other).removeprefix("the "): normalise(name) for other, name in pairs}
         self._by_id = {fact.edit_id: fact for fact in self.facts}
         self._graph: dict[tuple[str, str], list[Remembered]] = defaultdict(list)
         for fact in self.facts:
@@ -63,8 +69,8 @@ class EditMemory:
         return len(self.facts)
 
     def canonical(self, name: str) -> str:
-        """The name by which an entity is found: its first one, normalised."""
-        plain = normalise(name)
+        """The name by which an entity is found: its first one, normalised, without an article."""
+        plain = normalise(name).removeprefix("the ")
         return self._canonical.get(plain, plain)
 
     def edges(self, entity: str, relation: str) -> list[Remembered]:
@@ -88,6 +94,17 @@ class EditMemory:
     def subjects(self) -> set[str]:
         """Whose facts were edited."""
         return {fact.request.subject for fact in self.facts}
+
+    @cached_property
+    def told_relations(self) -> tuple[Relation, ...]:
+        """Relations that `ketools.relations` does not know, as the newest edits put them."""
+        found: dict[str, Relation | None] = {}
+        for fact in self.facts[::-1]:
+            if request_relation(fact.request) is None and len(found) < MOST_TOLD:
+                names = self._names(fact.request.subject)
+                texts = [names.sub(SLOT, text) for text in (fact.request.prompt, *fact.request.rephrases)]
+                found.setdefault(texts[0], told_relation(texts[0], [t for t in texts if is_question(t)]))
+        return tuple(relation for relation in found.values() if relation)
 
     def _names(self, subject: str) -> re.Pattern[str]:
         return name_pattern((subject, *self._aliases.get(subject, ())))

@@ -26,6 +26,8 @@ MOST_COMPARED = 3
 
 LEAST_SIMILARITY = 0.72
 
+_TOLD_NOUN = re.compile(r"The (.*\{s\}.*?) (?:is|are|was|were)(?: in| the| called)?", re.IGNORECASE)
+
 _ASKING = frozenset({"who", "whose", "what", "which", "where", "when", "how", "name", "tell", "in", "on", "from", "to"})
 
 _WRAPPERS = tuple(
@@ -56,12 +58,27 @@ class Chain:
 
 def type_checked(relations: Sequence[Relation | None]) -> bool:
     """Whether every known relation starts from what the known one before it leads to."""
-    return all(a is None or b is None or a.range == b.domain for a, b in pairwise(relations))
+    return all(
+        a is None or b is None or not a.range or not b.domain or a.range == b.domain for a, b in pairwise(relations)
+    )
 
 
-def parse(question: str) -> list[Chain]:
-    """The chains that the question spells in the templates of its relations, the longest first."""
-    found = dict.fromkeys(_sentence(" ".join(question.split()).rstrip(" ?.!")))
+def told_relation(masked: str, questions: Sequence[str] = ()) -> Relation | None:
+    """A relation of no known type that an edit's own words tell, with `SLOT` for its subject; None without a phrase.
+
+    "The twin town of {s} is" names the noun phrase "the twin town of {s}", which a question may hold.
+    """
+    match = _TOLD_NOUN.fullmatch(masked.strip())
+    noun = f"the {match[1]}" if match and match[1].count(SLOT) == 1 else ""
+    asked = (*([f"What is {noun}?"] if noun else []), *(q for q in questions if q.count(SLOT) == 1))
+    if not asked:
+        return None
+    return Relation(masked, domain="", range="", noun=noun, clause=noun, cloze=(), questions=asked)
+
+
+def parse(question: str, told: tuple[Relation, ...] = ()) -> list[Chain]:
+    """The chains that the question spells in templates, the likeliest first; `told`: relations beside the known."""
+    found = dict.fromkeys(_sentence(" ".join(question.split()).rstrip(" ?.!"), told))
     chains = [Chain(entity, relations) for entity, relations in found if type_checked(relations)]
     return sorted(chains, key=lambda chain: (len(chain.entity), -len(chain.relations)))
 
@@ -69,37 +86,34 @@ def parse(question: str) -> list[Chain]:
 Reading = tuple[str, tuple[Relation, ...]]
 
 
-def _sentence(text: str) -> Iterator[Reading]:
-    for relation, pattern in _sentence_patterns():
+def _sentence(text: str, told: tuple[Relation, ...]) -> Iterator[Reading]:
+    for relation, pattern in (*_sentence_patterns(), *_patterns(told, asked=True)):
         match = pattern.fullmatch(text)
         if match:
-            yield from _onwards(match[1], relation)
+            yield from _onwards(match[1], relation, told, MOST_RELATIONS - 1)
     for wrapper in _WRAPPERS:
         match = wrapper.fullmatch(text)
         if match:
-            yield from (reading for reading in _noun(match[1]) if reading[1])
+            yield from (reading for reading in _readings(match[1].strip(), told, MOST_RELATIONS) if reading[1])
 
 
-def _onwards(inner: str, relation: Relation) -> Iterator[Reading]:
-    for entity, relations in _noun(inner):
-        if len(relations) < MOST_RELATIONS and type_checked((*relations[-1:], relation)):
+def _onwards(inner: str, relation: Relation, told: tuple[Relation, ...], most: int) -> Iterator[Reading]:
+    for entity, relations in _readings(inner.strip(), told, most):
+        if type_checked((*relations[-1:], relation)):
             yield entity, (*relations, relation)
 
 
 @lru_cache(maxsize=4096)
-def _readings(text: str) -> tuple[Reading, ...]:
+def _readings(text: str, told: tuple[Relation, ...], most: int) -> tuple[Reading, ...]:
+    """What a noun phrase may say: an entity, and at most so many relations to follow from it."""
     found: list[Reading] = []
-    for relation, pattern in _noun_patterns():
+    for relation, pattern in (*_noun_patterns(), *_patterns(told, asked=False)):
         match = pattern.fullmatch(text)
-        if match:
-            found += _onwards(match[1], relation)
+        if match and most:
+            found += _onwards(match[1], relation, told, most - 1)
     if not found and _may_be_entity(text):
         found.append((text, ()))
     return tuple(found)
-
-
-def _noun(text: str) -> Iterator[Reading]:
-    yield from _readings(text.strip())
 
 
 def _may_be_entity(text: str) -> bool:
@@ -123,6 +137,12 @@ def _sentence_patterns() -> tuple[tuple[Relation, re.Pattern[str]], ...]:
 @cache
 def _noun_patterns() -> tuple[tuple[Relation, re.Pattern[str]], ...]:
     return tuple((r, _pattern(t)) for r in RELATIONS.values() for t in noun_phrases(r))
+
+
+@lru_cache(maxsize=64)
+def _patterns(told: tuple[Relation, ...], asked: bool) -> tuple[tuple[Relation, re.Pattern[str]], ...]:
+    """The patterns of relations that edits tell: their questions, or their noun phrases."""
+    return tuple((r, _pattern(t)) for r in told for t in (r.questions if asked else (r.noun,)) if t)
 
 
 # --- similarity ---

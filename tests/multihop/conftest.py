@@ -1,0 +1,69 @@
+"""A small benchmark in MQuAKE's format, one encoder, and the bundled model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ketools.atlas import weights_path
+from ketools.edits import EditRequest
+from ketools.engines.local import LocalEngine
+from ketools.evaluation.mquake import MultihopData, load_multihop
+from ketools.multihop import EditMemory, Kit, load_prompts
+from ketools.relations import RELATIONS
+from ketools.retrieval import MiniLMEncoder
+from ketools.service import multihop_kit
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def encoder() -> MiniLMEncoder:
+    return MiniLMEncoder()
+
+
+@pytest.fixture(scope="session")
+def sample() -> MultihopData:
+    """Three cases about invented people, of two, two and four hops."""
+    return load_multihop(DATA / "mquake_sample.json")
+
+
+@pytest.fixture(scope="session")
+def plain_kit(encoder: MiniLMEncoder) -> Kit:
+    """What the agents need, with the prompts for large models."""
+    return Kit(load_prompts("default"), encoder)
+
+
+@pytest.fixture(scope="session")
+def engine() -> LocalEngine:
+    """The bundled model."""
+    return LocalEngine(weights_path())
+
+
+@pytest.fixture(scope="session")
+def atlas_kit(engine: LocalEngine, encoder: MiniLMEncoder) -> Kit:
+    """What the agents need for the bundled model."""
+    return multihop_kit(engine.model_hash, encoder)
+
+
+@pytest.fixture(scope="session")
+def edit() -> Callable[[str, str, str], EditRequest]:
+    """Makes an edit, given subject, relation and target, in the relation's first cloze."""
+
+    def make(subject: str, relation: str, target: str) -> EditRequest:
+        prompt = RELATIONS[relation].cloze[0].format(s=subject)
+        return EditRequest(subject=subject, prompt=prompt, target_new=target)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def remembered() -> Callable[..., EditMemory]:
+    """Makes a memory of edits e0, e1, ..., given a kit and the requests."""
+
+    def make(kit: Kit, *requests: EditRequest) -> EditMemory:
+        return kit.memory([(f"e{i}", request) for i, request in enumerate(requests)])
+
+    return make
