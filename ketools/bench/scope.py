@@ -26,11 +26,15 @@ PER_KIND = 60
 
 @dataclass(frozen=True)
 class Case:
-    """A prompt and the ids of the edits whose notes it asks for (none: whatever comes is wrong)."""
+    """A prompt and the ids of the edits whose notes it asks for (none: whatever comes is wrong).
+
+    `welcome`: ids of further edits that follow from these, such as one that says the same backwards.
+    """
 
     kind: str
     prompt: Prompt
     wanted: frozenset[str] = frozenset()
+    welcome: frozenset[str] = frozenset()
 
 
 def bench_scope(
@@ -60,7 +64,7 @@ def judge(book: NoteBook, cases: Sequence[Case], progress: Progress = quiet) -> 
         used = {hit.edit_id for hit in book.in_scope(case.prompt)}
         if case.wanted:
             missed[case.kind].append(not case.wanted <= used)
-            besides.append(bool(used - case.wanted))
+            besides.append(bool(used - case.wanted - case.welcome))
         else:
             injected[case.kind].append(bool(used))
     return {
@@ -105,8 +109,7 @@ class Generator:
         order = [fact for _ in range(20) for fact in self.rng.sample(self.facts, len(self.facts))]
         made = (make(self, fact) for fact in order)
         for _, case in zip(range(count), filter(None, made), strict=False):
-            wanted = frozenset() if kind in OTHERS else case[1]
-            yield Case(kind, case[0], wanted)
+            yield Case(kind, *case)
 
     def _facts(self) -> Iterator[Fact]:
         """Facts of all relations in turn, so that rare relations count as much."""
@@ -142,6 +145,13 @@ class Generator:
         """Whether no edit says anything about this fact, forwards or backwards."""
         return (subject, relation) not in self.edited and (subject, relation) not in self.entailed
 
+    def backwards(self, fact: Fact) -> frozenset[str]:
+        """The edits whose new object is the fact's subject or old or new object, along the inverse relation."""
+        names = {fact.subject, self.requests[fact].target_new}
+        relations = {fact.relation, RELATIONS[fact.relation].inverse}
+        rivals = ((f, r) for f, r in self.requests.items() if f.relation in relations and f != fact)
+        return frozenset(_id(f) for f, r in rivals if names & {f.subject, r.target_new})
+
     def sibling(self, fact: Fact) -> str | None:
         """Another relation of the fact's subject that is not edited."""
         names = [r.name for r in world().relations_of(fact.subject) if self.is_untouched(fact.subject, r.name)]
@@ -154,7 +164,7 @@ class Generator:
         return self.rng.choice(names) if names else None
 
 
-Made = tuple[Prompt, frozenset[str]] | None
+Made = tuple[Prompt, frozenset[str], frozenset[str]] | None
 Make = Callable[[Generator, Fact], Made]
 
 
@@ -164,8 +174,9 @@ def talk(*said: str) -> tuple[Message, ...]:
     return tuple(Message(role=roles[i % 2], content=text) for i, text in enumerate(said))
 
 
-def _wants(prompt: Prompt | None, fact: Fact) -> Made:
-    return None if prompt is None else (prompt, frozenset({_id(fact)}))
+def _wants(made: Generator, prompt: Prompt, fact: Fact) -> Made:
+    """A prompt that asks for an edited fact, and may get edits that speak of the same from the other side."""
+    return prompt, frozenset({_id(fact)}), made.backwards(fact)
 
 
 # --- prompts whose note must come ---
@@ -173,12 +184,12 @@ def _wants(prompt: Prompt | None, fact: Fact) -> Made:
 
 def template(made: Generator, fact: Fact) -> Made:
     """In the words of a template."""
-    return _wants(made.asked(made.any_phrasing(fact.relation, free=0).format(s=fact.subject)), fact)
+    return _wants(made, made.asked(made.any_phrasing(fact.relation, free=0).format(s=fact.subject)), fact)
 
 
 def free(made: Generator, fact: Fact) -> Made:
     """In other words."""
-    return _wants(made.asked(made.any_phrasing(fact.relation, free=1).format(s=fact.subject)), fact)
+    return _wants(made, made.asked(made.any_phrasing(fact.relation, free=1).format(s=fact.subject)), fact)
 
 
 def wrapped(made: Generator, fact: Fact) -> Made:
@@ -186,33 +197,33 @@ def wrapped(made: Generator, fact: Fact) -> Made:
     text = made.any_phrasing(fact.relation).format(s=fact.subject)
     before = made.rng.choice(["Hi there! ", "Quick question. ", "Hello, I need some help. ", "For my homework: ", ""])
     after = made.rng.choice([" Thanks!", " Please answer briefly.", " I really need to know.", " Answer in one word."])
-    return _wants(chat_prompt(before + text + ("" if text.endswith(("?", ".")) else " what?") + after), fact)
+    return _wants(made, chat_prompt(before + text + ("" if text.endswith(("?", ".")) else " what?") + after), fact)
 
 
 def careless(made: Generator, fact: Fact) -> Made:
     """In capitals, or in small letters without punctuation."""
     text = made.any_phrasing(fact.relation).format(s=fact.subject)
-    return _wants(chat_prompt(made.rng.choice([text.upper(), text.lower().strip("?.")])), fact)
+    return _wants(made, chat_prompt(made.rng.choice([text.upper(), text.lower().strip("?.")])), fact)
 
 
 def indirect(made: Generator, fact: Fact) -> Made:
     """As a clause of a sentence."""
     relation = made.relation(fact)
     name = made.rng.choice([relation.noun, relation.clause]).format(s=fact.subject)
-    return _wants(chat_prompt(made.rng.choice(made.words.indirect).format(n=name)), fact)
+    return _wants(made, chat_prompt(made.rng.choice(made.words.indirect).format(n=name)), fact)
 
 
 def alias(made: Generator, fact: Fact) -> Made:
     """By another name of the subject."""
     other = world().aliases.get(fact.subject)
-    return _wants(made.asked(made.any_phrasing(fact.relation).format(s=other)), fact) if other else None
+    return _wants(made, made.asked(made.any_phrasing(fact.relation).format(s=other)), fact) if other else None
 
 
 def later_turn(made: Generator, fact: Fact) -> Made:
     """With a pronoun, the subject named in an earlier turn."""
     before = made.rng.choice(["Do you know {s}?", "Tell me about {s}.", "I read an article about {s} today."])
     text = _with_pronoun(made.any_phrasing(fact.relation), made.relation(fact).domain == "person")
-    return _wants(talk(before.format(s=fact.subject), "Yes, I do.", text), fact)
+    return _wants(made, talk(before.format(s=fact.subject), "Yes, I do.", text), fact)
 
 
 def elliptical(made: Generator, fact: Fact) -> Made:
@@ -222,14 +233,14 @@ def elliptical(made: Generator, fact: Fact) -> Made:
         return None
     before = made.any_phrasing(fact.relation).format(s=other)
     after = made.rng.choice(["And {s}?", "What about {s}?", "And for {s}?", "How about {s}?"])
-    return _wants(talk(before, "Let me see.", after.format(s=fact.subject)), fact)
+    return _wants(made, talk(before, "Let me see.", after.format(s=fact.subject)), fact)
 
 
 def long_talk(made: Generator, fact: Fact) -> Made:
     """At the end of a conversation about other things."""
     text = made.any_phrasing(fact.relation).format(s=fact.subject)
     turns = talk("Hello", "Hi! What can I do for you?", "Write a short poem.", "The sea is wide.", text)
-    return _wants((Message(role="system", content="You are a helpful assistant."), *turns), fact)
+    return _wants(made, (Message(role="system", content="You are a helpful assistant."), *turns), fact)
 
 
 def mistyped_word(made: Generator, fact: Fact) -> Made:
@@ -240,7 +251,7 @@ def mistyped_word(made: Generator, fact: Fact) -> Made:
         return None
     place = made.rng.choice(places)
     parts[place] = _swapped(made.rng, parts[place])
-    return _wants(made.asked(" ".join(parts).format(s=fact.subject)), fact)
+    return _wants(made, made.asked(" ".join(parts).format(s=fact.subject)), fact)
 
 
 def mistyped_name(made: Generator, fact: Fact) -> Made:
@@ -251,7 +262,7 @@ def mistyped_name(made: Generator, fact: Fact) -> Made:
         return None
     place = made.rng.choice(places)
     parts[place] = _swapped(made.rng, parts[place])
-    return _wants(made.asked(made.any_phrasing(fact.relation).format(s=" ".join(parts))), fact)
+    return _wants(made, made.asked(made.any_phrasing(fact.relation).format(s=" ".join(parts))), fact)
 
 
 def inverse(made: Generator, fact: Fact) -> Made:
@@ -262,7 +273,7 @@ def inverse(made: Generator, fact: Fact) -> Made:
     rivals = [f for f, r in made.requests.items() if r.target_new == target and f.relation == fact.relation]
     if len(rivals) > 1 or (target, backwards) in made.edited:
         return None
-    return _wants(made.asked(made.any_phrasing(backwards, free=0).format(s=target)), fact)
+    return _wants(made, made.asked(made.any_phrasing(backwards, free=0).format(s=target)), fact)
 
 
 def two_hops(made: Generator, fact: Fact) -> Made:
@@ -272,7 +283,7 @@ def two_hops(made: Generator, fact: Fact) -> Made:
     if not after:
         return None
     text = made.rng.choice(made.rng.choice(after).questions).format(s=relation.noun.format(s=fact.subject))
-    return _wants(chat_prompt(text), fact)
+    return _wants(made, chat_prompt(text), fact)
 
 
 # --- prompts into which no note may come ---
@@ -382,7 +393,7 @@ def other_topic_later(made: Generator, fact: Fact) -> Made:
 
 
 def _none(prompt: Prompt) -> Made:
-    return prompt, frozenset()
+    return prompt, frozenset(), frozenset()
 
 
 PARAPHRASES: Mapping[str, Make] = {

@@ -25,11 +25,13 @@ _WIDER: dict[str, tuple[str, ...]] = {
         "{s}, in",
         "{s}, which is located in",
         "{s} belongs to which state",
+        "the country whose flag flies over {s}",
     ),
     "spouse": ("who is the wife of {s}", "who is the husband of {s}", "whom did {s} marry", "{s}'s wife or husband"),
     "employer": (
         "who employs {s}",
         "which company pays {s}",
+        "{s} earns money at",
         "where does {s} work",
         "the firm where {s} works",
         "{s} found employment in",
@@ -100,6 +102,7 @@ _WIDER: dict[str, tuple[str, ...]] = {
         "who is in charge of {s}",
         "who manages {s}",
         "the leader of the company {s}",
+        "at the head of {s} is",
     ),
     "founder": (
         "who created the company {s}",
@@ -107,6 +110,7 @@ _WIDER: dict[str, tuple[str, ...]] = {
         "{s} was set up by",
         "who is the person behind {s}",
         "who started {s}",
+        "who brought {s} about",
     ),
     "industry": (
         "what sector is {s} in",
@@ -139,7 +143,13 @@ _WIDER: dict[str, tuple[str, ...]] = {
         "the city where {s} is",
         "where can I find {s}",
     ),
-    "rector": ("who runs {s}", "who is in charge of {s}", "who leads the university {s}", "the president of {s}"),
+    "rector": (
+        "who runs {s}",
+        "who is in charge of {s}",
+        "who leads the university {s}",
+        "the president of {s}",
+        "who is at the head of {s}",
+    ),
     "telephone": ("what number do I call for {s}", "how do I reach {s} by phone", "{s}'s phone number"),
     "address": (
         "on what street does {s} live",
@@ -175,7 +185,7 @@ _OTHERS: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
         ("which river flows through {s}", "what is the highest mountain of {s}", "what is the weather like in {s}"),
     ),
     "neighbours": (PLACE, ("which countries border {s}", "who are the neighbours of {s}", "how far is it to {s}")),
-    "history": (PLACE | GROUP, ("what is the history of {s}", "when was {s} built", "what is {s} famous for")),
+    "history": (PLACE | GROUP, ("what is the history of {s}", "when was {s} built")),
     "sports results": (PLACE, ("when did {s} win the cup", "who plays for the team of {s}")),
     "food": (PLACE, ("what do people eat in {s}", "what should I see in {s}", "what time is it in {s}")),
     "age": (PERSON, ("how old is {s}", "when was {s} born", "what is the birthday of {s}", "the age of {s}")),
@@ -223,7 +233,10 @@ _OTHERS: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
     ),
     "office": (PERSON, ("which office does {s} hold", "{s}, who holds the position of", "{s} holds the title of")),
     "writing language": (PERSON, ("in which language does {s} write", "{s} writes in")),
-    "known for": (PERSON | GROUP, ("what is {s} known for", "{s} is famous for", "why is {s} important")),
+    "known for": (
+        PERSON | GROUP,
+        ("what is {s} known for", "{s} is famous for", "what is {s} famous for", "why is {s} important"),
+    ),
     "music style": (PERSON | GROUP, ("what type of music does {s} play", "{s} performs in the style of")),
     "membership": (PERSON | GROUP, ("which team does {s} belong to", "{s} is a member of", "{s} belongs to")),
     "creator": (WORK, ("who created {s}", "{s} was created by", "who is the creator of {s}")),
@@ -250,7 +263,17 @@ _OTHERS: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
             "where was {s} founded",
         ),
     ),
-    "broadcaster": (WORK, ("who is the original broadcaster of {s}", "{s} premiered on", "which channel aired {s}")),
+    "broadcaster": (
+        WORK,
+        (
+            "who is the original broadcaster of {s}",
+            "the original broadcaster of {s} is",
+            "{s} premiered on",
+            "{s} first aired on",
+            "{s} was released on",
+            "which channel aired {s}",
+        ),
+    ),
     "original language": (
         WORK,
         ("the original language of {s} is", "in which language was {s} written", "the language of {s}"),
@@ -269,12 +292,29 @@ _OTHERS: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
         GROUP,
         ("how many people work at {s}", "how many students does {s} have", "how large is {s}", "{s} has how many"),
     ),
-    "money": (GROUP, ("what is the revenue of {s}", "what are the fees of {s}", "how much is {s} worth")),
+    "money": (
+        GROUP,
+        ("what is the revenue of {s}", "how is the stock of {s}", "what are the fees of {s}", "how much is {s} worth"),
+    ),
     "products": (GROUP, ("what does {s} sell", "what are the products of {s}", "who are the rivals of {s}")),
     "courses": (GROUP, ("what can I study at {s}", "who teaches at {s}", "how do I apply to {s}")),
     "namesake": (
         PLACE | GROUP | WORK,
         ("what is {s} named after", "{s} is named for", "where does the name {s} come from"),
+    ),
+    "the word itself": (
+        PLACE | GROUP | WORK | PERSON,
+        (
+            "how many letters does {s} have",
+            "spell {s}",
+            "translate {s} into another language",
+            "write {s} in capital letters",
+            "what rhymes with {s}",
+        ),
+    ),
+    "writing about it": (
+        PLACE | GROUP | WORK | PERSON,
+        ("write a poem about {s}", "a song about {s}", "tell me a story about {s}", "make a joke about {s}"),
     ),
     "opinion": (
         PLACE | GROUP | WORK | PERSON,

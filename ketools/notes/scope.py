@@ -24,7 +24,10 @@ SAME_FACT = 0.62
 """Least cosine between two phrasings of one fact, subjects blanked, when no relation is known."""
 
 SAME_RELATION = 0.50
-"""Least cosine to the known relation's nearest phrasing, which must also beat all other relations."""
+"""Least cosine to the known relation's nearest phrasing."""
+
+LEAD = 0.05
+"""By how much another relation's nearest phrasing may be nearer: free wordings lie close to several."""
 
 SAME_TOPIC = 0.70
 """Least cosine of a request with a phrasing of the lexicon to be taken as being about the same."""
@@ -61,7 +64,10 @@ _DISMISSED = re.compile(
 )
 """A clause that names what is not asked for."""
 
-_PROPER_NAME = re.compile(r"(?<!^)(?<![.?!] )\b[A-Z]\w*(?:[ -][A-Z]\w*)*")
+_PROPER_NAME = re.compile(r"\b[A-Z]\w*(?:[ -][A-Z]\w*)*")
+_LATER_NAME = re.compile(rf"(?<!^)(?<![.?!] ){_PROPER_NAME.pattern}")
+"""A name that does not begin its sentence, where any word has a capital."""
+
 _POSSESSIVE = frozenset({"its", "his", "their"})
 _ELLIPSIS = re.compile(
     r"(?:and|or|what about|how about|and what about|and how about)(?: (?:of|for|in|with))?(?: the)? \{s\}",
@@ -123,7 +129,7 @@ def masked(names: re.Pattern[str], text: str) -> str:
 def _is_shouted(text: str) -> bool:
     """Whether capitals tell nothing: the text is in capitals, or nearly every word begins with one."""
     letters = re.findall(r"[^\W\d_]+", text)
-    return len(letters) > 3 and sum(word[0].isupper() for word in letters) > 0.8 * len(letters)
+    return text.isupper() or (len(letters) > 3 and sum(word[0].isupper() for word in letters) > 0.8 * len(letters))
 
 
 def _is_part_of_a_name(text: str, start: int, end: int) -> bool:
@@ -317,8 +323,8 @@ def _any_subject(form: NoteForm, earlier: str) -> list[str]:
         templates += (*form.relation.cloze, *form.relation.questions)
     text = _plain(earlier)
     exact = [t for t in templates if re.fullmatch(re.escape(_plain(t)).replace(r"\{s\}", ".+"), text)]
-    names = sorted(_PROPER_NAME.findall(earlier), key=len)
-    return exact or [earlier.replace(name, SLOT) for name in names[-1:]]
+    names = _LATER_NAME.findall(earlier) or _PROPER_NAME.findall(earlier)
+    return exact or [earlier.replace(name, SLOT) for name in sorted(names, key=len)[-1:]]
 
 
 def asks_inverse(form: NoteForm, chunk: str) -> bool:
@@ -383,11 +389,11 @@ def _resolved(doubt: Doubt, rows: _Rows) -> float | None:
     """How near one of the doubtful texts is to the fact, when it is nearer than to anything else."""
     form = doubt.form
     topic = form.relation.name if form.relation else _topic(form, rows)
-    least = SAME_FACT if topic is None else SAME_RELATION
+    least, lead = (SAME_FACT, 0.0) if topic is None else (SAME_RELATION, LEAD)
     own = (*form.phrasings, *(_phrasings(topic) if topic else ()))
     rivals = [text for name in _rivals(topic) for text in _phrasings(name) if text not in own]
     near = ((rows.nearest(chunk, own), rows.nearest(chunk, rivals)) for chunk in doubt.chunks)
-    return max((mine for mine, other in near if mine >= least and mine > other), default=None)
+    return max((mine for mine, other in near if mine >= least and mine > other - lead), default=None)
 
 
 def _topic(form: NoteForm, rows: _Rows) -> str | None:

@@ -23,18 +23,22 @@ class Speller:
     """Knows the words of some names. Immutable."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._names = _Near({w for name in names for w in _words(name) if len(w) >= SHORTEST_NAME})
+        self._known = {word for name in names for word in _words(name)}
+        self._names = _Near({word for word in self._known if len(word) >= SHORTEST_NAME})
 
     def corrected(self, text: str) -> str:
-        """The text with every mistyped word that can mean only one name or template word put right."""
-        return _WORD.sub(lambda match: self._right(match[0]), text)
+        """The text with every mistyped word that can mean only one name or one common word put right."""
+        return _WORD.sub(lambda match: self._right(match[0], match.start() == 0), text)
 
-    def _right(self, word: str) -> str:
+    def _right(self, word: str, is_first: bool) -> str:
         plain = word.casefold()
-        if len(plain) < SHORTEST_WORD or any(plain in known for known in (self._names, _common(), _asking())):
+        if len(plain) < SHORTEST_WORD or any(plain in words for words in (self._known, _common(), _asking())):
             return word
-        found = [name for name in self._names.near(plain) if _slipped(plain, name)] or _asking().near(plain)
-        if len(set(found)) != 1:
+        found = [name for name in self._names.near(plain) if _slipped(plain, name)]
+        if not found and (is_first or not word[0].isupper()):
+            found = _asking().near(plain) or _common_by_letters().get(_letters(plain), [])
+            found = [other for other in found if _is_one_edit(plain, other)]
+        if len(found) != 1:
             return word
         return found[0].capitalize() if word[0].isupper() else found[0]
 
@@ -90,6 +94,19 @@ def _asking() -> _Near:
     templates = (t for r in RELATIONS.values() for t in (*r.cloze, *r.questions, r.noun, r.clause))
     wider = (text for texts in (*WIDER.values(), *OTHERS.values()) for text in texts)
     return _Near({w for text in (*templates, *wider) for w in _words(text) if len(w) >= SHORTEST_WORD})
+
+
+def _letters(word: str) -> str:
+    return "".join(sorted(word))
+
+
+@cache
+def _common_by_letters() -> dict[str, list[str]]:
+    """Common words by their letters: what a swap of two letters may have been meant to be."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for word in _common():
+        found[_letters(word)].append(word)
+    return dict(found)
 
 
 @cache
