@@ -422,7 +422,7 @@ def test_a_request_under_way_keeps_its_version_and_the_next_one_has_the_new(
 ) -> None:
     service.fork_space(OPERATOR, "user/alice", "session/alice/flight")
     ask: dict[str, Any] = {"model": f"{base}@session/alice/flight", "messages": ASK, "temperature": 0}
-    more: dict[str, Any] = {"max_tokens": 200, "extra_body": {"ignore_eos": True}}
+    more: dict[str, Any] = {"max_tokens": 120, "extra_body": {"ignore_eos": True}}
     whole = client.chat.completions.create(**ask, **more).choices[0].message.content or ""
     stream = iter(client.chat.completions.create(**ask, **more, stream=True))
     told = [next(stream).choices[0].delta.content or ""]

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -130,7 +131,7 @@ class Relay:
         try:
             response = await self._pool.post(route.base_url + ask.path, data=body, headers=HEADERS)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            self.upstream.failed(route, reachable=False)
+            await self._failed(route, reachable=False)
             raise EngineUnavailable("The engine cannot be reached; try again.") from None
         except aiohttp.ClientError:
             raise EngineUnavailable("The engine broke off before it answered; try again.") from None
@@ -148,8 +149,13 @@ class Relay:
         if response.status == 500 and await self._is_healthy(route):
             return
         response.close()
-        self.upstream.failed(route, reachable=response.status == 404)
+        await self._failed(route, reachable=response.status == 404)
         raise EngineUnavailable("The engine is not ready for this model; try again.")
+
+    async def _failed(self, route: Route, *, reachable: bool) -> None:
+        """Tell the engine's side, which may have to wait for a load that is under way."""
+        tell = partial(self.upstream.failed, route, reachable=reachable)
+        await anyio.to_thread.run_sync(tell, limiter=self._loaders)
 
     async def _is_healthy(self, route: Route) -> bool:
         """Whether a failure was the request's own: a dead engine says so under /health."""
