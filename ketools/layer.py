@@ -7,6 +7,7 @@ weights are never touched, so taking every edit off gives the base model bit for
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -127,9 +128,18 @@ class EditLayer:
         """
         if not held.edits:
             return self
-        has, own = ({e.artefact_hash for e in layer.edits} for layer in (held, self))
-        more = [e for e in self.edits if isinstance(e.artefact, Note) or e.artefact_hash not in has]
-        less = [_negated(e) for e in held.edits if not isinstance(e.artefact, Note) and e.artefact_hash not in own]
+        left = Counter(e.artefact_hash for e in held.edits)
+        more: list[LiveEdit] = []
+        for edit in self.edits:
+            if isinstance(edit.artefact, Note) or not left[edit.artefact_hash]:
+                more.append(edit)
+            else:
+                left[edit.artefact_hash] -= 1
+        less = []
+        for edit in held.edits:
+            if not isinstance(edit.artefact, Note) and left[edit.artefact_hash]:
+                left[edit.artefact_hash] -= 1
+                less.append(_negated(edit))
         return EditLayer((*more, *less))
 
     def without(self, *edit_ids: str) -> EditLayer:

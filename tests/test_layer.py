@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ketools.artefacts import content_hash
 from ketools.edits import Artefact, DenseDelta, EditRequest, LowRankDelta, Note
 from ketools.errors import InvalidRequest
 from ketools.layer import BASE, EditLayer, LiveEdit, ModuleDelta, compose
@@ -162,3 +163,23 @@ def test_edits_whose_sizes_disagree_are_refused(shapes: tuple[tuple[int, ...], t
 def test_a_low_rank_change_is_applied_without_forming_its_matrix() -> None:
     delta = ModuleDelta(a=torch.randn(1, 100_000), b=torch.randn(100_000, 1))
     assert delta.output(torch.randn(1, 100_000)).shape == (1, 100_000)
+
+
+small = st.lists(st.tuples(st.sampled_from(["low-rank", "dense", "note"]), st.integers(0, 3)), max_size=6)
+
+
+def by_content(items: list[tuple[str, int]]) -> EditLayer:
+    """Few different artefacts, so that two layers share some, also more than once."""
+    made = [artefact(kind, "mlp.0", 2, seed) for kind, seed in items]
+    return EditLayer(tuple(LiveEdit(f"e{i}", content_hash(a), a) for i, a in enumerate(made)))
+
+
+@given(small.map(by_content), small.map(by_content))
+def test_what_is_held_and_what_is_beyond_it_make_the_layer(layer: EditLayer, held: EditLayer) -> None:
+    sums = [
+        changes(one).get("mlp.0", torch.zeros(OUTER, INNER, dtype=torch.float64))
+        for one in (held, layer.beyond(held), layer)
+    ]
+    assert torch.allclose(sums[0] + sums[1], sums[2], atol=1e-5)
+    assert layer.beyond(layer).delta_hash == "" and layer.beyond(BASE) is layer
+    assert layer.beyond(held).notes == layer.notes
