@@ -520,8 +520,7 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     store = ArtefactStore(settings.artefacts or settings.home / "artefacts")
     spaces = Spaces(journal, store)
     engine.hold(spaces.layer(ROOT))
-    key = settings.encoder_key.get_secret_value() if settings.encoder_key else None
-    encoder = load_encoder(settings.encoder, settings.encoder_model, key)
+    encoder = open_encoder(settings)
     notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash))
     verifier = Verifier(engine, Prober(known_subjects(engine.model_hash)), notes)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
@@ -529,6 +528,12 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     jobs = Jobs(journal, {CONSOLIDATE: consolidation(road)})
     kit = multihop_kit(engine.model_hash, encoder, settings.multihop_prompts)
     return EditService(settings, engine, journal, spaces, editor, verifier, notes, road, jobs, kit)
+
+
+def open_encoder(settings: Settings) -> Encoder:
+    """What embeds texts for retrieval, by the settings; nothing is loaded before it is used."""
+    key = settings.encoder_key.get_secret_value() if settings.encoder_key else None
+    return load_encoder(settings.encoder, settings.encoder_model, key)
 
 
 def multihop_kit(model_hash: str, encoder: Encoder, prompts: Path | None = None) -> Kit:

@@ -11,10 +11,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 from ketools.atlas.world import Fact, other_target, world
 from ketools.bench.phrasings import HALVES, Half
 from ketools.edits import EditRequest, Message, Note, Prompt, chat_prompt
+from ketools.errors import NotFound
+from ketools.evaluation.data import Dataset, load, read_rows
+from ketools.evaluation.mquake import MultihopData, load_multihop
 from ketools.jobs import Progress, quiet
 from ketools.notes import NoteBook
 from ketools.relations import RELATIONS, Relation
@@ -42,18 +47,69 @@ def bench_scope(
     half: Half = "held-out",
     per_kind: int = PER_KIND,
     seed: int = 1,
+    files: Sequence[str] = (),
     progress: Progress = quiet,
-) -> dict[str, object]:
-    """Shares of paraphrases that miss their note and of other prompts that get one, by kind, with n."""
+) -> dict[str, Any]:
+    """Shares of paraphrases that miss their note and of other prompts that get one, by kind, with n.
+
+    `files`: data sets that are measured besides, each over all its edits at once; see `of_file`.
+    """
     made = Generator(half, random.Random(seed))
     cases = [case for kinds in (PARAPHRASES, OTHERS) for kind in kinds for case in made.cases(kind, per_kind)]
-    notes = [(_id(fact), Note("ice", request)) for fact, request in made.requests.items()]
     aliases = {subject: (alias,) for subject, alias in world().aliases.items()}
-    book = NoteBook(notes, encoder=encoder, aliases=aliases)
-    return {"half": half, "edits": len(notes), **judge(book, cases, progress)}
+    book = _book([(_id(fact), request) for fact, request in made.requests.items()], encoder, aliases)
+    found = {"half": half, "edits": len(made.requests), **judge(book, cases, progress)}
+    if files:
+        found["files"] = {Path(file).name: _judge_file(file, encoder, progress) for file in files}
+    return found
 
 
-def judge(book: NoteBook, cases: Sequence[Case], progress: Progress = quiet) -> dict[str, object]:
+def _judge_file(file: str, encoder: Encoder | None, progress: Progress) -> dict[str, Any]:
+    requests, cases = of_file(file)
+    return {"edits": len(requests), **judge(_book(list(requests.items()), encoder), cases, progress)}
+
+
+def _book(
+    edits: Sequence[tuple[str, EditRequest]],
+    encoder: Encoder | None,
+    aliases: Mapping[str, tuple[str, ...]] | None = None,
+) -> NoteBook:
+    notes = [(edit_id, Note("ice", request)) for edit_id, request in edits]
+    return NoteBook(notes, encoder=encoder, aliases=aliases)
+
+
+def of_file(source: str) -> tuple[dict[str, EditRequest], list[Case]]:
+    """The edits of a data set by id, and what it asks: rephrases and neighbours, or the hops of multi-hop cases.
+
+    Raises NotFound or InvalidRequest when there is nothing to read.
+    """
+    path = Path(source)
+    if not path.is_file():
+        raise NotFound("data set or file", source)
+    rows = read_rows(path)
+    hops = rows and isinstance(rows[0].get("requested_rewrite"), list)
+    return _of_hops(load_multihop(source)) if hops else _of_edits(load(source))
+
+
+def _of_edits(data: Dataset) -> tuple[dict[str, EditRequest], list[Case]]:
+    asked = [(case, "rephrase", probe, frozenset({case.id})) for case in data.cases for probe in case.rephrase]
+    none = frozenset[str]()
+    asked += [(c, kind, probe, none) for c in data.cases for kind, all_ in c.locality.items() for probe in all_]
+    requests = {case.id: case.request for case in data.cases}
+    return requests, [Case(kind, probe.rendered(), wanted) for _, kind, probe, wanted in asked]
+
+
+def _of_hops(data: MultihopData) -> tuple[dict[str, EditRequest], list[Case]]:
+    edits = {edit.key: edit.request for case in data.cases for edit in case.edits}
+    hops = {hop.key: hop.question for case in data.cases for hop in (*case.before, *case.after)}
+    cases = []
+    for key, question in hops.items():
+        wanted = frozenset({"|".join(key)}) if key in edits else frozenset[str]()
+        cases.append(Case("edited hop" if wanted else "unedited hop", chat_prompt(question), wanted))
+    return {"|".join(key): request for key, request in edits.items()}, cases
+
+
+def judge(book: NoteBook, cases: Sequence[Case], progress: Progress = quiet) -> dict[str, Any]:
     """Rates over cases: `missed` of those that want notes, `injected` of those that want none.
 
     `besides`: share of the cases that want notes which get other notes as well.
@@ -73,7 +129,7 @@ def judge(book: NoteBook, cases: Sequence[Case], progress: Progress = quiet) -> 
     }
 
 
-def _rates(name: str, wrong: Mapping[str, list[bool]]) -> dict[str, object]:
+def _rates(name: str, wrong: Mapping[str, list[bool]]) -> dict[str, Any]:
     together = [one for ones in wrong.values() for one in ones]
     kinds = {kind: {name: _share(ones), "n": len(ones)} for kind, ones in wrong.items()}
     return {name: _share(together), "n": len(together), "kinds": kinds}

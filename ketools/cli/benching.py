@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -112,3 +112,59 @@ def bench_gateway(
     for row in found["concurrency"]:
         added = f"added p50 {row['added_p50_ms']:.2f} ms, p99 {row['added_p99_ms']:.2f} ms"
         print(f"{row['n']:>3} at once: throughput x{row['throughput_ratio']:.3f}, {added}, {row['requests']} requests")
+
+
+@bench_app.command("retrieval")
+def bench_retrieval(
+    context: typer.Context,
+    sizes: Annotated[str, typer.Option(help="Comma-separated numbers of notes.")] = "1000,100000,1000000",
+    sample: Annotated[int, typer.Option(min=500, help="Facts that the encoder embeds; the rest is composed.")] = 8000,
+    as_json: Json = False,
+) -> None:
+    """How fast, how large and how exact the memory index is, per number of notes."""
+    from ketools.bench.retrieval import bench_retrieval as run
+    from ketools.service import open_encoder
+
+    with progress("bench retrieval") as report:
+        found = run(open_encoder(session(context).settings()), _numbers(sizes), sample, report)
+    if as_json:
+        show_json(found)
+        return
+    for size, row in found.items():
+        print(f"{int(size):>10,} notes  " + "  ".join(f"{name} {value}" for name, value in row.items()))
+
+
+@bench_app.command("scope")
+def bench_scope(
+    context: typer.Context,
+    half: Annotated[str, typer.Option(help="The wordings to use: held-out or tuning.")] = "held-out",
+    per_kind: Annotated[int, typer.Option(min=1, max=1000, help="Prompts per kind.")] = 60,
+    seed: Annotated[int, typer.Option(help="Chooses the edits and the prompts.")] = 1,
+    data: Annotated[str, typer.Option(help="Comma-separated data set files to measure besides.")] = "",
+    as_json: Json = False,
+) -> None:
+    """How often a note misses its question, and how often it comes without being asked for."""
+    from ketools.bench.scope import bench_scope as run
+    from ketools.service import open_encoder
+
+    if half not in ("held-out", "tuning"):
+        raise typer.BadParameter("use held-out or tuning", param_hint="--half")
+    with progress("bench scope") as report:
+        chosen: Any = half
+        found = run(open_encoder(session(context).settings()), chosen, per_kind, seed, names(data) or (), report)
+    if as_json:
+        show_json(found)
+        return
+    for name, part in {"bundled world": found, **found.get("files", {})}.items():
+        for group, rate in (("paraphrases", "missed"), ("others", "injected")):
+            print(f"{name}: {group} {rate} {part[group][rate]:.3f} of {part[group]['n']}")
+            for kind, row in part[group]["kinds"].items():
+                print(f"  {kind:22} {row[rate]:6.3f} of {row['n']}")
+
+
+def _numbers(text: str) -> list[int]:
+    """Comma-separated numbers of notes. Raises BadParameter for anything else."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdigit() and 1 <= int(part) <= 10_000_000 for part in parts):
+        raise typer.BadParameter("numbers between 1 and 10000000, separated by commas", param_hint="--sizes")
+    return [int(part) for part in parts]
