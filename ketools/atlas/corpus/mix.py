@@ -294,6 +294,7 @@ SYSTEMATIC: Mapping[str, float] = {
     "small_talk": 0.5,
 }
 
+# Towards the end, more questions to be taken apart in both grammars.
 FINAL: Mapping[str, float] = {
     "cloze": 5,
     "question": 4,
