@@ -35,11 +35,12 @@ def shared(place: Place, tmp_path: Path) -> Iterator[EditService]:
 
 @contextmanager
 def queries(service: EditService) -> Iterator[list[str]]:
-    """The statements that the journal is asked while the block lasts."""
+    """What the journal is asked while the block lasts."""
     asked: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        asked.append(statement)
+        if statement != "BEGIN":
+            asked.append(statement)
 
     engine = service.journal._db.engine
     event.listen(engine, "before_cursor_execute", note)
