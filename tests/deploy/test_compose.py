@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import typer.main
-import yaml
+from ruamel.yaml import YAML
 
 from ketools.cli.main import app
 from ketools.engines.vllm.process import VLLMServer
@@ -19,11 +19,12 @@ from ketools.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "compose.yaml").read_text()
+CONTENT: dict[str, Any] = YAML(typ="safe").load(TEXT)
 
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(TEXT)["services"]
+    found: dict[str, Any] = CONTENT["services"]
     return found
 
 
@@ -61,7 +62,7 @@ def test_there_are_replicas_of_vllm_one_postgresql_and_two_tool_servers(services
 
 
 def test_the_gateway_is_the_only_door(services: dict[str, Any]) -> None:
-    assert yaml.safe_load(TEXT)["networks"]["private"] == {"internal": True}
+    assert CONTENT["networks"]["private"] == {"internal": True}
     for name, service in services.items():
         assert ("ports" in service) == (name == "ketools"), name
         assert service["networks"] == (["private", "public"] if name == "ketools" else ["private"]), name
