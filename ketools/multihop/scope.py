@@ -24,7 +24,7 @@ from ketools.retrieval import Encoder
 PACKAGED = Path(__file__).parent / "weights" / "scope-atlas.safetensors"
 """The detector trained for the bundled model."""
 
-WIDTH = 128
+WIDTH = 256
 HIDDEN = 32
 LEAST = 0.5
 

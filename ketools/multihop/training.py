@@ -26,6 +26,7 @@ DIS_NEGATIVES = 1
 """Negatives per positive for pre-detector and disambiguator, as in the paper."""
 
 BATCH = 64
+LEARNING_RATE = 1e-3
 HARD = 64
 """Of the facts nearest to a question, from which three in four negatives are drawn: random ones teach little."""
 
@@ -152,9 +153,9 @@ def _embedded(texts: Sequence[str], encoder: Encoder, progress: Progress) -> Ten
 
 def _fit(table: _Table, steps: int, rng: random.Random, progress: Progress) -> Heads:
     heads = Heads(table.facts.shape[1])
-    with torch.no_grad():
-        heads.project.weight.mul_(4.0)  # so that distances of unit vectors start around the threshold
-    optimiser = torch.optim.AdamW(heads.parameters(), lr=2e-3, weight_decay=1e-2)
+    # Distances begin as those of the embeddings, stretched so that they part around the threshold.
+    torch.nn.init.orthogonal_(heads.project.weight, gain=1.7)
+    optimiser = torch.optim.AdamW(heads.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.02, steps)
     for step in range(steps):
         if step % 50 == 0:
