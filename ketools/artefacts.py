@@ -28,10 +28,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ketools.edits import Artefact, DenseDelta, EditRequest, LowRankDelta, Note
+from ketools.codebook import Codebook
+from ketools.edits import Artefact, DenseDelta, EditRequest, HookState, LowRankDelta, Note
 from ketools.errors import Diverged, InvalidRequest, StorageError
 
 FORMAT = 1
+KINDS = MappingProxyType({LowRankDelta: "low_rank", DenseDelta: "dense", HookState: "hook"})
 _HASH = re.compile(r"[0-9a-f]{64}")
 _SUFFIX = ".safetensors"
 
@@ -182,12 +184,15 @@ def content_hash(artefact: Artefact) -> str:
 
 
 def tensors_of(artefact: Artefact) -> dict[str, Tensor]:
-    """An artefact's tensors under the names they have in its file: `A:module`, `B:module` or `D:module`."""
+    """An artefact's tensors under the names they have in its file: `A:`, `B:`, `D:`, `K:`, `V:` or `R:module`."""
     if isinstance(artefact, LowRankDelta):
         pairs = artefact.factors.items()
         return {f"A:{module}": a for module, (a, _) in pairs} | {f"B:{module}": b for module, (_, b) in pairs}
     if isinstance(artefact, DenseDelta):
         return {f"D:{module}": delta for module, delta in artefact.deltas.items()}
+    if isinstance(artefact, HookState):
+        books = artefact.codebooks.items()
+        return {f"{part}:{module}": tensor for module, book in books for part, tensor in book.tensors().items()}
     return {}
 
 
@@ -195,8 +200,7 @@ def _header(artefact: Artefact) -> dict[str, Any]:
     head: dict[str, Any] = {"format": FORMAT, "method": artefact.method}
     if isinstance(artefact, Note):
         return head | {"type": "note", "request": artefact.request.model_dump(mode="json")}
-    kind = "low_rank" if isinstance(artefact, LowRankDelta) else "dense"
-    return head | {"type": kind, "metadata": dict(artefact.metadata)}
+    return head | {"type": KINDS[type(artefact)], "metadata": dict(artefact.metadata)}
 
 
 def _check_tensors(tensors: Mapping[str, Tensor]) -> None:
@@ -206,6 +210,8 @@ def _check_tensors(tensors: Mapping[str, Tensor]) -> None:
             raise InvalidRequest(f"{name} must be a float32 matrix, but is {tensor.dtype} {shape}.")
         if name.startswith("A:") and tensor.shape[0] != tensors[f"B:{name[2:]}"].shape[1]:
             raise InvalidRequest(f"The factors of {name[2:]} disagree about the rank; send A [r, in], B [out, r].")
+        if name.startswith("K:") and len({len(tensors[f"{part}:{name[2:]}"]) for part in "KVR"}) != 1:
+            raise InvalidRequest(f"The codebook of {name[2:]} needs as many values and radii as keys.")
         if not bool(torch.isfinite(tensor).all()):
             raise Diverged(f"{name} holds NaN or infinity; the edit was not stored. Lower the learning rate.")
 
@@ -252,6 +258,10 @@ def _assemble(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Artef
         modules = sorted(name[2:] for name in tensors if name.startswith("A:"))
         factors = {module: (tensors[f"A:{module}"], tensors[f"B:{module}"]) for module in modules}
         return LowRankDelta(method, MappingProxyType(factors), metadata)
+    if header["type"] == "hook":
+        names = sorted(name[2:] for name in tensors if name.startswith("K:"))
+        books = {name: Codebook(*(tensors[f"{part}:{name}"] for part in "KVR")) for name in names}
+        return HookState(method, MappingProxyType(books), metadata)
     deltas = {name[2:]: tensors[name] for name in sorted(tensors)}
     return DenseDelta(method, MappingProxyType(deltas), metadata)
 

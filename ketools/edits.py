@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from ketools.codebook import Codebook
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -181,7 +183,16 @@ class DenseDelta:
     metadata: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
 
 
-Artefact = Note | LowRankDelta | DenseDelta
+@dataclass(frozen=True, slots=True)
+class HookState:
+    """Per linear module, a codebook: a change of its output for inputs near stored keys (GRACE and its kin)."""
+
+    method: str
+    codebooks: Mapping[str, Codebook]
+    metadata: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+Artefact = Note | LowRankDelta | DenseDelta | HookState
 Phase = Literal["recognition", "association", "mastery"]
 
 

@@ -16,7 +16,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from ketools.edits import Artefact, DenseDelta, LowRankDelta, Note
+from ketools.codebook import Codebook, joined
+from ketools.edits import Artefact, DenseDelta, HookState, LowRankDelta, Note
 from ketools.errors import InvalidRequest
 
 
@@ -31,15 +32,16 @@ class LiveEdit:
 
 @dataclass(frozen=True, eq=False)
 class ModuleDelta:
-    """What one linear module adds to its output for input x: `(x @ A.T) @ B.T + x @ D.T`.
+    """What one linear module adds to its output for input x: `(x @ A.T) @ B.T + x @ D.T + codebook(x)`.
 
     `a [R, in]`, `b [out, R]` (R = sum of the edits' ranks) or None; `dense [out, in]` or None; at least
-    one of the two forms is there.
+    one of the two forms is there (zero factors beside a mere codebook).
     """
 
     a: Tensor | None = None
     b: Tensor | None = None
     dense: Tensor | None = None
+    codebook: Codebook | None = None
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -51,10 +53,10 @@ class ModuleDelta:
 
     def output(self, x: Tensor) -> Tensor:
         """The change of the module's output, shape [..., out], for inputs x of shape [..., in]."""
-        if self.dense is None:
-            return self._low_rank(x)
-        change = x @ self.dense.to(x).T
-        return change if self.a is None else change + self._low_rank(x)
+        change = self._low_rank(x) if self.dense is None else x @ self.dense.to(x).T
+        if self.dense is not None and self.a is not None:
+            change = change + self._low_rank(x)
+        return change if self.codebook is None else change + self.codebook.output(x)
 
     def matrix(self) -> Tensor:
         """The full weight change `[out, in]`, for tests and analyses."""
@@ -66,7 +68,14 @@ class ModuleDelta:
     def to(self, device: torch.device) -> ModuleDelta:
         """The same change with its matrices on a device."""
         a, b, dense = (None if m is None else m.to(device) for m in (self.a, self.b, self.dense))
-        return ModuleDelta(a, b, dense)
+        return ModuleDelta(a, b, dense, self.codebook.to(device) if self.codebook else None)
+
+    @property
+    def finite(self) -> bool:
+        """Whether no part holds NaN or infinity."""
+        parts = [m for m in (self.a, self.b, self.dense) if m is not None]
+        parts += self.codebook.tensors().values() if self.codebook else ()
+        return all(bool(torch.isfinite(m).all()) for m in parts)
 
     def _low_rank(self, x: Tensor) -> Tensor:
         a, b = self._factors()
@@ -124,20 +133,20 @@ class EditLayer:
     def beyond(self, held: EditLayer) -> EditLayer:
         """What is left to add where `held` is in the weights already: the other edits, less what only it has.
 
-        `held + beyond(held)` changes the weights as this layer does.
+        `held + beyond(held)` changes the weights as this layer does. Codebooks are no part of weights.
         """
         if not held.edits:
             return self
         left = Counter(e.artefact_hash for e in held.edits)
         more: list[LiveEdit] = []
         for edit in self.edits:
-            if isinstance(edit.artefact, Note) or not left[edit.artefact_hash]:
+            if not _changes_weights(edit) or not left[edit.artefact_hash]:
                 more.append(edit)
             else:
                 left[edit.artefact_hash] -= 1
         less = []
         for edit in held.edits:
-            if not isinstance(edit.artefact, Note) and left[edit.artefact_hash]:
+            if _changes_weights(edit) and left[edit.artefact_hash]:
                 left[edit.artefact_hash] -= 1
                 less.append(_negated(edit))
         return EditLayer((*more, *less))
@@ -152,13 +161,17 @@ BASE = EditLayer()
 """The untouched model."""
 
 
+def _changes_weights(edit: LiveEdit) -> bool:
+    return isinstance(edit.artefact, LowRankDelta | DenseDelta)
+
+
 def _negated(edit: LiveEdit) -> LiveEdit:
     """The edit that takes this one's weight change away."""
     made = edit.artefact
     if isinstance(made, LowRankDelta):
         factors = {name: (a, -b) for name, (a, b) in made.factors.items()}
         return replace(edit, artefact_hash=f"-{edit.artefact_hash}", artefact=replace(made, factors=factors))
-    assert isinstance(made, DenseDelta), "a note changes no weights"
+    assert isinstance(made, DenseDelta), "nothing else changes weights"
     deltas = {name: -delta for name, delta in made.deltas.items()}
     return replace(edit, artefact_hash=f"-{edit.artefact_hash}", artefact=replace(made, deltas=deltas))
 
@@ -184,6 +197,10 @@ def _changes(artefacts: Iterable[Artefact]) -> Iterator[tuple[str, ModuleDelta]]
         elif isinstance(artefact, DenseDelta):
             for name, delta in artefact.deltas.items():
                 yield name, ModuleDelta(dense=delta)
+        elif isinstance(artefact, HookState):
+            for name, book in artefact.codebooks.items():
+                a, b = book.keys.new_zeros(1, book.keys.shape[1]), book.keys.new_zeros(book.values.shape[1], 1)
+                yield name, ModuleDelta(a=a, b=b, codebook=book)
 
 
 def _sum(name: str, changes: Sequence[ModuleDelta]) -> ModuleDelta:
@@ -199,6 +216,7 @@ def _sum(name: str, changes: Sequence[ModuleDelta]) -> ModuleDelta:
         a=torch.cat(a) if a else None,
         b=torch.cat(b, dim=1) if b else None,
         dense=sum(dense[1:], start=dense[0]) if dense else None,
+        codebook=joined([c.codebook for c in changes if c.codebook is not None]),
     )
 
 

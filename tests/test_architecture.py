@@ -8,7 +8,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "ketools"
 
 ORDER = [
-    {"errors", "vllm_plugin"},
+    {"errors", "codebook"},
+    {"vllm_plugin"},
     {"edits", "relations"},
     {"traits", "results", "principals", "layer", "artefacts", "atlas"},
     {"models"},

@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ketools.artefacts import ArtefactStore, decode, encode, tensors_of
-from ketools.edits import Artefact, DenseDelta, EditRequest, Kind, LowRankDelta, Note, Probe, Trait
+from ketools.codebook import Codebook
+from ketools.edits import Artefact, DenseDelta, EditRequest, HookState, Kind, LowRankDelta, Note, Probe, Trait
 from ketools.errors import Diverged, InvalidRequest, StorageError
 
 
@@ -302,3 +303,12 @@ def test_storing_a_note_costs_about_a_millisecond_of_processor_time(store: Artef
         return time.thread_time() - start
 
     assert statistics.median(cost(i) for i in range(40)) < 3e-3
+
+
+def test_a_hook_state_survives_a_round_trip_and_needs_a_value_and_a_radius_for_each_key() -> None:
+    book = Codebook(matrix(2, 5), matrix(2, 3), matrix(2, 1).abs())
+    state = HookState("grace", {"layers.1.down_proj": book}, {"layer": 1})
+    again = decode(encode(state))
+    assert isinstance(again, HookState) and same_bits(state, again) and dict(again.metadata) == {"layer": 1}
+    with pytest.raises(InvalidRequest, match="as many values and radii"):
+        encode(HookState("grace", {"m": Codebook(matrix(2, 5), matrix(1, 3), matrix(2, 1))}))

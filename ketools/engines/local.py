@@ -109,8 +109,7 @@ class LocalEngine:
         """Compile the layer, which is always exact. `InvalidRequest` unless every change is finite and fits."""
         self.editable.switch.check(layer)
         for name, delta in layer.deltas.items():
-            matrices = [m for m in (delta.a, delta.b, delta.dense) if m is not None]
-            if not all(bool(torch.isfinite(m).all()) for m in matrices):
+            if not delta.finite:
                 raise InvalidRequest(
                     f"The layer's change of {name!r} holds NaN or infinity. Undo the edit that made it."
                 )

@@ -7,11 +7,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+WEIGHTS, CONFIG, CODEBOOKS = "adapter_model.safetensors", "adapter_config.json", "codebooks.safetensors"
 _NAME = re.compile(r"ke-[0-9a-f]{64}")
 
 
@@ -20,9 +20,11 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def name_of(config: bytes, weights: bytes) -> str:
-    """The name of an adapter: `ke-` and the SHA-256 of its two files."""
-    digest = hashlib.sha256(hashlib.sha256(config).digest() + hashlib.sha256(weights).digest())
+def name_of(files: Mapping[str, bytes]) -> str:
+    """The name of an adapter: `ke-` and the SHA-256 over its files; codebooks are there only when it has some."""
+    digest = hashlib.sha256()
+    for file in (CONFIG, WEIGHTS, CODEBOOKS):
+        digest.update(hashlib.sha256(files[file]).digest() if file in files else b"")
     return f"ke-{digest.hexdigest()}"
 
 
@@ -34,12 +36,15 @@ def folder_of(root: Path, name: str) -> Path:
 
 
 def is_whole(root: Path, name: str) -> bool:
-    """Whether both files are there and their content is what the name says."""
+    """Whether its files are there and their content is what the name says."""
     folder = folder_of(root, name)
     try:
-        return name_of((folder / CONFIG).read_bytes(), (folder / WEIGHTS).read_bytes()) == name
+        files = {file: (folder / file).read_bytes() for file in (CONFIG, WEIGHTS)}
+        if (folder / CODEBOOKS).exists():
+            files[CODEBOOKS] = (folder / CODEBOOKS).read_bytes()
     except OSError:
         return False
+    return name_of(files) == name
 
 
 def base_of(model_hash: str, held: str = "") -> str:

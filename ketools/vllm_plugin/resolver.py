@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ketools.vllm_plugin import cpu_lora
+from ketools.vllm_plugin import codebooks, cpu_lora
 from ketools.vllm_plugin.names import held_by, is_name, is_whole, lease
 
 held = ""
@@ -29,6 +29,7 @@ def find(root: Path, name: str, held: str = "") -> Path | None:
 def register() -> None:
     """Called by vLLM in each of its processes (entry point `vllm.general_plugins`); safe to call again."""
     cpu_lora.install()
+    codebooks.install()
     if not (where := os.environ.get("KETOOLS_ADAPTERS")):
         return
     root = Path(where)

@@ -23,7 +23,7 @@ from torch import Tensor
 from ketools.artefacts import storage_errors
 from ketools.engines.vllm.compiling import Compiled
 from ketools.errors import StorageError
-from ketools.vllm_plugin.names import CONFIG, WEIGHTS, folder_of, is_name, is_whole, lease, name_of
+from ketools.vllm_plugin.names import CODEBOOKS, CONFIG, WEIGHTS, folder_of, is_name, is_whole, lease, name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,13 @@ class AdapterStore:
         """Store compiled factors durably for the base model of that hash. Raises `StorageError`."""
         weights = save({name: t.clone() for name, t in peft_tensors(compiled).items()}, metadata={"format": "pt"})
         config = json.dumps(peft_config(compiled, base), sort_keys=True, indent=1).encode()
-        adapter = Adapter(name_of(config, weights), compiled.rank, compiled.residual)
+        files = {CONFIG: config, WEIGHTS: weights}
+        if compiled.codebooks:
+            files[CODEBOOKS] = save({name: t.clone() for name, t in compiled.codebooks.items()})
+        adapter = Adapter(name_of(files), compiled.rank, compiled.residual)
         with storage_errors(self.root):
             if not is_whole(self.root, adapter.name):
-                self._write(adapter.name, {CONFIG: config, WEIGHTS: weights})
+                self._write(adapter.name, files)
         return adapter
 
     def known(self, key: str) -> Adapter | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,10 +20,12 @@ class Compiled:
     """Factors per module, `A [r, in]`, `B [out, r]`, fp32, r <= the limit.
 
     `residual`: the share of the change's squared Frobenius norm that the limit cut off; 0 when exact.
+    `codebooks`: per module, the tensors K, V and R of its codebook, which no rank limits.
     """
 
     factors: Mapping[str, tuple[Tensor, Tensor]]
     residual: float
+    codebooks: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def rank(self) -> int:
@@ -47,7 +49,9 @@ def compile_deltas(
         a, b, module_lost, module_total = _within(delta, max_rank)
         factors[name] = (a.float().contiguous(), b.float().contiguous())
         lost, total = lost + module_lost, total + module_total
-    return Compiled(factors, lost / total if total else 0.0)
+    books = {name: delta.codebook for name, delta in deltas.items() if delta.codebook}
+    tensors = {f"{part}:{name}": t.contiguous() for name, book in books.items() for part, t in book.tensors().items()}
+    return Compiled(factors, lost / total if total else 0.0, tensors)
 
 
 def _check(name: str, delta: ModuleDelta, sizes: Mapping[str, tuple[int, int]], targets: frozenset[str]) -> None:
@@ -62,8 +66,7 @@ def _check(name: str, delta: ModuleDelta, sizes: Mapping[str, tuple[int, int]], 
         raise InvalidRequest(
             f"The server wraps no {name.rpartition('.')[2]}; restart vLLM with it in --lora-target-modules."
         )
-    parts = [m for m in (delta.a, delta.b, delta.dense) if m is not None]
-    if not all(bool(torch.isfinite(m).all()) for m in parts):
+    if not delta.finite:
         raise InvalidRequest(f"The change of {name!r} holds NaN or infinity. Undo the edit that made it.")
 
 
