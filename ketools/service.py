@@ -37,7 +37,7 @@ from ketools.models.editable import EditableModel
 from ketools.models.loading import directory_hash, load_editable
 from ketools.models.outline import read_outline
 from ketools.multihop import EditMemory, EngineWriter, Finished, Kit, MultihopAnswer, load_prompts, run
-from ketools.notes import NoteInjector
+from ketools.notes import Budget, NoteInjector, budget_of
 from ketools.principals import Principal, Scope
 from ketools.probing import Prober
 from ketools.results import (
@@ -521,7 +521,7 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     spaces = Spaces(journal, store)
     engine.hold(spaces.layer(ROOT))
     encoder = open_encoder(settings)
-    notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash))
+    notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash), budget=note_budget(engine))
     verifier = Verifier(engine, Prober(known_subjects(engine.model_hash)), notes)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
     road = Road(engine, journal, store, spaces, editor, verifier, policy)
@@ -534,6 +534,14 @@ def open_encoder(settings: Settings) -> Encoder:
     """What embeds texts for retrieval, by the settings; nothing is loaded before it is used."""
     key = settings.encoder_key.get_secret_value() if settings.encoder_key else None
     return load_encoder(settings.encoder, settings.encoder_model, key)
+
+
+def note_budget(engine: Engine) -> Budget:
+    """How much of the served model's context notes may take, in its own tokens where the engine knows them."""
+    served = getattr(engine, "editable", None) or getattr(engine, "outline", None)
+    if served is None:
+        return Budget()
+    return budget_of(served.context_length, lambda text: len(served.tokenizer.encode(text, add_special_tokens=False)))
 
 
 def multihop_kit(model_hash: str, encoder: Encoder, prompts: Path | None = None) -> Kit:

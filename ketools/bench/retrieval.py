@@ -152,7 +152,7 @@ class Sample:
         for start in range(whole, size, _BLOCK):
             count = min(_BLOCK, size - start)
             first, plus, minus = self._triples(rng, count)
-            mixed: Vectors = self.vectors[first] + (self.vectors[plus] - self.vectors[minus]) / 2
+            mixed = np.asarray(self.vectors[first] + (self.vectors[plus] - self.vectors[minus]) / 2, dtype=np.float32)
             mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
             relations = [RELATIONS[self.facts[i].relation or ""] for i in first.tolist()]
             yield [_fact(names, start + i, relation) for i, relation in enumerate(relations)], mixed

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from ketools.edits import EditRequest, Kind, Message, Note, Prompt, Trait, normalise
-from ketools.notes.demonstrations import DemonstrationPool, block
+from ketools.notes.demonstrations import SHARES, DemonstrationPool, block
 from ketools.notes.scope import (
     GENERAL_TOPICS,
     Asked,
@@ -31,6 +31,8 @@ from ketools.retrieval import Encoder
 
 Notes = Sequence[tuple[str, Note]]
 
+TOKENS_PER_DEMONSTRATION = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Injected:
@@ -42,10 +44,29 @@ class Injected:
 
 @dataclass(frozen=True)
 class Budget:
-    """How much may be put before a question: `characters` in all, and IKE's `demonstrations`."""
+    """How much may be put before a question: `characters` in all, and IKE's `demonstrations`.
+
+    `tokens`: the same in tokens of the served model, when `count` can tell them.
+    """
 
     characters: int = 2000
     demonstrations: int = 4
+    tokens: int | None = None
+    count: Callable[[str], int] | None = None
+
+    def allows(self, text: str) -> bool:
+        """Whether a text is within every bound."""
+        if len(text) > self.characters:
+            return False
+        return self.tokens is None or self.count is None or self.count(text) <= self.tokens
+
+
+def budget_of(context_length: int, count: Callable[[str], int]) -> Budget:
+    """A third of a model's context for notes, with as many demonstrations as IKE takes where there is room."""
+    tokens = context_length // 3
+    paper = sum(share for _, share in SHARES)
+    room = tokens >= paper * TOKENS_PER_DEMONSTRATION
+    return Budget(8 * tokens, paper if room else Budget.demonstrations, tokens, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,38 +223,51 @@ class NoteBook:
         return Injected(put_before(prompt, self._lead(hits)), tuple(hit.edit_id for hit in hits))
 
     def _affordable(self, hits: list[Hit]) -> list[Hit]:
-        """The most relevant and newest notes that fit the budget; at least one."""
-        room, first = self._budget.characters, len(hits)
-        while first > 0:
-            room -= len(statement(hits[first - 1].note.request)) + len("Imagine that . ")
-            if room < 0 and first < len(hits):
-                break
+        """The most relevant and newest notes that fit the budget; at least one. Of feedback the nearest alone."""
+        feedback = [hit for hit in hits if hit.note.method == FEEDBACK]
+        hits = [hit for hit in hits if hit not in feedback[:-1]]
+        first = len(hits) - 1
+        while first > 0 and self._budget.allows(_told([hit.note for hit in hits[first - 1 :]])):
             first -= 1
-        return hits[first:]
+        return hits[max(first, 0) :]
 
     def _lead(self, hits: Sequence[Hit]) -> str:
         shown = [h.note.request for h in hits if is_demonstrated(h.note)]
-        plain = [h.note.request for h in hits if not is_demonstrated(h.note)]
-        imagined = "".join(f"Imagine that {statement(request)}. " for request in plain)
+        plain = _told([h.note for h in hits if not is_demonstrated(h.note)])
         if not shown:
-            return imagined
-        return self._blocks(shown) + f"New Fact: {statement(shown[-1])}\nPrompt: {imagined}"
+            return plain
+        new_fact = f"New Fact: {statement(shown[-1])}\nPrompt: {plain}"
+        return self._blocks(shown, new_fact) + new_fact
 
-    def _blocks(self, shown: Sequence[EditRequest]) -> str:
-        """Demonstrations for the last fact, then every other fact in scope as its own copy demonstration."""
-        request = shown[-1]
+    def _blocks(self, shown: Sequence[EditRequest], new_fact: str) -> str:
+        """Demonstrations for the last fact, then every fact in scope as its own copy demonstration.
+
+        As many as fit the budget together with the new fact; the least similar ones go first.
+        """
+        request, most = shown[-1], self._budget.demonstrations
         relation = request_relation(request)
         chosen = self._pool.choose(
             statement(request),
             relation.name if relation else None,
-            self._budget.demonstrations,
+            most,
             encoder=self._encoder,
             avoid=[name for r in shown for name in (r.subject, r.target_new)],
         )
-        blocks = [d.block for d in chosen] + [own_copy(r) for r in shown[:-1]]
-        while blocks and sum(map(len, blocks)) > self._budget.characters:
+        copied = shown if most else shown[:-1]
+        blocks = [f"{text}\n\n" for text in (*(d.block for d in chosen), *map(own_copy, copied))]
+        while blocks and not self._budget.allows("".join(blocks) + new_fact):
             blocks.pop(0)
-        return "".join(f"{text}\n\n" for text in blocks)
+        return "".join(blocks)
+
+
+FEEDBACK = "memprompt"
+"""The method whose notes are a user's clarifications."""
+
+
+def _told(notes: Sequence[Note]) -> str:
+    """Notes as they stand before a question: what is to be imagined (ICE), or a clarification (MemPrompt)."""
+    forms = ("Clarification: {}. " if note.method == FEEDBACK else "Imagine that {}. " for note in notes)
+    return "".join(form.format(statement(note.request)) for form, note in zip(forms, notes, strict=True))
 
 
 def is_demonstrated(note: Note) -> bool:

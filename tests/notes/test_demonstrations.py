@@ -8,7 +8,7 @@ import pytest
 
 from ketools.atlas.world import world
 from ketools.edits import EditRequest, Kind, Note, Trait, chat_prompt
-from ketools.notes import Budget, DemonstrationPool, NoteBook
+from ketools.notes import Budget, DemonstrationPool, NoteBook, budget_of
 from ketools.notes.demonstrations import COMMON_FACTS, quota
 from ketools.retrieval import MiniLMEncoder
 
@@ -32,8 +32,9 @@ def test_kinds_come_in_the_proportions_of_the_paper(count: int) -> None:
         assert shares == {"copy": count // 8, "update": 3 * count // 8, "retain": count // 2}
 
 
-def test_a_prompt_ends_with_the_new_fact_and_the_question() -> None:
-    *demonstrations, last = lead()
+def test_a_prompt_ends_with_the_facts_own_copy_and_then_with_the_question() -> None:
+    *demonstrations, own, last = lead()
+    assert own == "New Fact: The capital of France is Lima\nPrompt: The capital of France is Lima"
     assert last == "New Fact: The capital of France is Lima\nPrompt: What is the capital of France?"
     assert len(demonstrations) == 4
     for text in demonstrations:
@@ -47,7 +48,7 @@ def test_without_demonstrations_only_the_new_fact_is_told() -> None:
 
 
 def test_demonstrations_never_speak_of_the_edited_names() -> None:
-    assert not any("France" in text or "Lima" in text for text in lead(16)[:-1])
+    assert not any("France" in text or "Lima" in text for text in lead(16)[:-2])
 
 
 def test_each_kind_answers_as_the_new_fact_demands() -> None:
@@ -105,3 +106,20 @@ def test_demonstrations_are_dropped_from_the_front_when_the_budget_is_short() ->
     blocks = str(prompt).split("\n\n")
     assert blocks[-1].startswith("New Fact: The capital of France is Lima")
     assert sum(map(len, blocks[:-1])) <= 120
+
+
+def test_a_budget_in_tokens_of_the_served_model_is_kept() -> None:
+    def count(text: str) -> int:
+        return len(text.split())
+
+    for tokens in (20, 60, 200):
+        budget = Budget(characters=100_000, demonstrations=16, tokens=tokens, count=count)
+        injected = NoteBook([NOTE], budget=budget).inject("What is the capital of France?").prompt
+        assert isinstance(injected, str)
+        assert count(injected.removesuffix("What is the capital of France?")) <= tokens
+        assert injected.endswith("New Fact: The capital of France is Lima\nPrompt: What is the capital of France?")
+
+
+def test_a_large_context_takes_as_many_demonstrations_as_the_paper() -> None:
+    assert budget_of(8192, len).demonstrations == 32
+    assert budget_of(512, len).demonstrations == 4
