@@ -72,7 +72,7 @@ def train_scope(
         Path | None, typer.Option(help='JSON lines {"fact", "question", "in_scope"}; default made from the world.')
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the detector goes.")] = Path("scope.safetensors"),
-    steps: Annotated[int, typer.Option(min=1, max=100_000)] = 800,
+    steps: Annotated[int, typer.Option(min=1, max=100_000)] = 1200,
     as_json: Json = False,
 ) -> None:
     """Train PokeMQA's scope detector and measure it on held-out facts."""

@@ -93,7 +93,7 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def train_scope(
-    pairs: Sequence[Pair], encoder: Encoder, *, steps: int = 800, seed: int = 0, progress: Progress = quiet
+    pairs: Sequence[Pair], encoder: Encoder, *, steps: int = 1200, seed: int = 0, progress: Progress = quiet
 ) -> Trained:
     """Train on three fifths of the facts, set the threshold on one, and measure on the last.
 
