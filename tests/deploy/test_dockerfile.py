@@ -9,12 +9,17 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
+import zipfile
+from email.parser import Parser
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dockerfile_parse import DockerfileParser
+from packaging.requirements import Requirement
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -100,9 +105,10 @@ class Image:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """The stages of the tool server, built. `useradd` is left out, since it would change this machine.
+    """The stages of the tool server, built; `useradd` is left out, since it would change this machine.
 
-    TORCH_INDEX is an argument of the build; here pip's own index serves.
+    The dependencies (2 GB, several minutes) are those of this environment, and a test checks that the wheel asks for
+    no other ones; KETOOLS_WHOLE_IMAGE=1 installs them too. TORCH_INDEX is an argument of the build.
     """
     made = Image(tmp_path_factory.mktemp("image"))
     for folder in ("data", "store", "dist"):
@@ -110,8 +116,24 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     python = Path(sys.base_prefix) / "bin"
     path = f"{python}{os.pathsep}{os.environ['PATH']}"
     made.build("wheel", PATH=path)
-    made.build("build", PATH=path, TORCH_INDEX="https://pypi.org/simple")
+    whole = bool(os.environ.get("KETOOLS_WHOLE_IMAGE"))
+    more = {} if whole else {"PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1"}
+    made.build("build", PATH=path, TORCH_INDEX="https://pypi.org/simple", **more)
+    if not whole:
+        (folder,) = (made.root / "opt/ketools/lib").glob("python3*/site-packages")
+        (folder / "dependencies.pth").write_text(sysconfig.get_path("purelib"))  # its own .pth files do not count
     return made
+
+
+def test_the_wheel_asks_for_what_is_installed_here(image: Image) -> None:
+    (wheel,) = (image.root / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        (name,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
+        asked = Parser().parsestr(file.read(name).decode()).get_all("Requires-Dist", [])
+    wanted = [one for one in map(Requirement, asked) if not one.marker or one.marker.evaluate({"extra": "postgres"})]
+    assert {"torch", "psycopg"} <= {one.name for one in wanted}
+    for one in wanted:
+        assert one.specifier.contains(version(one.name), prereleases=True), one
 
 
 def test_the_image_serves_in_a_clean_environment_and_its_own_health_check_finds_it_well(image: Image) -> None:
