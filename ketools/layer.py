@@ -48,7 +48,7 @@ class ModuleDelta:
         """(in, out) of the module that this changes."""
         if self.dense is not None:
             return self.dense.shape[1], self.dense.shape[0]
-        a, b = self._factors()
+        a, b = self.factors()
         return a.shape[1], b.shape[0]
 
     def output(self, x: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class ModuleDelta:
         """The full weight change `[out, in]`, for tests and analyses."""
         if self.a is None and self.dense is not None:
             return self.dense
-        a, b = self._factors()
+        a, b = self.factors()
         return b @ a if self.dense is None else b @ a + self.dense
 
     def to(self, device: torch.device) -> ModuleDelta:
@@ -78,10 +78,11 @@ class ModuleDelta:
         return all(bool(torch.isfinite(m).all()) for m in parts)
 
     def _low_rank(self, x: Tensor) -> Tensor:
-        a, b = self._factors()
+        a, b = self.factors()
         return (x @ a.to(x).T) @ b.to(x).T
 
-    def _factors(self) -> tuple[Tensor, Tensor]:
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """`a` and `b`, of a change that has them."""
         assert self.a is not None and self.b is not None, "a delta is low-rank, dense or both"
         return self.a, self.b
 

@@ -15,12 +15,16 @@ from safetensors.torch import load_file, save_file
 from ketools.atlas import weights_path
 from ketools.engines.base import Route
 from ketools.engines.vllm.adapters import AdapterStore
-from ketools.engines.vllm.attach import find_limits, modules_of
+from ketools.engines.vllm.attach import PAIRS, find_limits
 from ketools.engines.vllm.client import ReplicaClient
+from ketools.engines.vllm.compiling import compile_deltas
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.engines.vllm.process import VLLMServer
+from ketools.engines.vllm.speech import Speech
 from ketools.errors import EngineRefused, EngineUnavailable, InvalidRequest, MissingExtra, StorageError
 from ketools.layer import EditLayer
+from ketools.models.outline import Outline
+from ketools.models.text import encode_pair
 
 MakeLayer = Callable[..., EditLayer]
 StartVLLM = Callable[..., VLLMServer]
@@ -77,16 +81,19 @@ def test_too_small_a_rank_limit_is_told_with_the_flag_to_add(world: Any, misfit:
         VLLMEngine([server.url], world.outline, store, world.prints, wait_s=60, min_rank=33)
 
 
-def test_modules_that_are_not_wrapped_are_told_with_the_flag_to_add(
+def probe(client: ReplicaClient, outline: Outline) -> Callable[[str], list[float]]:
+    speech = Speech(outline)
+    pairs = [encode_pair(outline, *pair) for pair in PAIRS]
+    return lambda model: [value for one in speech.scores(client, model, pairs) for value in one.logprobs]
+
+
+def test_modules_that_are_not_wrapped_are_found_out_and_told_with_the_flag_to_add(
     world: Any, misfit: Misfit, low_rank: MakeLayer
 ) -> None:
-    from ketools.engines.vllm.compiling import compile_deltas
-
     server, store = misfit
     with closing(ReplicaClient(server.url)) as client:
-        limits = find_limits(client, world.outline, store, 8)
+        limits = find_limits(client, world.outline, store, 8, probe(client, world.outline))
     assert limits.targets == {"down_proj"} and limits.max_rank == 8
-    assert modules_of(world.outline, ["down_proj"]) != modules_of(world.outline, world.outline.kinds)
     with pytest.raises(InvalidRequest, match="--lora-target-modules"):
         compile_deltas(low_rank(1).deltas, world.outline.sizes, limits.max_rank, limits.targets)
 
@@ -107,7 +114,7 @@ def test_a_store_that_the_server_does_not_see_is_told(world: Any, tmp_path: Path
             return moved()
 
     with pytest.raises(EngineRefused, match="Mount the store at the same path"):
-        find_limits(world.client, world.outline, Elsewhere(store.root), 8)
+        find_limits(world.client, world.outline, Elsewhere(store.root), 8, probe(world.client, world.outline))
     assert objected
 
 

@@ -28,6 +28,8 @@ from ketools.models.structure import get_module, weight_of
 Scorer = Callable[[Sequence[Prompt], Sequence[str], EditLayer], list[Score]]
 """`Engine.score` of an engine, or of one server."""
 
+Probe = Callable[[str], Sequence[float]]
+
 RANKS = (512, 320, 256, 128, 64, 32, 16, 8, 1)
 """The values that vLLM accepts for --max-lora-rank."""
 TOLERANCE = 0.05
@@ -35,6 +37,8 @@ TOLERANCE = 0.05
 precision gives 0.01 to 0.03, another model several tenths."""
 STRENGTH = 0.2
 """Frobenius norm of the test edit's change of a module, as a share of the module's weight."""
+LOUD = 5.0
+"""Frobenius norm of a change that cannot be overheard."""
 PAIRS = (
     ("The capital of France", "is Paris, and the capital of Italy is Rome."),
     ("What is the official language of Brazil?", "Portuguese"),
@@ -122,10 +126,12 @@ class Prints:
         return made
 
 
-def find_limits(client: ReplicaClient, outline: Outline, store: AdapterStore, min_rank: int) -> Limits:
-    """Ask a server what it can take, by loading adapters that change nothing.
+def find_limits(client: ReplicaClient, outline: Outline, store: AdapterStore, min_rank: int, probe: Probe) -> Limits:
+    """Ask a server what it can take: up to which rank it loads adapters, and of which modules they do anything.
 
-    Raises `EngineRefused` with the flag to add when it cannot take edits at all, or none of `min_rank`.
+    `probe(model)`: scores of a few texts under a model's name. vLLM loads an adapter of modules that it does not
+    wrap, without a word, and ignores it. Raises `EngineRefused` with the flag to add when the server cannot take
+    edits at all, or none of `min_rank`.
     """
     base = _base_model(client)
     first = outline.structure.blocks[0].down_proj
@@ -137,7 +143,10 @@ def find_limits(client: ReplicaClient, outline: Outline, store: AdapterStore, mi
             f"vLLM at {client.url} takes adapters up to rank {max_rank} only; restart it with "
             f"--max-lora-rank {next(r for r in reversed(RANKS) if r >= min_rank)}."
         )
-    kinds = {kind for kind in outline.kinds if not _objection(client, outline, store, modules_of(outline, [kind]), 1)}
+    untouched = probe(str(base["id"]))
+    kinds = {kind for kind in outline.kinds if _matters(client, outline, store, kind, untouched, probe)}
+    if first.rpartition(".")[2] not in kinds:
+        raise EngineRefused(_advice(client.url, "its adapters change nothing", first))
     length = int(base.get("max_model_len") or outline.context_length)
     length = min(length, outline.context_length)
     return Limits(str(base["id"]), max_rank, frozenset(kinds), length, client.has_plugin())
@@ -184,6 +193,20 @@ def _objection(client: ReplicaClient, outline: Outline, store: AdapterStore, mod
     except (EngineRefused, InvalidRequest) as error:
         return str(error)
     return ""
+
+
+def _matters(
+    client: ReplicaClient, outline: Outline, store: AdapterStore, kind: str, untouched: Sequence[float], probe: Probe
+) -> bool:
+    """Whether an adapter of this kind of module changes what the server computes."""
+    layer = trial_layer(outline, dict.fromkeys(modules_of(outline, [kind]), LOUD))
+    factors = {name: delta.factors() for name, delta in layer.deltas.items()}
+    adapter = store.put(Compiled(factors, 0.0), outline.model_hash)
+    with store.lease(adapter.name) as folder:
+        client.load(adapter.name, folder)
+    changed = list(probe(adapter.name)) != list(untouched)
+    client.unload(adapter.name)
+    return changed
 
 
 def _advice(url: str, objection: str, module: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ketools.edits import Prompt
 from ketools.engines.base import Route, Score
 from ketools.engines.vllm.adapters import Adapter, AdapterStore
-from ketools.engines.vllm.attach import Limits, Prints, check_identity, find_limits, zeros
+from ketools.engines.vllm.attach import PAIRS, Limits, Prints, check_identity, find_limits, zeros
 from ketools.engines.vllm.client import EngineTimeout, ReplicaClient, UnknownName
 from ketools.engines.vllm.compiling import compile_deltas
 from ketools.engines.vllm.process import VLLMServer
@@ -312,7 +312,12 @@ class VLLMEngine:
     def _admit(self, replica: Replica) -> Limits:
         """Prove a server before it is used (see `Replicas`)."""
         client = replica.client
-        limits = find_limits(client, self.outline, self.store, self._min_rank)
+        pairs = self._pairs(*zip(*PAIRS, strict=True))
+
+        def probe(model: str) -> list[float]:
+            return [value for one in self._speech.scores(client, model, pairs) for value in one.logprobs]
+
+        limits = find_limits(client, self.outline, self.store, self._min_rank, probe)
 
         def score(prompts: Sequence[Prompt], continuations: Sequence[str], layer: EditLayer) -> list[Score]:
             adapter = self._adapter(layer, limits)
