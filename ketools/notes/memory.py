@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from threading import RLock
 
 from ketools.edits import EditRequest, Kind
@@ -46,18 +47,28 @@ def remember(requests: Iterable[tuple[str, EditRequest]], encoder: Encoder, prog
 class Memory:
     """The facts of every space, searched through what a space sees. Thread-safe.
 
-    The index is derived from the journal: what is live and missing there is added when a space is asked.
+    `path`: the index, which is derived from the journal: what is live and missing there is added when a space
+    is asked. It is opened on first use.
     """
 
-    def __init__(self, spaces: Spaces, index: FactIndex) -> None:
-        self._spaces, self._index = spaces, index
+    def __init__(self, spaces: Spaces, encoder: Encoder, path: Path) -> None:
+        self._spaces, self._encoder, self._path = spaces, encoder, path
+        self._opened: FactIndex | None = None
         self._views: OrderedDict[tuple[str, ...], FactView] = OrderedDict()
         self._lock = RLock()
 
-    def view(self, space: str, progress: Progress = quiet) -> FactView:
+    def close(self) -> None:
+        """Close the index, if it was opened."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+            self._opened = None
+            self._views.clear()
+
+    def view(self, space: str) -> FactView:
         """What the space sees: its chain's live facts, an own one in place of an inherited one with its key.
 
-        Raises NotFound for an unknown space, ModelError when the encoder cannot be reached.
+        Raises NotFound for an unknown space, StorageError when the index cannot be written.
         """
         ids = tuple(record.id for record in self._spaces.visible(space))
         with self._lock:
@@ -69,9 +80,9 @@ class Memory:
         return known
 
     def _build(self, ids: Sequence[str]) -> FactView:
-        absent = self._index.missing(ids)
-        self._index.add(map(_recorded, self._spaces.journal.records(absent)))
-        return self._index.view(ids)
+        index = self._opened = self._opened or FactIndex(self._encoder, self._path)
+        index.add(map(_recorded, self._spaces.journal.records(index.missing(ids))))
+        return index.view(ids)
 
 
 def _recorded(record: EditRecord) -> Fact:

@@ -279,3 +279,46 @@ def test_injection_only_ever_adds_text_before_the_question(text: str, requests: 
         assert isinstance(got.prompt, str)
         assert got.prompt.endswith(asked)
         assert (got.prompt == asked) == (got.used == ())
+
+
+# --- names, dismissals, feedback ---
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is the capital of New France?",
+        "What is the capital of France Falls?",
+        "What is the capital of Marie-France?",
+        "what is the capital of new france",
+        "I do not want the capital of France. What is the capital of Japan?",
+        "Forget the capital of France, tell me the capital of Japan.",
+        "Apart from the capital of France, which capitals do you know?",
+        "How many letters does the word France have?",
+    ],
+)
+def test_a_longer_name_or_a_dismissed_fact_gets_no_note(question: str) -> None:
+    assert used(question, LIMA) == ()
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "WHAT IS THE CAPITAL OF FRANCE CALLED?",
+        "What Is The Capital Of France Called?",
+        "Is the capital of France, I wonder, large?",
+        "Does President Macron know the capital of France?",
+        "Do you not know the capital of France?",
+        "What is the captial of France?",
+    ],
+)
+def test_capitals_titles_and_slips_do_not_hide_a_fact(question: str) -> None:
+    assert used(question, LIMA) == ("e0",)
+
+
+def test_feedback_is_put_before_the_prompt_as_a_clarification_the_newest_alone() -> None:
+    notes = [("a", Note("memprompt", PESO)), ("b", Note("memprompt", LIMA))]
+    got = inject("What is the capital of France? What is the currency of France?", notes)
+    assert got.used == ("b",)
+    assert str(got.prompt).startswith("Clarification: The capital of France is Lima. What is the capital")
+    assert inject("What is the capital of Japan?", notes).used == ()
