@@ -28,8 +28,10 @@ $(VLLM_VENV)/.ready: pyproject.toml
 	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
+# Eager mode: on a CPU compiling takes longer than the demo; hook states need it everywhere.
+VLLM_FLAGS ?= --enforce-eager
 demo: setup $(if $(filter vllm,$(ENGINE)),vllm)
-	$(BIN)/ketools --engine $(ENGINE) --vllm-python $(VLLM_VENV)/bin/python demo
+	KETOOLS_VLLM_FLAGS='$(VLLM_FLAGS)' $(BIN)/ketools --engine $(ENGINE) --vllm-python $(VLLM_VENV)/bin/python demo
 
 test: check vllm
 	KETOOLS_VLLM_PYTHON=$(VLLM_VENV)/bin/python $(BIN)/python -m pytest

@@ -19,8 +19,9 @@ import torch
 
 from ketools.artefacts import content_hash
 from ketools.editor import Editor
-from ketools.edits import Artefact, EditRequest, LowRankDelta
+from ketools.edits import Artefact, DenseDelta, EditRequest, LowRankDelta
 from ketools.engines.local import LocalEngine
+from ketools.engines.vllm.attach import pair_scores
 from ketools.engines.vllm.compiling import compile_deltas
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.errors import InvalidRequest
@@ -99,6 +100,40 @@ def bench_spaces(settings: Settings, spaces: int = 1000, facts: int = 40, progre
             "bytes_in_ram_per_edit": round(((_resident(engine) or 0) - start_bytes) / spaces) if start_bytes else None,
             "metric": "greedy exact match; milliseconds of one 8-token answer, one request at a time",
         }
+
+
+def bench_exactness(settings: Settings, edits: int = 8, progress: Progress = quiet) -> dict[str, Any]:
+    """The largest difference of a log probability, served by vLLM against transformers in float64.
+
+    Per kind of change: untouched, one low-rank edit of each kind of module, a composed space of `edits` edits, a
+    dense change whose rank fits. Teacher-forced, over the texts that attaching uses.
+    """
+    with TemporaryDirectory(prefix="ketools-bench-") as home, closing(_service(settings, Path(home))) as service:
+        engine = _vllm(service)
+        em = load_editable(settings.model)
+        em.model.double()
+        errors: dict[str, float] = {}
+        tokens = 0
+        with closing(LocalEngine(em)) as reference:
+            kinds = _kinds_of_change(engine, edits)
+            for i, (kind, layer) in enumerate(kinds.items()):
+                progress(i, len(kinds), kind)
+                served, wanted = pair_scores(engine.score, layer), pair_scores(reference.score, layer)
+                errors[kind] = max(abs(a - b) for a, b in zip(served, wanted, strict=True))
+                tokens += len(served)
+    worst = max(errors.values())
+    return {"max_error": worst, "by_kind": errors, "n": tokens, "metric": "absolute difference of a log probability"}
+
+
+def _kinds_of_change(engine: VLLMEngine, edits: int) -> dict[str, EditLayer]:
+    modules = [m for m in engine.outline.sizes if m.startswith(f"{engine.outline.structure.blocks[1].name}.")]
+    kinds = {"untouched": BASE}
+    kinds |= {module.rpartition(".")[2]: _variant(engine, i, [module]) for i, module in enumerate(modules)}
+    kinds["composed"] = BASE.with_edits(*(_variant(engine, 100 + i).edits[0] for i in range(edits)))
+    one = _variant(engine, 200)
+    dense = DenseDelta("bench", {name: delta.matrix() for name, delta in one.deltas.items()})
+    kinds["dense of rank 1"] = BASE.with_edits(LiveEdit("dense", content_hash(dense), dense))
+    return kinds
 
 
 # --- the parts of swap ---
@@ -294,13 +329,15 @@ def _vllm(service: EditService) -> VLLMEngine:
     return cast(VLLMEngine, service.engine)
 
 
-def _variant(engine: VLLMEngine, seed: int) -> EditLayer:
-    """A rank-one change of one module, strong enough to change what is said."""
-    module = engine.outline.structure.blocks[-2].down_proj
-    width, out = engine.outline.sizes[module]
+def _variant(engine: VLLMEngine, seed: int, modules: Sequence[str] = ()) -> EditLayer:
+    """A rank-one change of a module, strong enough to change what is said."""
     generator = torch.Generator().manual_seed(seed)
-    a, b = torch.randn(1, width, generator=generator), torch.randn(out, 1, generator=generator)
-    artefact = LowRankDelta("bench", MappingProxyType({module: (a * STRENGTH, b * STRENGTH)}))
+    factors = {}
+    for module in modules or [engine.outline.structure.blocks[-2].down_proj]:
+        width, out = engine.outline.sizes[module]
+        a, b = torch.randn(1, width, generator=generator), torch.randn(out, 1, generator=generator)
+        factors[module] = (a * STRENGTH, b * STRENGTH)
+    artefact = LowRankDelta("bench", MappingProxyType(factors))
     return BASE.with_edits(LiveEdit(f"variant-{seed}", content_hash(artefact), artefact))
 
 

@@ -168,3 +168,25 @@ def _numbers(text: str) -> list[int]:
     if not parts or not all(part.isdigit() and 1 <= int(part) <= 10_000_000 for part in parts):
         raise typer.BadParameter("numbers between 1 and 10000000, separated by commas", param_hint="--sizes")
     return [int(part) for part in parts]
+
+
+@bench_app.command("exactness")
+def bench_exactness(
+    context: typer.Context,
+    engine: EngineName = None,
+    url: Urls = None,
+    adapters: Adapters = None,
+    vllm_python: VLLMPython = None,
+    as_json: Json = False,
+) -> None:
+    """vLLM: the largest difference of a log probability from transformers in float64, per kind of change."""
+    from ketools.bench.serving import bench_exactness as run
+
+    options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
+    with progress("bench exactness") as report:
+        found = run(options.settings(), progress=report)
+    if as_json:
+        show_json(found)
+        return
+    for kind, error in found["by_kind"].items():
+        print(f"{kind:20} {error:.1e}")
