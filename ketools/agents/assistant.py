@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import ToolMessage
+from langchain_core.messages.tool import ToolCall
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from mcp import Client
 from mcp.types import CallToolResult, TextContent
@@ -27,6 +29,9 @@ _FORGET_ME = re.compile(
     r"\b(?:forget|delete|erase) (?:me|everything (?:about me|i (?:told|said)).*|all about me)\b", re.I
 )
 _MINE = re.compile(r"\bmy ((?:[a-z]+ ){0,3}[a-z]+?)(?= is\b| was\b|[?.!,]|$)", re.I)
+_TOLD = re.compile(
+    r"^(?:(?:actually|no|well|sorry|by the way)\b,? *)*my ((?:[a-z]+ ){0,3}[a-z]+) is (?:now )?(.+?)[.!]*$", re.I
+)
 _OPENING = re.compile(r"^the\b")
 
 Reply = Callable[[str], Awaitable[str]]
@@ -85,13 +90,27 @@ class PersonalAssistant:
         return f"user/{self.user}"
 
     async def say(self, text: str) -> Turn:
-        """Take one turn: a fact is kept, a question answered, a wish to be forgotten granted."""
+        """Take one turn: a fact is kept, a question answered, a wish to be forgotten granted.
+
+        "My employer is X" needs no language model to be understood; it decides about everything else.
+        """
         if _FORGET_ME.search(text):
             return Turn(text, await self.forget())
+        if told := _TOLD.match(text):
+            return await self._learn(text, told[1], told[2])
         if self._agent is None:
             reply = self.reply or partial(self._ask)
             self._agent = EditingAgent(self.llm, await mcp_tools(self.client), self.space, reply)
         return await self._agent.say(in_third_person(text, self.person))
+
+    async def _learn(self, text: str, what: str, value: str) -> Turn:
+        """Keep a fact that the user told about himself."""
+        fact = {"subject": self.person, "prompt": f"The {what} of {self.person} is", "target_new": value}
+        arguments = {**fact, "space": self.space}
+        result = await self.client.call_tool("edit_fact", arguments)
+        call = ToolCall(name="edit_fact", args=arguments, id=None)
+        message = ToolMessage(text_of(result), tool_call_id="", status="error" if result.is_error else "success")
+        return Turn(text, text_of(result), (call,), (message,))
 
     async def forget(self) -> str:
         """Take back every edit of the user's space, newest first, and the conversation with it."""

@@ -38,7 +38,7 @@ TOGETHER = 384
 """How many questions go through the model side by side."""
 
 PROBES = 100
-"""How many questions that no edit touches are asked at each size of memory."""
+"""How many questions that no edit touches are asked at each size of memory, but no more than there are cases."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Bench:
     def _batches(self, cases: Sequence[MultihopCase], size: str) -> list[list[_Item]]:
         groups = [list(cases)] if size == ALL else _grouped(cases, _number(size))
         pool, empty = self._pool(), _Shared.of((), self.make_memory)
-        share = -(-PROBES // len(groups)) if groups else 0
+        share = -(-min(PROBES, len(cases)) // len(groups)) if groups else 0
         made, start = [], 0
         for number, group in enumerate(groups):
             shared = _Shared.of(self.data.cases if size == ALL else group, self.make_memory)
