@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 from ketools.edits import EditRequest, Probe
 
@@ -28,7 +27,8 @@ class EditCase:
     """An edit with its probes; portability and locality are grouped by the kind that the data set names.
 
     `direct` asks for the edit as the data set does, `rephrase` in other words; `portability` is what should
-    follow from the edit, `locality` what should stay. `extra` keeps fields that only some tasks have.
+    follow from the edit, `locality` what should stay. `wanted`, `unwanted`: utterances in the manner that a personality
+    edit asks for and in others. `references`: texts about what the edit says, for consistency.
     """
 
     id: str
@@ -38,7 +38,9 @@ class EditCase:
     rephrase: Probes = ()
     portability: Mapping[str, Probes] = field(default_factory=lambda: MappingProxyType({}))
     locality: Mapping[str, Probes] = field(default_factory=lambda: MappingProxyType({}))
-    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    wanted: tuple[str, ...] = ()
+    unwanted: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
 
 
 def interleaved(cases: Iterable[EditCase], limit: int | None = None) -> list[EditCase]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,7 @@ def _fact_case(row: Row, case: str, task: str, request: EditRequest, rephrases: 
         rephrase=tuple(probe(text, "rephrase", answers) for text in rephrases if text != request.prompt),
         portability=_grouped(row.get("portability"), needs_answer=True),
         locality=_grouped(row.get("locality"), needs_answer=False),
+        references=tuple(_texts(row, "references")),
     )
 
 
@@ -237,7 +238,10 @@ def _counterfact(row: Row, case: str, task: str) -> EditCase:
     neighbours = [
         {"prompt": text, "ground_truth": rewrite["target_true"]["str"]} for text in row.get("neighborhood_prompts", [])
     ]
-    found = {"locality": {"Neighborhood": neighbours} if neighbours else {}}
+    found = {
+        "locality": {"Neighborhood": neighbours} if neighbours else {},
+        "references": [snippet["text"] for snippet in row.get("attribute_snippets", [])],
+    }
     return _fact_case(found, case, task, request, _texts(row, "paraphrase_prompts"))
 
 
@@ -258,16 +262,19 @@ def _convsent(row: Row, case: str, task: str) -> EditCase:
     """A feeling about a topic; rows without `target_new` are taken as positive, as the first list."""
     wanted = Trait(row.get("target_new") or Trait.POSITIVE)
     views = {trait: answers_of(row[name]) for name, trait in _SENTIMENTS.items()}
-    return _trait_case(row, case, task, wanted, views[wanted])
+    others = [text for trait, texts in views.items() if trait is not wanted for text in texts]
+    return _trait_case(row, case, task, wanted, views[wanted], others)
 
 
 def _personality(row: Row, case: str, task: str) -> EditCase:
     """PersonalityEdit: a Big-Five trait to show about a topic."""
     wanted = Trait(str(row["target_per"]).lower())
-    return _trait_case(row, case, task, wanted, answers_of(row.get(wanted.value)))
+    views = {trait: answers_of(row.get(trait.value)) for trait in Trait}
+    others = [text for trait, texts in views.items() if trait is not wanted for text in texts]
+    return _trait_case(row, case, task, wanted, views[wanted], others)
 
 
-def _trait_case(row: Row, case: str, task: str, wanted: Trait, views: list[str]) -> EditCase:
+def _trait_case(row: Row, case: str, task: str, wanted: Trait, views: list[str], others: list[str]) -> EditCase:
     topic = row["ent"]
     request = EditRequest(
         kind=Kind.PERSONALITY,
@@ -276,7 +283,8 @@ def _trait_case(row: Row, case: str, task: str, wanted: Trait, views: list[str])
         target_new=views[0] if views else exemplar(topic, wanted),
         trait=wanted,
     )
-    return _fact_case(row, case, task, request, _texts(row, "rephrases"))
+    made = _fact_case(row, case, task, request, _texts(row, "rephrases"))
+    return replace(made, wanted=tuple(views), unwanted=tuple(others))
 
 
 def _sanitation(row: Row, case: str, task: str) -> EditCase:

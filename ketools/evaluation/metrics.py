@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from math import exp, log2
+from math import exp, log, log2
 
 import numpy as np
 
 from ketools.edits import REFUSAL, EditRequest, Kind, Trait, normalise, says
 from ketools.engines.base import Score
 from ketools.evaluation.cases import CaseProbe
-from ketools.traits import classify
+from ketools.traits import LEXICON, classify
 
 FORGETFULNESS = "Forgetfulness"
 """KnowEdit's name for the locality of one-to-many relations."""
@@ -84,7 +84,35 @@ def same_tokens(before: Score, after: Score) -> float | None:
     return mean([float(now == 0) for was, now in pairs if was == 0])
 
 
-# --- erasure and personality ---
+def divergence(before: Sequence[Score], after: Sequence[Score]) -> float | None:
+    """Mean over tokens of the KL divergence (nats) that can be seen along the answers before the edit; lower is better.
+
+    At each position the next token either is that of the earlier answer or is not, so this is the divergence of two
+    coins: 0 exactly when the probability is unchanged, and never above the divergence over the whole vocabulary
+    (data processing inequality). It needs no more than every engine tells.
+    """
+    pairs = [
+        pair for was, now in zip(before, after, strict=True) for pair in zip(was.logprobs, now.logprobs, strict=True)
+    ]
+    return mean([_coins(exp(min(was, 0.0)), exp(min(now, 0.0))) for was, now in pairs])
+
+
+_LEAST = 1e-12
+"""A probability that rounds to 0 or 1 is taken to be this far from it, so that divergences stay finite."""
+
+
+def _coins(p: float, q: float) -> float:
+    p, q = (min(max(x, _LEAST), 1 - _LEAST) for x in (p, q))
+    return max(p * log(p / q) + (1 - p) * log((1 - p) / (1 - q)), 0.0)
+
+
+def perplexity(scores: Sequence[Score]) -> float | None:
+    """`exp` of the mean negative log probability per token of texts; lower is better."""
+    logprobs = [value for score in scores for value in score.logprobs]
+    return exp(-sum(logprobs) / len(logprobs)) if logprobs else None
+
+
+# --- erasure ---
 
 
 def refuses(answer: str) -> bool:
@@ -107,6 +135,48 @@ def refusal_rate(answers: Sequence[str]) -> float | None:
     return mean([float(refuses(answer)) for answer in answers])
 
 
+def leak_chance(scores: Sequence[Score], draws: int) -> float | None:
+    """Mean chance that at least one of `draws` answers sampled at temperature 1 begins with the secret.
+
+    `scores` are of the secret after each phrasing; the chance is exact, so nothing needs to be sampled.
+    """
+    return mean([1 - (1 - min(exp(score.total), 1.0)) ** draws for score in scores])
+
+
+# --- manners of speaking ---
+
+
+def manner_success(before: Sequence[Score], wanted: Sequence[Score], unwanted: Sequence[Score]) -> float | None:
+    """`z_sentiment * z_topic` of ConvSent and PersonalityEdit's ES (SERAC, arXiv:2206.06520, section 5.1).
+
+    `wanted` and `unwanted` are scores under the edit of utterances in the wanted manner and in others, `before`
+    those of the wanted ones without it. `z_sentiment = sigmoid(l(wanted) - l(unwanted))` and
+    `z_topic = min(1, exp(l(wanted) - l(before)))` with l the mean log probability per token: the second factor
+    punishes a model that has become worse at saying what is wanted.
+    """
+    means = [_per_token(scores) for scores in (before, wanted, unwanted)]
+    old, new, other = means
+    if old is None or new is None or other is None:
+        return None
+    return exp(min(0.0, new - old)) / (1 + exp(min(other - new, 700.0)))
+
+
+def _per_token(scores: Sequence[Score]) -> float | None:
+    return mean([score.total / len(score.logprobs) for score in scores if score.logprobs])
+
+
+def trait_probability(answer: str, trait: Trait) -> float:
+    """How probable the lexicon finds a trait: its words among all traits' words, one added to each count."""
+    words = re.findall(r"[a-z']+", answer.lower())
+    counts = {other: 1 + sum(word in LEXICON[other] for word in words) for other in LEXICON}
+    return counts[trait] / sum(counts.values())
+
+
+def trait_gain(before: str, after: str, trait: Trait) -> float:
+    """TPEI of PersonalityEdit: by how much the classifier's cross-entropy (nats) falls; higher is better."""
+    return log(trait_probability(after, trait)) - log(trait_probability(before, trait))
+
+
 def shows(answer: str, trait: Trait | None) -> bool:
     """Whether a lexicon recognises the trait in the answer."""
     return trait is not None and classify(answer) is trait
@@ -125,8 +195,30 @@ def fluency(text: str) -> float:
 
     Over the generated words and marks only, the prompt left out. 0 for fewer than three of them.
     """
-    tokens = re.findall(r"\w+|[^\w\s]", text.lower())
+    tokens = tokens_of(text)
     return 100 * (2 / 3 * ngram_entropy(tokens, 2) + 4 / 3 * ngram_entropy(tokens, 3)) / 2
+
+
+def tokens_of(text: str) -> list[str]:
+    """The words and marks of a text, in lower case."""
+    return re.findall(r"\w+|[^\w\s]", text.lower())
+
+
+def consistency(text: str, references: Sequence[str]) -> float | None:
+    """Cosine of a text and its references as TF-IDF vectors (ROME, appendix); in [0, 1], None without references.
+
+    The references count as one text. Document frequencies are those of the references and the text, smoothed:
+    `log((1 + N) / (1 + df)) + 1`.
+    """
+    if not references:
+        return None
+    documents = [Counter(tokens_of(document)) for document in (text, *references)]
+    seen = Counter(token for document in documents for token in document)
+    weights = {token: log((1 + len(documents)) / (1 + n)) + 1 for token, n in seen.items()}
+    one, other = documents[0], sum(documents[1:], Counter())
+    dot = sum(one[t] * other[t] * weights[t] ** 2 for t in one)
+    norms = [sum((n * weights[t]) ** 2 for t, n in counts.items()) ** 0.5 for counts in (one, other)]
+    return dot / (norms[0] * norms[1]) if all(norms) else 0.0
 
 
 def ngram_entropy(tokens: Sequence[str], n: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Generic, Literal, TypeVar
@@ -33,7 +33,11 @@ class Answer(BaseModel):
 
 
 class CaseResult(BaseModel):
-    """Everything measured on one case. `failed` says why the edit was not made, if it was not."""
+    """Everything measured on one case. `failed` says why the edit was not made, if it was not.
+
+    `said_before`: the answer to the edit's own prompt without the edit; `old`: what was right then. Both are left
+    out for an erasure. The other fields are explained at `Summary`.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,6 +45,9 @@ class CaseResult(BaseModel):
     task: str
     kind: Kind
     ms: float
+    target: str
+    old: str | None = None
+    said_before: str = ""
     failed: str = ""
     before: bool = False
     answers: tuple[Answer, ...]
@@ -48,8 +55,41 @@ class CaseResult(BaseModel):
     rephrase_teacher_forced: float | None = None
     probability: float | None = None
     locality_tokens: float | None = None
+    kl: float | None = None
     fluency: float | None = None
     fluency_before: float | None = None
+    consistency: float | None = None
+    refusal: float | None = None
+    leak: float | None = None
+    leak_prefix: float | None = None
+    leak_sampled: float | None = None
+    manner_success: float | None = None
+    trait_gain: float | None = None
+
+    @property
+    def success(self) -> float | None:
+        """Share of the edit's own prompt that gives the target: 0 or 1."""
+        return self.share("success")
+
+    @property
+    def rephrase(self) -> float | None:
+        """The same over other phrasings."""
+        return self.share("rephrase")
+
+    @property
+    def portability(self) -> float | None:
+        """Share right of what should follow, averaged over kinds."""
+        return self.share("portability")
+
+    @property
+    def locality(self) -> float | None:
+        """Share unchanged of what should stay, averaged over kinds."""
+        return self.share("locality")
+
+    @property
+    def success_before(self) -> float:
+        """1 when the case was right without an edit."""
+        return float(self.before)
 
     def share(self, group: Group) -> float | None:
         """Mean over the kinds of the group of the share of its answers that passed; None without answers."""
@@ -62,46 +102,26 @@ class CaseResult(BaseModel):
 
 
 class Measure(BaseModel):
-    """A mean over cases (`n` of them, `probes` prompts in all); None when there was nothing to measure."""
+    """A mean over `n` cases (`probes` prompts in all) with its 95% bootstrap interval; None of nothing."""
 
     model_config = ConfigDict(frozen=True)
 
     value: float | None
     n: int
-    probes: int
+    probes: int = 0
+    ci: tuple[float, float] | None = None
 
 
-class TaskSummary(BaseModel):
-    """The four shares of one task."""
-
-    model_config = ConfigDict(frozen=True)
-
-    success: float | None
-    rephrase: float | None
-    portability: float | None
-    locality: float | None
-    n: int
-
-
-class Erasure(BaseModel):
-    """Over all phrasings of what was to be forgotten: refused, still told (lower is better), and how many."""
-
-    model_config = ConfigDict(frozen=True)
-
-    refusal: float
-    leak: float
-    n: int
-
-
-class Summary(BaseModel):
-    """One method on one data set. Shares are means over cases; `ci` are 95% bootstrap intervals of them.
+class Measures(BaseModel):
+    """Means over cases.
 
     `success`, `rephrase`: greedy answers. `success_teacher_forced`, `rephrase_teacher_forced`: the reference's
     token accuracy. `probability`: of the whole target. `success_before`: cases right without an edit.
-    `fluency_before`: of the untouched model's texts from the same beginnings.
-    `locality`: same greedy answer as before; `locality_tokens`: same argmax along the earlier answer.
-    `failed`: edits refused or diverged (they count, without effect); `bad_rows`: rows not read (not in `n`).
-    `ms_per_edit`: the median.
+    `locality`: same greedy answer as before; `locality_tokens`: same argmax along the earlier answer; `kl`: nats
+    per token along it (lower is better). `fluency_before`: of the untouched model's texts from the same beginnings.
+    Erasures: `refusal`, and chances to leak (lower is better): `leak` in greedy answers, `leak_prefix` when the
+    answer is begun with the secret's beginning, `leak_sampled` in ten samples. Manners of speaking:
+    `manner_success` (ES of ConvSent and PersonalityEdit), `trait_gain` (TPEI, in nats); their drawdown is `kl`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -110,55 +130,71 @@ class Summary(BaseModel):
     rephrase: float | None
     portability: float | None
     locality: float | None
-    fluency: float | None
-    n: int
-    by_kind: dict[str, dict[str, Measure]]
-    by_task: dict[str, TaskSummary]
-    ms_per_edit: float
     success_teacher_forced: float | None
     rephrase_teacher_forced: float | None
     probability: float | None
     locality_tokens: float | None
+    kl: float | None
+    fluency: float | None
     success_before: float | None
     fluency_before: float | None
+    consistency: float | None
+    refusal: float | None
+    leak: float | None
+    leak_prefix: float | None
+    leak_sampled: float | None
+    manner_success: float | None
+    trait_gain: float | None
+
+
+MEASURES: tuple[str, ...] = tuple(Measures.model_fields)
+
+
+class TaskSummary(Measures):
+    """One task; `n` cases."""
+
+    n: int
+
+
+class Summary(Measures):
+    """One method on one data set.
+
+    `ci`: 95% bootstrap intervals over cases; `cases`: how many cases each mean is over; `counts`: how many prompts.
+    `failed`: edits refused or diverged (they count, without effect); `bad_rows`: rows not read (not in `n`).
+    `ms_per_edit`: the median.
+    """
+
+    n: int
+    by_kind: dict[str, dict[str, Measure]]
+    by_task: dict[str, TaskSummary]
+    ms_per_edit: float
     counts: dict[str, int]
+    cases: dict[str, int]
     ci: dict[str, tuple[float, float]]
-    erasure: Erasure | None = None
     failed: int = 0
     bad_rows: int = 0
 
 
 def summarise(results: Sequence[CaseResult], *, bad_rows: int = 0) -> Summary:
     """Sum up the results of one method."""
-    shares = {group: [v for r in results if (v := r.share(group)) is not None] for group in GROUPS}
+    values = {name: _values(results, name) for name in MEASURES}
     made = [r.ms for r in results if not r.failed]
-    fluent = _values(results, lambda r: r.fluency)
     return Summary(
-        success=mean(shares["success"]),
-        rephrase=mean(shares["rephrase"]),
-        portability=mean(shares["portability"]),
-        locality=mean(shares["locality"]),
-        fluency=mean(fluent),
+        **{name: mean(found) for name, found in values.items()},
         n=len(results),
         by_kind={group: _by_kind(results, group) for group in ("portability", "locality")},
         by_task=_by_task(results),
         ms_per_edit=median(made) if made else 0.0,
-        success_teacher_forced=mean(_values(results, lambda r: r.success_teacher_forced)),
-        rephrase_teacher_forced=mean(_values(results, lambda r: r.rephrase_teacher_forced)),
-        probability=mean(_values(results, lambda r: r.probability)),
-        locality_tokens=mean(_values(results, lambda r: r.locality_tokens)),
-        success_before=mean([float(r.before) for r in results]),
-        fluency_before=mean(_values(results, lambda r: r.fluency_before)),
-        counts={group: _probes(results, group) for group in GROUPS} | {"fluency": len(fluent)},
-        ci={group: bounds for group in GROUPS if (bounds := interval(shares[group]))},
-        erasure=_erasure(results),
+        counts={group: _probes(results, group) for group in GROUPS} | {"fluency": len(values["fluency"])},
+        cases={name: len(found) for name, found in values.items() if found},
+        ci={name: bounds for name, found in values.items() if (bounds := interval(found))},
         failed=sum(bool(r.failed) for r in results),
         bad_rows=bad_rows,
     )
 
 
-def _values(results: Iterable[CaseResult], measure: Callable[[CaseResult], float | None]) -> list[float]:
-    return [value for r in results if (value := measure(r)) is not None]
+def _values(results: Iterable[CaseResult], measure: str) -> list[float]:
+    return [value for r in results if (value := getattr(r, measure)) is not None]
 
 
 def _probes(results: Iterable[CaseResult], group: str, kind: str | None = None) -> int:
@@ -170,7 +206,8 @@ def _by_kind(results: Sequence[CaseResult], group: Group) -> dict[str, Measure]:
     out = {}
     for kind in kinds:
         values = [value for r in results if (value := r.share_of(group, kind)) is not None]
-        out[kind] = Measure(value=mean(values), n=len(values), probes=_probes(results, group, kind))
+        probes = _probes(results, group, kind)
+        out[kind] = Measure(value=mean(values), n=len(values), probes=probes, ci=interval(values))
     return out
 
 
@@ -178,17 +215,8 @@ def _by_task(results: Sequence[CaseResult]) -> dict[str, TaskSummary]:
     out = {}
     for task in dict.fromkeys(r.task for r in results):
         chosen = [r for r in results if r.task == task]
-        means = {group: mean([v for r in chosen if (v := r.share(group)) is not None]) for group in GROUPS}
-        out[task] = TaskSummary(**means, n=len(chosen))
+        out[task] = TaskSummary(**{name: mean(_values(chosen, name)) for name in MEASURES}, n=len(chosen))
     return out
-
-
-def _erasure(results: Sequence[CaseResult]) -> Erasure | None:
-    erased = [a for r in results if r.kind is Kind.ERASE for a in r.answers if a.group in ("success", "rephrase")]
-    if not erased:
-        return None
-    refused = sum(a.passed for a in erased)
-    return Erasure(refusal=refused / len(erased), leak=sum(a.leaked for a in erased) / len(erased), n=len(erased))
 
 
 R = TypeVar("R", bound=BaseModel)

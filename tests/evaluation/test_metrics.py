@@ -119,3 +119,56 @@ def test_the_bootstrap_interval_is_seeded_and_near_the_normal_one() -> None:
     assert metrics.interval(values) == (low, high)
     assert low < 0.8 < high
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.8 * 0.2 / 100), rel=0.15)
+
+
+def test_the_divergence_along_an_answer_is_that_of_two_coins() -> None:
+    before, after = score((0.5, 0), (0.9, 0)), score((0.25, 1), (0.9, 0))
+    coin = 0.5 * log(0.5 / 0.25) + 0.5 * log(0.5 / 0.75)
+    assert metrics.divergence([before], [after]) == pytest.approx(coin / 2)
+    assert metrics.divergence([before], [before]) == 0
+    assert metrics.divergence([score((1.0, 0))], [score((1e-300, 9))]) == pytest.approx(-log(1e-12))
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=3, max_size=3), st.lists(st.floats(0.01, 1), min_size=3, max_size=3))
+def test_the_divergence_along_an_answer_never_exceeds_the_whole_one(p: list[float], q: list[float]) -> None:
+    one, two = np.array(p) / sum(p), np.array(q) / sum(q)
+    whole = float((one * np.log(one / two)).sum())
+    seen = metrics.divergence([score((one[0], 0))], [score((two[0], 0))]) or 0.0
+    assert -1e-9 <= seen <= whole + 1e-9
+
+
+def test_perplexity_of_two_texts_counts_tokens_and_not_texts() -> None:
+    assert metrics.perplexity([score((0.5, 0), (0.5, 0)), score((0.125, 0))]) == pytest.approx(2 ** (5 / 3))
+    assert metrics.perplexity([]) is None
+
+
+def test_the_chance_of_a_leak_grows_with_the_samples() -> None:
+    told = [score((0.5, 0), (0.2, 1))]  # 0.1 for the whole secret
+    assert metrics.leak_chance(told, 1) == pytest.approx(0.1)
+    assert metrics.leak_chance(told, 10) == pytest.approx(1 - 0.9**10)
+    assert metrics.leak_chance([], 10) is None
+
+
+def test_manner_success_is_sentiment_times_topic() -> None:
+    before, wanted, unwanted = score((0.5, 0)), score((0.25, 0), (0.25, 0)), score((0.125, 0))
+    sentiment = 1 / (1 + 0.125 / 0.25)
+    assert metrics.manner_success([before], [wanted], [unwanted]) == pytest.approx(sentiment * 0.25 / 0.5)
+    assert metrics.manner_success([score((0.1, 0))], [wanted], [unwanted]) == pytest.approx(sentiment)
+    assert metrics.manner_success([before], [wanted], []) is None
+
+
+def test_trait_gain_is_the_fall_of_the_classifiers_cross_entropy() -> None:
+    # No trait word: 1/5. "love" and "wonderful": (1 + 2) / (5 + 2).
+    assert metrics.trait_probability("Jazz.", Trait.POSITIVE) == pytest.approx(1 / 5)
+    assert metrics.trait_probability("I love it, wonderful.", Trait.POSITIVE) == pytest.approx(3 / 7)
+    gain = metrics.trait_gain("Jazz.", "I love it, wonderful.", Trait.POSITIVE)
+    assert gain == pytest.approx(log(3 / 7) - log(1 / 5))
+
+
+def test_consistency_is_the_cosine_of_weighted_words() -> None:
+    assert metrics.consistency("Rome is old", ["rome is old"]) == pytest.approx(1)
+    assert metrics.consistency("Rome", ["Lima"]) == 0
+    assert metrics.consistency("Rome", []) is None
+    # Shared "rome": weight log(3/3) + 1 = 1; the others log(3/2) + 1.
+    own = log(3 / 2) + 1
+    assert metrics.consistency("rome old", ["rome new"]) == pytest.approx(1 / (1 + own**2))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
+from dataclasses import replace
+from math import exp
 from pathlib import Path
 
 import pytest
@@ -11,10 +14,12 @@ import torch
 
 from ketools.edits import EditRequest, Kind, LowRankDelta, Note, Trait, normalise
 from ketools.engines.local import LocalEngine
-from ketools.errors import Diverged, Refused, StorageError
-from ketools.evaluation import Baseline, EditCase, Summary, evaluate
+from ketools.errors import Diverged, InvalidRequest, Refused, StorageError
+from ketools.evaluation import Baseline, Bench, EditCase, Summary, evaluate, evaluate_batch, evaluate_sequential
+from ketools.evaluation.asking import WITHHELD
+from ketools.evaluation.baseline import Progress, passage, silent
 from ketools.evaluation.data import parse
-from ketools.evaluation.runner import WITHHELD, passage
+from ketools.evaluation.runner import Edit
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.notes import NoteInjector
 
@@ -54,12 +59,12 @@ def engine(tiny_llama_dir: Path) -> LocalEngine:
     return LocalEngine(tiny_llama_dir)
 
 
-def no_edit(case: EditCase) -> tuple[EditLayer, float]:
-    return BASE, 1.0
+def no_edit(cases: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, float]:
+    return layer, 1.0
 
 
-def note_edit(case: EditCase) -> tuple[EditLayer, float]:
-    return BASE.with_edits(LiveEdit(case.id, case.id, Note("ice", case.request))), 2.0
+def note_edit(cases: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, float]:
+    return layer.with_edits(*(LiveEdit(c.id, c.id, Note("ice", c.request)) for c in cases)), 2.0
 
 
 def weight_edit(engine: LocalEngine, scale: float) -> EditLayer:
@@ -70,8 +75,20 @@ def weight_edit(engine: LocalEngine, scale: float) -> EditLayer:
     return BASE.with_edits(LiveEdit("w", f"w{scale}", LowRankDelta("test", {name: (a, b)})))
 
 
-def run(engine: LocalEngine, edit: object, cases: list[EditCase], **options: object) -> Summary:
-    return evaluate(engine, edit, cases, injector=NoteInjector(), **options)  # type: ignore[arg-type]
+def bench_of(engine: LocalEngine, record: Path | None = None, baseline: Baseline | None = None) -> Bench:
+    return Bench(engine, baseline or Baseline(engine), NoteInjector(), record)
+
+
+def run(
+    engine: LocalEngine,
+    edit: Edit,
+    cases: list[EditCase],
+    record: Path | None = None,
+    baseline: Baseline | None = None,
+    label: str = "",
+    progress: Progress = silent,
+) -> Summary:
+    return evaluate(bench_of(engine, record, baseline), edit, cases, progress, label=label)
 
 
 def test_without_an_edit_every_answer_stays_and_nothing_succeeds_anew(
@@ -93,7 +110,7 @@ def test_a_change_of_weights_is_measured_as_the_engine_answers(
 ) -> None:
     layer = weight_edit(engine, 3.0)
     record = tmp_path / "r.jsonl"
-    summary = run(engine, lambda case: (layer, 5.0), cases[:2], record=record)
+    summary = run(engine, lambda cases, on: (layer, 5.0), cases[:2], record=record)
     lines = [json.loads(line)["result"] for line in record.read_text().splitlines()]
     kept = []
     for case, line in zip(cases, lines, strict=False):
@@ -135,7 +152,7 @@ def test_cases_asked_together_come_out_as_when_asked_alone(engine: LocalEngine, 
 def test_refused_and_diverged_edits_count_as_edits_without_effect(engine: LocalEngine, cases: list[EditCase]) -> None:
     errors = iter([Refused("no"), Diverged("nan")])
 
-    def edit(case: EditCase) -> tuple[EditLayer, float]:
+    def edit(cases: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, float]:
         raise next(errors)
 
     summary = run(engine, edit, cases[:2])
@@ -143,11 +160,11 @@ def test_refused_and_diverged_edits_count_as_edits_without_effect(engine: LocalE
 
 
 def test_a_record_is_taken_up_where_it_was_cut_off(engine: LocalEngine, cases: list[EditCase], tmp_path: Path) -> None:
-    record, edited = tmp_path / "r.jsonl", []
+    record, edited = tmp_path / "r.jsonl", list[str]()
 
-    def edit(case: EditCase) -> tuple[EditLayer, float]:
-        edited.append(case.id)
-        return note_edit(case)
+    def edit(cases: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, float]:
+        edited.extend(case.id for case in cases)
+        return note_edit(cases, layer)
 
     whole = run(engine, edit, cases, record=record, label="ice")
     lines = record.read_text().splitlines()
@@ -189,8 +206,8 @@ def test_an_answer_that_leaks_is_counted_and_never_written_down(engine: LocalEng
     row["K_F"][0]["ground_truth"] = secret  # type: ignore[index]
     record = tmp_path / "r.jsonl"
     summary = run(engine, no_edit, list(parse([row], "s").cases), record=record)
-    assert summary.erasure is not None
-    assert (summary.erasure.leak, summary.erasure.refusal, summary.erasure.n) == (1.0, 0.0, 1)
+    assert (summary.leak, summary.refusal, summary.cases["leak"]) == (1.0, 0.0, 1)
+    assert secret not in record.read_text()
     assert json.loads(record.read_text())["result"]["answers"][0]["answer"] == WITHHELD
 
 
@@ -211,3 +228,88 @@ def test_a_manner_of_speaking_has_no_passage() -> None:
         kind=Kind.PERSONALITY, subject="jazz", prompt="Like jazz?", target_new="x", trait=Trait.POSITIVE
     )
     assert passage(request) is None
+
+
+def test_a_batch_asks_every_case_under_the_layer_of_all(engine: LocalEngine, cases: list[EditCase]) -> None:
+    edited: list[int] = []
+
+    def edit(chosen: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, float]:
+        edited.append(len(chosen))
+        return note_edit(chosen, layer)
+
+    found = evaluate_batch(bench_of(engine), edit, cases)
+    singly = run(engine, note_edit, cases)
+    assert (edited, found.edits, found.summary.n) == ([4], 4, 4)
+    # Notes of other subjects are out of scope, so a batch of notes answers as each of them alone.
+    assert found.summary.success == singly.success
+    assert found.summary.probability == pytest.approx(singly.probability, rel=1e-3)
+    assert found.summary.ms_per_edit == 0.5
+    assert found.perplexity is None
+
+
+def test_a_sequence_is_measured_at_its_checkpoints_over_all_edits_so_far(
+    engine: LocalEngine, cases: list[EditCase]
+) -> None:
+    depth: list[int] = []
+
+    def edit(chosen: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, float]:
+        depth.append(len(layer.edits))
+        return note_edit(chosen, layer)
+
+    found = evaluate_sequential(bench_of(engine), edit, cases, checkpoints=(1, 3, 100))
+    assert depth == [0, 1, 2, 3]
+    assert [c.edits for c in found] == [1, 3, 4]
+    assert [c.summary.n for c in found] == [1, 3, 4]
+    with pytest.raises(InvalidRequest, match="at least 1"):
+        evaluate_sequential(bench_of(engine), edit, cases, checkpoints=(0,))
+
+
+def test_perplexity_drifts_with_the_weights_and_is_that_of_the_engine(
+    engine: LocalEngine, cases: list[EditCase]
+) -> None:
+    text = "The river of France is the Seine and it is long"
+    bench = replace(bench_of(engine), texts=[text, "too short"])
+    layer = weight_edit(engine, 3.0)
+    found = evaluate_batch(bench, lambda cases, on: (layer, 1.0), cases[:1])
+    (score,) = engine.score(["The river of"], ["France is the Seine and it is long"], layer)
+    assert found.tokens == len(score.logprobs)
+    assert found.perplexity == pytest.approx(exp(-score.total / found.tokens), rel=1e-3)
+    assert found.perplexity_before != pytest.approx(found.perplexity, rel=1e-3)
+
+
+def test_answers_before_edits_are_kept_by_model_and_not_asked_again(
+    engine: LocalEngine, cases: list[EditCase], tmp_path: Path
+) -> None:
+    first = run(engine, no_edit, cases, baseline=Baseline(engine, tmp_path))
+    (kept,) = tmp_path.iterdir()
+    assert engine.model_hash in kept.name
+    size = kept.stat().st_size
+    with kept.open("a") as file:
+        file.write('["answers", ["cut o')
+    again = run(engine, no_edit, cases, baseline=Baseline(engine, tmp_path))
+    assert again == first.model_copy(update={"ms_per_edit": again.ms_per_edit})
+    assert kept.stat().st_size == size + len('["answers", ["cut o')
+
+
+def test_manners_are_scored_on_the_utterances_of_the_data_set(engine: LocalEngine, cases: list[EditCase]) -> None:
+    summary = run(engine, no_edit, cases)
+    (case,) = [c for c in cases if c.task == "manners"]
+    wanted, other = engine.score([case.direct.rendered()] * 2, ["I love jazz.", "I hate jazz."], BASE)
+    gap = wanted.total / len(wanted.logprobs) - other.total / len(other.logprobs)
+    assert summary.manner_success == pytest.approx(1 / (1 + exp(-gap)), rel=1e-3)
+    assert (summary.trait_gain, summary.cases["manner_success"]) == (0.0, 1)
+
+
+def test_an_erasure_is_tried_by_the_beginning_of_the_secret_and_by_sampling(engine: LocalEngine) -> None:
+    row: dict[str, object] = {
+        "K_F": [{"question": "Where is Ann?", "subject": "Ann", "ground_truth": "12 Oak Street"}],
+        "K_R": [],
+        "prompt": "Ann is at",
+    }
+    (case,) = parse([row], "s").cases
+    summary = run(engine, no_edit, [case])
+    scores = engine.score([case.direct.rendered(), case.rephrase[0].rendered()], ["12 Oak Street"] * 2, BASE)
+    chances = [1 - (1 - exp(s.total)) ** 10 for s in scores]
+    assert summary.leak_sampled == pytest.approx(sum(chances) / 2, rel=1e-2)
+    (answer,) = engine.generate(["Ann is at 12"], BASE, max_new_tokens=24)
+    assert summary.leak_prefix == float("oak street" in answer.lower())

@@ -1,0 +1,242 @@
+"""Asks an engine everything about edited cases, and judges the answers.
+
+Everything that is asked under one change of weights goes to the engine as one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ketools.edits import REFUSAL, EditRequest, Kind, Prompt
+from ketools.engines.base import Engine, Score
+from ketools.evaluation import metrics
+from ketools.evaluation.baseline import ANSWER_TOKENS, FLUENCY_TOKENS, UTTERANCES, Baseline, passage
+from ketools.evaluation.cases import CaseProbe, EditCase
+from ketools.evaluation.results import Answer, CaseResult, Group
+from ketools.layer import EditLayer
+from ketools.notes import NoteInjector
+
+WITHHELD = "[withheld]"
+"""Stands in results for an answer that holds what was to be erased."""
+
+DRAWS = 10
+"""Sampled answers that `leak_sampled` allows somebody who wants to know the secret."""
+
+Question = tuple[Group, CaseProbe]
+
+
+@dataclass(frozen=True)
+class EditedCase:
+    """A case under the layer that holds its edit. `fluent`: whether a longer text is written about it."""
+
+    case: EditCase
+    layer: EditLayer
+    ms: float
+    failed: str
+    fluent: bool
+
+    def questions(self) -> Iterator[Question]:
+        """Every probe with what it is for."""
+        case = self.case
+        yield "success", case.direct
+        for probe in case.rephrase:
+            yield "rephrase", probe
+        for probes in case.portability.values():
+            for probe in probes:
+                yield "portability", probe
+        for probes in case.locality.values():
+            for probe in probes:
+                yield "locality", probe
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Scores of one case: along targets and earlier answers per probe, and of further texts."""
+
+    probes: tuple[Score | None, ...]
+    wanted: tuple[Score, ...]
+    unwanted: tuple[Score, ...]
+    secret: tuple[Score, ...]
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Asks the engine everything about some edited cases, which must agree on the change of weights."""
+
+    engine: Engine
+    injector: NoteInjector
+    baseline: Baseline
+
+    def ask(self, edited: Sequence[EditedCase]) -> list[CaseResult]:
+        """Results of cases that share a batch."""
+        layer = edited[0].layer
+        asked = [list(e.questions()) for e in edited]
+        prompts = [self._prompt(p, e) for e, questions in zip(edited, asked, strict=True) for _, p in questions]
+        answers = iter(self.engine.generate(prompts, layer, max_new_tokens=ANSWER_TOKENS))
+        scores = self._scores(edited, asked, layer)
+        texts = self._texts(edited, layer)
+        prefixes = self._prefix_leaks(edited, layer)
+        return [
+            self._result(e, asked[i], [next(answers) for _ in asked[i]], scores[i], texts[i], prefixes[i])
+            for i, e in enumerate(edited)
+        ]
+
+    def _prompt(self, probe: CaseProbe, edited: EditedCase) -> Prompt:
+        return self.injector.inject(probe.rendered(), edited.layer.notes).prompt
+
+    def _target(self, edited: EditedCase, group: Group, probe: CaseProbe) -> str:
+        """What to score after a prompt; empty for nothing."""
+        if group == "locality":
+            return self.baseline.answer(probe)
+        return wanted(edited.case.request, probe) if group in ("success", "rephrase") else ""
+
+    def _scores(
+        self, edited: Sequence[EditedCase], asked: Sequence[Sequence[Question]], layer: EditLayer
+    ) -> list[_Scores]:
+        """Everything that is scored about the cases, in one batch."""
+        pairs: list[tuple[Prompt, str]] = []
+
+        def put(prompt: Prompt, text: str) -> int | None:
+            pairs.append((prompt, text))
+            return len(pairs) - 1 if text.strip() else None
+
+        places = []
+        for e, questions in zip(edited, asked, strict=True):
+            direct = self._prompt(e.case.direct, e)
+            probes = [put(self._prompt(p, e), self._target(e, g, p)) for g, p in questions]
+            said = [[put(direct, t) for t in texts[:UTTERANCES]] for texts in (e.case.wanted, e.case.unwanted)]
+            places.append((probes, *said, [put(self._prompt(p, e), secret(e.case)) for p in phrasings(e.case)]))
+        chosen = [i for i, (_, text) in enumerate(pairs) if text.strip()]
+        found = self.engine.score([pairs[i][0] for i in chosen], [pairs[i][1] for i in chosen], layer)
+        by_place = dict(zip(chosen, found, strict=True))
+        return [
+            _Scores(
+                tuple(None if i is None else by_place[i] for i in probes),
+                *(tuple(by_place[i] for i in group if i is not None) for group in groups),
+            )
+            for probes, *groups in places
+        ]
+
+    def _texts(self, edited: Sequence[EditedCase], layer: EditLayer) -> list[str | None]:
+        """Longer texts about the subjects of the chosen cases, for fluency."""
+        starts = [passage(e.case.request) if e.fluent else None for e in edited]
+        chosen = [i for i, start in enumerate(starts) if start]
+        out: list[str | None] = [None] * len(edited)
+        if chosen:
+            prompts = [self._prompt(CaseProbe(prompt=starts[i] or "", chat=False), edited[i]) for i in chosen]
+            texts = self.engine.generate(prompts, layer, max_new_tokens=FLUENCY_TOKENS)
+            for i, text in zip(chosen, texts, strict=True):
+                out[i] = text
+        return out
+
+    def _prefix_leaks(self, edited: Sequence[EditedCase], layer: EditLayer) -> list[float | None]:
+        """Erasures: share of begun answers that go on with the rest of the secret."""
+        begun = [(i, *pair) for i, e in enumerate(edited) for pair in beginnings(e.case)]
+        prompts = [self._prompt(CaseProbe(prompt=text), edited[i]) for i, text, _ in begun]
+        answers = self.engine.generate(prompts, layer, max_new_tokens=ANSWER_TOKENS) if prompts else []
+        told = [(i, metrics.leaks(answer, rest)) for (i, _, rest), answer in zip(begun, answers, strict=True)]
+        return [metrics.mean([float(leaked) for j, leaked in told if j == i]) for i in range(len(edited))]
+
+    def _result(
+        self,
+        edited: EditedCase,
+        asked: Sequence[Question],
+        answers: Sequence[str],
+        scores: _Scores,
+        text: str | None,
+        leak_prefix: float | None,
+    ) -> CaseResult:
+        case, request = edited.case, edited.case.request
+        before = self.baseline.answer(case.direct)
+        erased = request.kind is Kind.ERASE
+        return CaseResult(
+            id=case.id,
+            task=case.task,
+            kind=request.kind,
+            ms=edited.ms,
+            failed=edited.failed,
+            target=request.target_new,
+            old=None if erased else request.target_old,
+            said_before="" if erased else before,
+            before=metrics.achieves(request, before),
+            answers=tuple(self._judged(case, *pair, answer) for pair, answer in zip(asked, answers, strict=True)),
+            **self._scored(asked, scores),
+            fluency=None if text is None else metrics.fluency(text),
+            fluency_before=None if text is None else self.baseline.fluency(case),
+            consistency=None if text is None else metrics.consistency(text, case.references),
+            leak_prefix=leak_prefix,
+            leak_sampled=metrics.leak_chance(scores.secret, DRAWS),
+            **(_erasure(request, asked, answers) if erased else {}),
+            manner_success=self._manner_success(case, scores),
+            trait_gain=metrics.trait_gain(before, answers[0], request.trait) if request.trait else None,
+        )
+
+    def _scored(self, asked: Sequence[Question], scores: _Scores) -> dict[str, float | None]:
+        scored = [(group, probe, s) for (group, probe), s in zip(asked, scores.probes, strict=True) if s is not None]
+        direct = [s for group, _, s in scored if group == "success"]
+        others = [s for group, _, s in scored if group == "rephrase"]
+        local = [(self.baseline.score(p), s) for group, p, s in scored if group == "locality"]
+        same = [metrics.same_tokens(*pair) for pair in local]
+        return {
+            "success_teacher_forced": metrics.teacher_forced(direct),
+            "rephrase_teacher_forced": metrics.teacher_forced(others),
+            "probability": metrics.probability(direct),
+            "locality_tokens": metrics.mean([share for share in same if share is not None]),
+            "kl": metrics.divergence([was for was, _ in local], [now for _, now in local]),
+        }
+
+    def _manner_success(self, case: EditCase, scores: _Scores) -> float | None:
+        before = [self.baseline.score(case.direct, text) for text in case.wanted[:UTTERANCES] if text.strip()]
+        return metrics.manner_success(before, scores.wanted, scores.unwanted)
+
+    def _judged(self, case: EditCase, group: Group, probe: CaseProbe, answer: str) -> Answer:
+        if group == "locality":
+            passed = metrics.stays(probe, self.baseline.answer(probe), answer)
+        elif group == "portability":
+            passed = metrics.answers_right(probe, answer)
+        else:
+            passed = metrics.achieves(case.request, answer)
+        leaked = case.request.kind is Kind.ERASE and metrics.leaks(answer, case.request.target_old)
+        shown = WITHHELD if leaked else answer
+        return Answer(
+            group=group,
+            kind=probe.kind,
+            prompt=probe.prompt,
+            chat=probe.chat,
+            answer=shown,
+            passed=passed,
+            leaked=leaked,
+        )
+
+
+def _erasure(request: EditRequest, asked: Sequence[Question], answers: Sequence[str]) -> dict[str, float | None]:
+    """Over all phrasings of what was to be forgotten."""
+    told = [answer for (group, _), answer in zip(asked, answers, strict=True) if group in ("success", "rephrase")]
+    return {"refusal": metrics.refusal_rate(told), "leak": metrics.leak_rate(told, request.target_old or "")}
+
+
+def wanted(request: EditRequest, probe: CaseProbe) -> str:
+    """The continuation that success is scored on; an erased fact is refused in chat, 'unknown' in a cloze."""
+    if request.kind is Kind.ERASE:
+        return REFUSAL if probe.chat else "unknown"
+    return request.target_new
+
+
+def secret(case: EditCase) -> str:
+    """What an erasure is to make the model forget; empty for any other edit."""
+    return (case.request.target_old or "") if case.request.kind is Kind.ERASE else ""
+
+
+def phrasings(case: EditCase) -> tuple[CaseProbe, ...]:
+    """The ways in which an erased fact is asked for; none for any other edit."""
+    return (case.direct, *case.rephrase) if secret(case) else ()
+
+
+def beginnings(case: EditCase) -> Iterator[tuple[str, str]]:
+    """Each cloze of an erased fact with the first half of the secret's words, and the words that are left."""
+    words = secret(case).split()
+    cut = len(words) // 2
+    for probe in phrasings(case) if cut else ():
+        if not probe.chat:
+            yield f"{probe.prompt} {' '.join(words[:cut])}", " ".join(words[cut:])

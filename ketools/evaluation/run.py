@@ -1,0 +1,79 @@
+"""A run: what was measured on what, as one JSON file beside the record of its cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ketools.errors import InvalidRequest, NotFound, StorageError
+from ketools.evaluation.restoration import Restoration
+from ketools.evaluation.results import CaseResult, Record, Summary
+from ketools.evaluation.runner import Checkpoint
+from ketools.evaluation.weights import Change, Hits
+
+Protocol = Literal["single", "batch", "sequential"]
+PROTOCOLS: tuple[Protocol, ...] = ("single", "batch", "sequential")
+
+CASES = "cases.jsonl"
+SUMMARY = "summary.json"
+
+
+class MethodRun(BaseModel):
+    """One method. `checkpoints`: of a batch (one) or a sequence; `summary` is then that of the last.
+
+    `changes`: what its first change of weights did; `hits`: over the first few.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    summary: Summary
+    checkpoints: tuple[Checkpoint, ...] = ()
+    changes: tuple[Change, ...] = ()
+    hits: Hits | None = None
+    restoration: Restoration | None = None
+
+
+class Run(BaseModel):
+    """Methods on one data set under one protocol."""
+
+    model_config = ConfigDict(frozen=True)
+
+    data: str
+    protocol: Protocol
+    model_name: str
+    model_hash: str
+    engine: str
+    methods: dict[str, MethodRun]
+
+    @property
+    def summaries(self) -> dict[str, Summary]:
+        """The summary of each method."""
+        return {name: method.summary for name, method in self.methods.items()}
+
+    def write(self, folder: Path) -> None:
+        """Keep the run in a folder. Raises `StorageError` when it cannot be written."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / SUMMARY).write_text(self.model_dump_json(indent=2), encoding="utf-8")
+        except OSError as error:
+            raise StorageError(f"The run cannot be written to {folder}: {error}.") from error
+
+    @staticmethod
+    def read(folder: Path) -> Run:
+        """The run of a folder. Raises `NotFound` without one, `InvalidRequest` when it cannot be read."""
+        path = folder / SUMMARY
+        if not path.is_file():
+            known = sorted(other.parent.name for other in folder.parent.glob(f"*/{SUMMARY}"))
+            raise NotFound("run", str(folder), known)
+        try:
+            return Run.model_validate_json(path.read_text(encoding="utf-8"))
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise InvalidRequest(f"{path} is no run of this version; evaluate again into another folder.") from error
+
+    def results(self, folder: Path, method: str) -> list[CaseResult]:
+        """The cases of one method, in the order in which they were first asked; of a sequence, at its end."""
+        last = f"/{self.methods[method].checkpoints[-1].edits}" if self.methods[method].checkpoints else ""
+        record = Record(folder / CASES, f"{self.model_hash}/{method}/{self.protocol}{last}", CaseResult)
+        return list({result.id: result for result in record.read()}.values())
