@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ketools.artefacts import content_hash
 from ketools.calibration import EditCase as CalibrationCase
 from ketools.calibration import atlas_cases, calibrate
-from ketools.errors import Refused
-from ketools.evaluation import Baseline, EditCase, Summary, evaluate, load
+from ketools.errors import InvalidRequest, NotFound, Refused
+from ketools.evaluation import Baseline, Bench, Dataset, EditCase, evaluate, evaluate_batch, evaluate_sequential, load
+from ketools.evaluation.restoration import Restoration, restoration
+from ketools.evaluation.run import CASES, PROTOCOLS, MethodRun, Protocol, Run
+from ketools.evaluation.runner import Checkpoint, Edit
+from ketools.evaluation.weights import changes, hits, mean_hits
 from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.methods.registry import methods
 from ketools.principals import OPERATOR
-from ketools.service import EditService, open_service
+from ketools.service import AUTO, EditService, is_bundled, open_service
 from ketools.settings import Settings
 
 if TYPE_CHECKING:
     from ketools.jobs import Progress
     from ketools.methods.profile import Profile
 
-Edit = Callable[[EditCase], tuple[EditLayer, float]]
+ANALYSED = 8
+"""How many changes of weights per method are looked at."""
+TEXTS = 60
+"""How many held-out texts the perplexity is over."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure. `out`: the folder of the run, resumed when it holds one; `texts`: a file, one text a line."""
+
+    data: str = "atlas-knowedit"
+    methods: Sequence[str] = ("ice", "ike", "ft-m", "rome", AUTO)
+    protocol: Protocol = "single"
+    n: int | None = None
+    out: Path | None = None
+    checkpoints: Sequence[int] = (1, 10, 100)
+    texts: Path | None = None
 
 
 @contextmanager
@@ -39,61 +62,142 @@ def scratch_service(settings: Settings) -> Iterator[EditService]:
             yield service
 
 
-def by_method(service: EditService, method: str) -> Edit:
-    """Edits by one method alone, committed whatever comes out: what the method itself gives."""
+@dataclass
+class ByMethod:
+    """Edits by one method alone, committed whatever comes out: what the method itself gives.
 
-    def edit(case: EditCase) -> tuple[EditLayer, float]:
+    Keeps the first few changes of weights, for their analysis.
+    """
+
+    service: EditService
+    method: str
+    kept: list[tuple[EditLayer, EditCase]] = field(default_factory=list)
+
+    def __call__(self, cases: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, float]:
         begin = time.perf_counter()
-        artefact = service.editor.compute(method, [case.request], BASE)[0]
+        made = self.service.editor.compute(self.method, [case.request for case in cases], layer)
         ms = 1000 * (time.perf_counter() - begin)
-        digest = content_hash(artefact)
-        return BASE.with_edits(LiveEdit(case.id, digest, artefact)), ms
+        live = [LiveEdit(case.id, content_hash(one), one) for case, one in zip(cases, made, strict=True)]
+        for case, edit in zip(cases, live, strict=True):
+            alone = BASE.with_edits(edit)
+            if len(self.kept) < ANALYSED and alone.deltas:
+                self.kept.append((alone, case))
+        return layer.with_edits(*live), ms
 
-    return edit
 
-
-def by_road(service: EditService) -> Edit:
+@dataclass
+class ByRoad:
     """Edits as `auto` does for a user: verified, possibly refused, consolidated when that is as good.
 
     The time is that until the served model knows; the consolidation behind it does not count.
     """
-    numbers = count()
 
-    def edit(case: EditCase) -> tuple[EditLayer, float]:
-        space = f"session/evaluate-{next(numbers)}"
-        result = service.edit(OPERATOR, case.request, space)
-        if result.status != "committed":
-            raise Refused(result.reason)
-        if result.job_id is not None:
-            service.jobs.wait(result.job_id)
-        return service.layer(OPERATOR, space)[0], result.timings.total_ms
+    service: EditService
+    numbers: Iterator[int] = field(default_factory=count)
+    spaces: dict[str, str] = field(default_factory=dict)
 
-    return edit
+    def __call__(self, cases: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, float]:
+        space = self.spaces.get(layer.hash) if layer.edits else None
+        space = space or f"session/evaluate-{next(self.numbers)}"
+        ms, committed, why = 0.0, 0, ""
+        for case in cases:
+            result = self.service.edit(OPERATOR, case.request, space)
+            committed += result.status == "committed"
+            why = result.reason if result.status != "committed" else why
+            if result.job_id is not None:
+                self.service.jobs.wait(result.job_id)
+            ms += result.timings.total_ms
+        if not committed:
+            raise Refused(why)
+        made = self.service.layer(OPERATOR, space)[0]
+        self.spaces[made.hash] = space
+        return made, ms
 
 
-def evaluate_methods(
-    settings: Settings, source: str, methods: Sequence[str], n: int | None, record: Path | None, progress: Progress
-) -> dict[str, Summary]:
-    """Each method on the first `n` cases of a data set, given by name or file."""
-    data = load(source)
-    cases = data.first(n)
+def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
+    """Each method on the first `n` cases of a data set, given by name or file.
+
+    Raises `NotFound` for an unknown method or data set, and what the engine raises.
+    """
+    data = load(plan.data)
+    if plan.protocol not in PROTOCOLS:
+        raise NotFound("protocol", plan.protocol, PROTOCOLS)
+    names = list(methods()) if list(plan.methods) == ["all"] else list(plan.methods)
+    for name in names:
+        if name not in (*methods(), AUTO):
+            raise NotFound("method", name, (AUTO, *methods()))
     with scratch_service(settings) as service:
-        baseline = Baseline(service.engine)
-        edits = {name: by_road(service) if name == "auto" else by_method(service, name) for name in methods}
-        return {
-            name: evaluate(
-                service.engine,
-                edit,
-                cases,
-                _labelled(name, progress),
-                injector=service.notes,
-                baseline=baseline,
-                record=record,
-                label=name,
-                bad_rows=len(data.bad),
-            )
-            for name, edit in edits.items()
-        }
+        baseline = Baseline(service.engine, settings.home / "cache" / "evaluation")
+        texts = _texts(plan, service.engine.model_hash) if plan.protocol != "single" else ()
+        record = plan.out / CASES if plan.out else None
+        if plan.out:
+            plan.out.mkdir(parents=True, exist_ok=True)
+        bench = Bench(service.engine, baseline, service.notes, record, texts)
+        made = {name: _method_run(service, bench, name, data, plan, _labelled(name, progress)) for name in names}
+        engine = service.engine
+        run = Run(
+            data=data.source,
+            protocol=plan.protocol,
+            model_name=engine.model_name,
+            model_hash=engine.model_hash,
+            engine=settings.engine,
+            methods=made,
+        )
+    if plan.out:
+        run.write(plan.out)
+    return run
+
+
+def _method_run(
+    service: EditService, bench: Bench, name: str, data: Dataset, plan: Plan, progress: Progress
+) -> MethodRun:
+    edit = ByRoad(service) if name == AUTO else ByMethod(service, name)
+    cases = data.first(plan.n)
+    points = _checkpoints(bench, edit, cases, name, len(data.bad), plan, progress)
+    summary = points[-1].summary if points else None
+    if summary is None:
+        summary = evaluate(bench, edit, cases, progress, label=name, bad_rows=len(data.bad))
+    kept = edit.kept if isinstance(edit, ByMethod) else []
+    with service.editor.model() as em:
+        found = [hits(em, layer, case.request.target_new) for layer, case in kept]
+        return MethodRun(
+            summary=summary,
+            checkpoints=tuple(points),
+            changes=tuple(changes(em, kept[0][0])) if kept else (),
+            hits=mean_hits([h for h in found if h is not None]),
+            restoration=_restored(bench, kept),
+        )
+
+
+def _checkpoints(
+    bench: Bench, edit: Edit, cases: Sequence[EditCase], name: str, bad: int, plan: Plan, progress: Progress
+) -> list[Checkpoint]:
+    if plan.protocol == "single":
+        return []
+    if plan.protocol == "batch":
+        return [evaluate_batch(bench, edit, cases, progress, label=name, bad_rows=bad)]
+    return evaluate_sequential(bench, edit, cases, progress, checkpoints=plan.checkpoints, label=name, bad_rows=bad)
+
+
+def _restored(bench: Bench, kept: Sequence[tuple[EditLayer, EditCase]]) -> Restoration | None:
+    """All the kept edits together, taken off again."""
+    whole = EditLayer(tuple(edit for layer, _ in kept for edit in layer.edits))
+    return restoration(bench.engine, bench.baseline, whole, [case for _, case in kept])
+
+
+def _texts(plan: Plan, model_hash: str) -> list[str]:
+    """Held-out texts: those given, else fresh ones of the bundled world for the bundled model, else none."""
+    if plan.texts is not None:
+        if not plan.texts.is_file():
+            raise InvalidRequest(f"There is no file {plan.texts}; give a text file with one text a line.")
+        return [line for line in plan.texts.read_text(encoding="utf-8").splitlines() if line.strip()][:TEXTS]
+    if not is_bundled(model_hash):
+        return []
+    from ketools.atlas.corpus.mix import SECOND, draw
+
+    rng = random.Random("held-out texts for perplexity")
+    found = (text for _ in range(20 * TEXTS) for text in draw(rng, SECOND).texts())
+    return [text for text in found if len(text.split(" ")) > 5][:TEXTS]
 
 
 def calibrate_model(
@@ -116,8 +220,3 @@ def _labelled(name: str, progress: Progress) -> Progress:
         progress(done, total, f"{name}: {message}")
 
     return report
-
-
-def as_json(summaries: dict[str, Summary]) -> dict[str, Any]:
-    """The numbers for `--json`."""
-    return {"methods": {name: summary.model_dump(mode="json") for name, summary in summaries.items()}}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ketools import __version__
-from ketools.cli import benching, gateway, knowledge, multihop, research, serving
+from ketools.cli import benching, evaluation, gateway, knowledge, locating, multihop, research, serving
 from ketools.cli.errors import Group
 from ketools.cli.session import Adapters, EngineName, Home, JournalPlace, Model, Session, Urls, VLLMPython
 
@@ -79,8 +79,10 @@ _add(
     {
         "demo": research.demo,
         "methods": knowledge.methods,
-        "evaluate": research.evaluate,
+        "evaluate": evaluation.evaluate,
+        "report": evaluation.report,
         "calibrate": research.calibrate,
+        "locate": locating.locate,
         "schemas": research.schemas,
     },
 )

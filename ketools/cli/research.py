@@ -1,4 +1,4 @@
-"""Commands that measure: evaluation, calibration, benchmarks, the bundled model, the demo, the schemas."""
+"""Commands that measure: calibration, benchmarks, the bundled model, the demo, the schemas."""
 
 from __future__ import annotations
 
@@ -42,36 +42,6 @@ def schemas(
         print(f"{len(changed)} of {len(source.render())} schemas changed in {directory}.")
     if check and changed:
         fail(f"Out of date in {directory}: {', '.join(changed)}. Run: ketools schemas {directory}")
-
-
-def evaluate(
-    context: typer.Context,
-    data: Annotated[str, typer.Option(help="A bundled data set, or a JSON file in a published format.")] = (
-        "atlas-knowedit"
-    ),
-    methods: Annotated[str, typer.Option(help="Comma-separated names from `ketools methods`, or auto.")] = (
-        "ice,ike,ft-m,rome,auto"
-    ),
-    n: Annotated[int | None, typer.Option(min=1, help="Cases, the tasks taken in turn; default all.")] = None,
-    record: Annotated[Path | None, typer.Option(help="Keep each case in this file, and resume from it.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Measure methods on a benchmark: success, portability, locality, fluency, time."""
-    from ketools.cli import evaluating
-
-    with progress("evaluating") as report:
-        found = evaluating.evaluate_methods(session(context).settings(), data, names(methods) or [], n, record, report)
-    if as_json:
-        show_json(evaluating.as_json(found))
-        return
-    print(f"{'method':12}{'success':>9}{'rephrase':>10}{'portab.':>9}{'locality':>10}{'ms/edit':>9}{'n':>6}")
-    for name, s in found.items():
-        shares = (_share(s.success, 9), _share(s.rephrase, 10), _share(s.portability, 9), _share(s.locality, 10))
-        print(f"{name:12}{''.join(shares)}{s.ms_per_edit:9.0f}{s.n:6}")
-
-
-def _share(value: float | None, width: int) -> str:
-    return f"{'-':>{width}}" if value is None else f"{value:{width}.3f}"
 
 
 def calibrate(
