@@ -17,6 +17,8 @@ BEGIN, END = "<!-- generated: python -m ketools.cli.reference docs/cli.md -->", 
 def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
     for name, child in getattr(command, "commands", {}).items():
         if hasattr(child, "commands"):
+            if child.invoke_without_command and child.params:
+                yield f"{path} {name}", child
             yield from _commands(child, f"{path} {name}")
         else:
             yield f"{path} {name}", child
