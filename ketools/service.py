@@ -38,6 +38,7 @@ from ketools.models.loading import directory_hash, load_editable
 from ketools.models.outline import read_outline
 from ketools.multihop import EditMemory, EngineWriter, Finished, Kit, MultihopAnswer, load_prompts, run
 from ketools.notes import Budget, NoteInjector, budget_of
+from ketools.notes.memory import Memory
 from ketools.principals import Principal, Scope
 from ketools.probing import Prober
 from ketools.results import (
@@ -91,6 +92,7 @@ class EditService:
     road: Road
     jobs: Jobs
     multihop: Kit
+    recall: Memory
 
     # --- editing ---
 
@@ -321,7 +323,8 @@ class EditService:
         records = self.journal.records([edit.edit_id for edit in layer.edits])
         told = [r for r in records if r.kind in (Kind.INSERT, Kind.MODIFY)]
         facts = [(r.id, EditRequest.model_validate(r.request)) for r in told]
-        return self.multihop.memory(facts), layer, version
+        ids = [edit.edit_id for edit in layer.edits]
+        return self.multihop.memory(facts, lambda: self.recall.of(ids)), layer, version
 
     def evaluate_edit(self, who: Principal, edit_id: str) -> EditResult:
         """Verify a live edit again. An erased fact's text is not kept, so its stored evidence is told."""
@@ -499,6 +502,7 @@ class EditService:
     def close(self) -> None:
         """Stop background work at its next step and release what is open."""
         self.jobs.close()
+        self.recall.close()
         self.engine.close()
         self.journal.close()
 
@@ -527,7 +531,8 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     road = Road(engine, journal, store, spaces, editor, verifier, policy)
     jobs = Jobs(journal, {CONSOLIDATE: consolidation(road)})
     kit = multihop_kit(engine.model_hash, encoder, settings.multihop_prompts)
-    return EditService(settings, engine, journal, spaces, editor, verifier, notes, road, jobs, kit)
+    recall = Memory(spaces, encoder, settings.home / "memory.db")
+    return EditService(settings, engine, journal, spaces, editor, verifier, notes, road, jobs, kit, recall)
 
 
 def open_encoder(settings: Settings) -> Encoder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,7 +16,7 @@ from ketools.multihop.prompts import Prompts
 from ketools.multihop.scope import ScopeDetector
 from ketools.multihop.steps import Program
 from ketools.notes.scope import name_pattern
-from ketools.retrieval import Encoder
+from ketools.retrieval import Encoder, FactView
 
 AGENTS = ("auto", "mello", "pokemqa")
 
@@ -34,9 +34,11 @@ class Kit:
     subjects: Mapping[str, Sequence[str]] = field(default_factory=dict)
     given_detector: ScopeDetector | None = None
 
-    def memory(self, facts: Sequence[tuple[str, EditRequest]]) -> EditMemory:
-        """A memory of edits, oldest first."""
-        return EditMemory(facts, self.encoder, self.aliases)
+    def memory(
+        self, facts: Sequence[tuple[str, EditRequest]], index: Callable[[], FactView] | None = None
+    ) -> EditMemory:
+        """A memory of edits, oldest first; `index`: gives a kept index of them."""
+        return EditMemory(facts, self.encoder, self.aliases, index)
 
     def program(self, agent: str, memory: EditMemory, question: str) -> Program:
         """The program of one question. Raises `NotFound` for an unknown agent."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -45,7 +45,8 @@ class Remembered:
 class EditMemory:
     """Insertions and modifications, oldest first. Immutable; embeds when it is searched, not before.
 
-    `aliases`: other names by subject; a fact is found by any of them.
+    `aliases`: other names by subject; a fact is found by any of them. `index`: gives a kept index of these
+    facts; without it one is made.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class EditMemory:
         facts: Iterable[tuple[str, EditRequest]],
         encoder: Encoder | None = None,
         aliases: Mapping[str, Collection[str]] | None = None,
+        index: Callable[[], FactView] | None = None,
     ) -> None:
+        self._index = index
         kept = [(i, r) for i, r in facts if r.kind in (Kind.INSERT, Kind.MODIFY)]
         self.facts = tuple(Remembered(edit_id, request) for edit_id, request in kept)
         self._encoder, self._aliases = encoder, aliases or {}
@@ -116,6 +119,8 @@ class EditMemory:
 
     @cached_property
     def _view(self) -> FactView:
+        if self._index is not None:
+            return self._index()
         from ketools.retrieval import MiniLMEncoder
 
         return remember([(f.edit_id, f.request) for f in self.facts], self._encoder or MiniLMEncoder())

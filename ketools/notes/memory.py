@@ -70,7 +70,11 @@ class Memory:
 
         Raises NotFound for an unknown space, StorageError when the index cannot be written.
         """
-        ids = tuple(record.id for record in self._spaces.visible(space))
+        return self.of(record.id for record in self._spaces.visible(space))
+
+    def of(self, edit_ids: Iterable[str]) -> FactView:
+        """The facts of some committed edits, such as a layer's, oldest first."""
+        ids = tuple(edit_ids)
         with self._lock:
             if (known := self._views.get(ids)) is None:
                 known = self._views[ids] = self._build(ids)
