@@ -1,4 +1,4 @@
-"""Factoring a dense weight change."""
+"""Factoring a dense weight change, and lowering the rank of a factored one."""
 
 from __future__ import annotations
 
@@ -17,3 +17,11 @@ def truncated(delta: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
     total = float(s.square().sum())
     residual = float(s[r:].square().sum()) / total if total else 0.0
     return (root[:, None] * vh[:r]).float(), (u[:, :r] * root).float(), residual
+
+
+def compressed(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
+    """`truncated` of B A for A `[n, in]`, B `[out, n]`, without ever forming the matrix."""
+    qa, ra = torch.linalg.qr(a.double().T)
+    qb, rb = torch.linalg.qr(b.double())
+    inner, outer, residual = truncated(rb @ ra.T, rank)
+    return (inner.double() @ qa.T).float(), (qb @ outer.double()).float(), residual

@@ -16,26 +16,24 @@ from ketools.methods.base import EditContext, MethodConfig
 from ketools.models.background import Background
 from ketools.models.batch import Batch, make_batch
 from ketools.models.contexts import Breadth, contexts_of
-from ketools.models.covariance import CovarianceStore, sampled_background
+from ketools.models.covariance import CovarianceStore, Progress, sampled_background
 from ketools.models.targets import Schedule
 
+Layers = Annotated[tuple[Annotated[int, Field(ge=0, le=512)], ...], Field(min_length=1, max_length=512)]
+"""Blocks by number."""
 
-class OptimisedConfig(MethodConfig):
-    """Hyper-parameters of every method that optimises towards a target.
+LONGER = 120
+"""Steps when a change is also taught what follows from the fact."""
 
-    `layer`: block whose down projection changes; None: the paper's depth, scaled to the model.
-    `confidence`: stop once every target token has this probability and nothing preserved has changed.
-    `preservation`: weight of the KL term (nats) that keeps the subject's other relations and neighbours;
-    0 leaves it out. `answer`: tokens of a preserved answer that are held.
-    The rest is `ketools.models.contexts.Breadth`.
+
+class ContextConfig(MethodConfig):
+    """What every method that looks at contexts may vary.
+
+    `preservation`: how much the subject's other relations and neighbours count; 0 leaves them out. `answer`:
+    tokens of a preserved answer that are held. The rest is `ketools.models.contexts.Breadth`.
     """
 
-    layer: Annotated[int, Field(ge=0, le=512)] | None = None
-    steps: int = Field(default=25, ge=1, le=500)
-    lr: float = Field(default=5e-4, gt=0, le=10)
-    confidence: float = Field(default=0.9, gt=0, lt=1)
     preservation: float = Field(default=1.0, ge=0, le=1000)
-    decay: float = Field(default=0.0, ge=0, le=1000)
     answer: int = Field(default=1, ge=1, le=16)
     templates: int = Field(default=3, ge=0, le=8)
     conversations: bool = True
@@ -48,13 +46,47 @@ class OptimisedConfig(MethodConfig):
         """How many contexts to use."""
         return Breadth(self.templates, self.conversations, self.prefixes, self.relations, self.neighbours)
 
+
+class OptimisedConfig(ContextConfig):
+    """Hyper-parameters of every method that optimises towards a target.
+
+    `confidence`: stop once every target token has this probability and nothing preserved has changed.
+    `preservation` weighs a KL term in nats; `decay` the method's own penalty.
+    """
+
+    steps: int = Field(default=25, ge=1, le=500)
+    lr: float = Field(default=5e-4, gt=0, le=10)
+    confidence: float = Field(default=0.9, gt=0, lt=1)
+    decay: float = Field(default=0.0, ge=0, le=1000)
+
     @property
     def schedule(self) -> Schedule:
         """How to optimise."""
         return Schedule(self.steps, self.lr, self.confidence, self.preservation, self.decay)
 
 
-Config = TypeVar("Config", bound=OptimisedConfig)
+class OneLayerConfig(OptimisedConfig):
+    """`layer`: block whose down projection changes; None: the paper's depth, scaled to the model."""
+
+    layer: Annotated[int, Field(ge=0, le=512)] | None = None
+
+
+class LocatedConfig(OptimisedConfig):
+    """Hyper-parameters of locate-then-edit. `lr` is Adam's step relative to the root mean square of the value
+    that it starts from.
+
+    `clamp`: bound on the offset's norm, as a multiple of the value's. `ridge`: lambda added to the covariance,
+    as a multiple of its mean diagonal.
+    """
+
+    lr: float = Field(default=0.5, gt=0, le=10)
+    decay: float = Field(default=1e-3, ge=0, le=1000)
+    clamp: float = Field(default=4.0, gt=0, le=1000)
+    ridge: float = Field(default=1e-2, gt=0, le=1000)
+
+
+Config = TypeVar("Config", bound=ContextConfig)
+Trained = TypeVar("Trained", bound=OptimisedConfig)
 
 
 def for_request(config: Config, request: EditRequest) -> Config:
@@ -66,7 +98,14 @@ def for_request(config: Config, request: EditRequest) -> Config:
     if request.kind is not Kind.ERASE:
         return config
     least = {"neighbours": 16, "answer": 10, "preservation": 4.0, "steps": 200}
+    least = {name: value for name, value in least.items() if name in type(config).model_fields}
     return config.model_copy(update={name: max(getattr(config, name), value) for name, value in least.items()})
+
+
+def for_training(config: Trained, request: EditRequest) -> Trained:
+    """`for_request`, with more steps when a trained change is also taught what follows: several targets at once."""
+    config = for_request(config, request)
+    return config.model_copy(update={"steps": max(config.steps, LONGER)}) if request.implied else config
 
 
 def resolve_layer(layer: int | None, n_layers: int, depth: float) -> int:
@@ -81,6 +120,17 @@ def resolve_layer(layer: int | None, n_layers: int, depth: float) -> int:
     return layer
 
 
+def resolve_layers(layers: Sequence[int] | None, n_layers: int, depths: tuple[float, float]) -> list[int]:
+    """The blocks to edit, first to last: the configured ones, else those from one depth to another.
+
+    Raises `InvalidRequest` for a block that the model does not have.
+    """
+    if layers is None:
+        first, last = (resolve_layer(None, n_layers, depth) for depth in depths)
+        return list(range(first, last + 1))
+    return sorted({resolve_layer(layer, n_layers, 0.0) for layer in layers})
+
+
 def background_of(context: EditContext) -> Background:
     """The background the editor provides, else the model's own sampled text."""
     found = context.extra.get("background")
@@ -93,7 +143,7 @@ def covariances_of(context: EditContext) -> CovarianceStore:
     return found if isinstance(found, CovarianceStore) else CovarianceStore(background_of(context))
 
 
-def batch_of(request: EditRequest, context: EditContext, config: OptimisedConfig, teach_implied: bool = False) -> Batch:
+def batch_of(request: EditRequest, context: EditContext, config: ContextConfig, teach_implied: bool = False) -> Batch:
     """The request's contexts as a batch, with `teach_implied` also what follows from the fact.
 
     Raises `InvalidRequest` when they do not fit the model.
@@ -138,5 +188,15 @@ def _part(
     def report(done: int, total: int, message: str) -> None:
         share = (i + done / max(total, 1)) / n
         progress(round(1000 * share), 1000, f"{request.subject}: {message}")
+
+    return report
+
+
+def portion(progress: Progress, first: int, count: int, total: int) -> Progress:
+    """Progress of some of the requests, as progress of the whole, in thousandths; the last tenth is for writing."""
+
+    def report(done: int, steps: int, message: str) -> None:
+        share = (first + count * done / max(steps, 1)) / total
+        progress(round(900 * share), 1000, f"{count} of {total} edits: {message}")
 
     return report

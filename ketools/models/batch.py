@@ -1,9 +1,10 @@
-"""Contexts as one padded batch, with the positions at which an optimisation looks."""
+"""Contexts of one or many requests as one padded batch, with the positions at which an optimisation looks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -28,9 +29,9 @@ class Positions:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of tokens: the edit's contexts with the target, then the prompts to preserve.
+    """Rows of tokens: the edits' contexts with their targets, then the prompts to preserve.
 
-    `ids`, `mask`: [n, t], padded on the right.
+    `ids`, `mask`: [n, t], padded on the right. `owner [n]`: which of the `requests` requests a row belongs to.
     `target`: where the target's tokens are predicted (one before each); `target_ids [m]`; `contexts` rows.
     `kept`: where the model's prediction is to stay: at each preserved answer.
     `subject`: the subject's last token in every row that names it.
@@ -43,6 +44,83 @@ class Batch:
     target_ids: Tensor
     kept: Positions
     subject: Positions
+    owner: Tensor
+    requests: int = 1
+
+
+def merged(em: EditableModel, batches: Sequence[Batch]) -> Batch:
+    """Many requests' batches as one: all their contexts, then all their preserved prompts."""
+    if len(batches) == 1:
+        return batches[0]
+    places = [(i, row) for i, batch in enumerate(batches) for row in range(batch.contexts)]
+    contexts = len(places)
+    places += [(i, row) for i, batch in enumerate(batches) for row in range(batch.contexts, len(batch.ids))]
+    at = {place: row for row, place in enumerate(places)}
+    ids, mask = text.pad(em, [batches[i].ids[row][batches[i].mask[row].bool()].tolist() for i, row in places])
+
+    def moved(name: str) -> Positions:
+        found = [(i, getattr(batch, name)) for i, batch in enumerate(batches)]
+        pairs = [
+            (at[i, row], column)
+            for i, positions in found
+            for row, column in zip(positions.rows.tolist(), positions.columns.tolist(), strict=True)
+        ]
+        return _positions(em, pairs)
+
+    return Batch(
+        ids=ids,
+        mask=mask,
+        contexts=contexts,
+        target=moved("target"),
+        target_ids=torch.cat([batch.target_ids for batch in batches]),
+        kept=moved("kept"),
+        subject=moved("subject"),
+        owner=torch.tensor([i for i, _ in places], device=em.device),
+        requests=len(batches),
+    )
+
+
+CHUNK_ACTIVATIONS = 50_000_000
+"""Tokens x width x blocks of a chunk: bounds memory however many requests there are."""
+CHUNK_TOKENS = 16_384
+
+Label = TypeVar("Label")
+
+
+def chunks(em: EditableModel, items: Iterable[tuple[Batch, Label]]) -> Iterator[tuple[list[Batch], Label]]:
+    """Neighbouring batches with the same label that fit into memory together; at least one at a time."""
+    budget = min(CHUNK_TOKENS, CHUNK_ACTIVATIONS // (em.structure.hidden_size * len(em.structure.blocks)))
+    chunk: list[tuple[Batch, Label]] = []
+    for batch, label in items:
+        together = [*(b for b, _ in chunk), batch]
+        tokens = sum(len(b.ids) for b in together) * max(b.ids.shape[1] for b in together)
+        if chunk and (label != chunk[0][1] or tokens > budget):
+            yield [b for b, _ in chunk], chunk[0][1]
+            chunk = []
+        chunk.append((batch, label))
+    if chunk:
+        yield [b for b, _ in chunk], chunk[0][1]
+
+
+def edits_only(batch: Batch) -> Batch:
+    """The batch without its prompts to preserve, for reading keys."""
+    n = batch.contexts
+    inside = batch.subject.rows < n
+    return replace(
+        batch,
+        ids=batch.ids[:n],
+        mask=batch.mask[:n],
+        kept=Positions(batch.kept.rows[:0], batch.kept.columns[:0]),
+        subject=Positions(batch.subject.rows[inside], batch.subject.columns[inside]),
+        owner=batch.owner[:n],
+    )
+
+
+def predicted_at_once(batch: Batch) -> Batch:
+    """The batch with every token of a target predicted by the last token of its prompt (FT-L)."""
+    rows, columns = batch.target.rows, batch.target.columns
+    first = columns.new_full((len(batch.ids),), batch.ids.shape[1]).scatter_reduce(0, rows, columns, "amin")
+    return replace(batch, target=Positions(rows, first[rows]))
 
 
 def _positions(em: EditableModel, pairs: Sequence[tuple[int, int]]) -> Positions:
@@ -83,6 +161,7 @@ def make_batch(
         target_ids=torch.tensor([token for _, b in edits for token in b], device=em.device),
         kept=_positions(em, kept),
         subject=_subject_positions(em, contexts, keep, subject, len(edits)),
+        owner=torch.zeros(len(rows), dtype=torch.long, device=em.device),
     )
 
 

@@ -21,9 +21,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ketools.errors import InvalidRequest, StorageError
+from ketools.layer import BASE
 from ketools.models import hooks, text
 from ketools.models.background import Background
 from ketools.models.editable import EditableModel
+from ketools.models.solves import null_space
 
 Progress = Callable[[int, int, str], None]
 
@@ -120,6 +122,7 @@ class CovarianceStore:
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _known: dict[str, Tensor] = field(default_factory=dict, repr=False)
     _factors: dict[tuple[str, float], Tensor] = field(default_factory=dict, repr=False)
+    _bases: dict[tuple[str, float], Tensor] = field(default_factory=dict, repr=False)
 
     def covariance(self, em: EditableModel, module: str, progress: Progress = silent) -> Tensor:
         """C `[in, in]` in float64, from memory, else from disk, else computed and stored.
@@ -143,11 +146,20 @@ class CovarianceStore:
                 self._factors[key] = cholesky(self.covariance(em, module, progress), ridge)
             return self._factors[key]
 
+    def null_space(self, em: EditableModel, module: str, share: float, progress: Progress = silent) -> Tensor:
+        """The basis `[in, d]` of the directions that hold at most `share` of C's trace; see `solves.null_space`."""
+        key = (f"{em.model_hash}/{module}", share)
+        with self._lock:
+            if key not in self._bases:
+                self._bases[key] = null_space(self.covariance(em, module, progress), share)
+            return self._bases[key]
+
     def _from_disk(self, em: EditableModel, module: str, progress: Progress) -> Tensor:
         path = self._path(em, module)
         if path is not None and (stored := _read(path)) is not None:
             return stored
-        computed = covariance(em, module, self.background.texts(), max_tokens=self.max_tokens, progress=progress)
+        with em.switch.use(BASE):  # what is cached under the model's hash belongs to no space
+            computed = covariance(em, module, self.background.texts(), max_tokens=self.max_tokens, progress=progress)
         if path is not None:
             _write(path, computed)
         return computed
@@ -164,16 +176,6 @@ def cholesky(c: Tensor, ridge: float) -> Tensor:
     lam = ridge * c.diagonal().mean().clamp_min(1e-12)
     factor: Tensor = torch.linalg.cholesky(c + lam * torch.eye(len(c), dtype=c.dtype))
     return factor
-
-
-def rank_one_direction(factor: Tensor, key: Tensor) -> Tensor:
-    """u = C^-1 k / (k^T C^-1 k) `[in]`, so that u^T k = 1 (ROME eq. 2), in float64.
-
-    `factor [in, in]`: the Cholesky factor of C; `key [in]`.
-    """
-    k = key.double().cpu()
-    solved = torch.cholesky_solve(k[:, None], factor)[:, 0]
-    return solved / (k @ solved)
 
 
 def _read(path: Path) -> Tensor | None:

@@ -73,6 +73,26 @@ def edit_output(em: HasModel, name: str, fn: Callable[[Tensor], Tensor]) -> Iter
         handle.remove()
 
 
+@contextmanager
+def add_output(em: HasModel, changes: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """While open, each named linear module with input x puts out `output + changes[name](x)`.
+
+    Gradients flow through the changes. Raises `ModelError` for an unknown name.
+    """
+    owner = get_ident()
+
+    def adding(change: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, Any, Tensor], Tensor | None]:
+        def hook(module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
+            return output + change(args[0]) if get_ident() == owner else None
+
+        return hook
+
+    with ExitStack() as stack:
+        for name, change in changes.items():
+            stack.callback(get_module(em.model, name).register_forward_hook(adding(change)).remove)
+        yield
+
+
 class LayerSwitch:
     """Lets one model serve many edit layers at once: each call runs under the layer of its own context.
 

@@ -8,7 +8,7 @@ model is run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import get_ident
 from typing import Any
@@ -25,6 +25,9 @@ _TOLERANCE = 1e-3
 
 Change = Callable[[Tensor], Tensor]
 """From the keys `[n, t, in]` of a down projection to what is added to its output `[n, t, out]`."""
+
+Changes = Change | Mapping[str, Change]
+"""A change of the first block's down projection, or of any linear modules from that block on, by name."""
 
 
 class Tail:
@@ -47,14 +50,20 @@ class Tail:
             self.whole = not self._replays()
             self._after_first = None if self.whole else self._additive_output()
 
-    def log_probs(self, change: Change) -> Tensor:
-        """Log probabilities `[m, vocabulary]` with `change(keys)` added to the down projection's output."""
-        if self._after_first is not None:
-            logits = self._run_blocks(self._after_first + change(self.keys), first=1)
+    def log_probs(self, changes: Changes) -> Tensor:
+        """Log probabilities `[m, vocabulary]` with the changes added to the modules' outputs."""
+        if isinstance(changes, Mapping):
+            with hooks.add_output(self._em, changes):
+                logits = self._replayed()
+        elif self._after_first is not None:
+            logits = self._run_blocks(self._after_first + changes(self.keys), first=1)
         else:
-            with self._changed(change):
-                logits = self._run_whole() if self.whole else self._run_blocks(_hidden(*self._calls[0]))
+            with self._changed(changes):
+                logits = self._replayed()
         return logits.log_softmax(-1)
+
+    def _replayed(self) -> Tensor:
+        return self._run_whole() if self.whole else self._run_blocks(_hidden(*self._calls[0]))
 
     def _changed(self, change: Change) -> AbstractContextManager[None]:
         return hooks.edit_output(self._em, self._module, lambda out: out + change(self.keys))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,12 +17,13 @@ from ketools.errors import Diverged
 from ketools.models.batch import Batch, Positions
 from ketools.models.covariance import Progress, silent
 from ketools.models.editable import EditableModel
-from ketools.models.tail import Change, Tail
+from ketools.models.structure import Block
+from ketools.models.tail import Change, Changes, Tail
 
 
 @dataclass(frozen=True)
 class Losses:
-    """What a change does, measured on the batch.
+    """What a change does, measured on the batch; every field `[requests]`.
 
     `nll`: mean negative log likelihood of the target, nats per token, averaged over contexts.
     `kl`: mean KL divergence of the kept predictions from what they were, in nats (0 when none are kept).
@@ -31,12 +32,12 @@ class Losses:
 
     nll: Tensor
     kl: Tensor
-    confidence: float
-    kept: bool
+    confidence: Tensor
+    kept: Tensor
 
 
 class Objective:
-    """The target's likelihood and the kept predictions of a batch, as functions of a change of one block."""
+    """The targets' likelihoods and the kept predictions of a batch, as functions of changes from one block on."""
 
     def __init__(self, em: EditableModel, batch: Batch, block: int) -> None:
         self._batch = batch
@@ -44,23 +45,36 @@ class Objective:
         self._targets = len(batch.target)
         self._weights = _per_context(batch)
         self._base = self._tail.base[self._targets :]
+        self._said, self._kept = batch.owner[batch.target.rows], batch.owner[batch.kept.rows]
 
     @property
     def keys(self) -> Tensor:
         """The down projection's inputs on the batch, `[n, t, in]`."""
         return self._tail.keys
 
-    def losses(self, change: Change) -> Losses:
-        """Losses when `change(keys)` is added to the down projection's output."""
-        log_probs = self._tail.log_probs(change)
+    @property
+    def requests(self) -> int:
+        """How many requests the batch holds."""
+        return self._batch.requests
+
+    def losses(self, changes: Changes) -> Losses:
+        """Losses of each request when the changes are added to the modules' outputs."""
+        log_probs = self._tail.log_probs(changes)
         said, kept = log_probs[: self._targets], log_probs[self._targets :]
         chosen = said.gather(1, self._batch.target_ids[:, None])[:, 0]
+        moved = (kept.detach().argmax(-1) != self._base.argmax(-1)).float()
         return Losses(
-            nll=-(chosen * self._weights).sum(),
-            kl=_divergence(self._base, kept),
-            confidence=float(chosen.detach().min().exp()),
-            kept=bool((kept.detach().argmax(-1) == self._base.argmax(-1)).all()),
+            nll=-self._summed(chosen * self._weights, self._said),
+            kl=self._summed(_divergences(self._base, kept), self._kept) / self._counts(self._kept),
+            confidence=chosen.new_ones(self.requests).scatter_reduce(0, self._said, chosen.detach().exp(), "amin"),
+            kept=self._summed(moved, self._kept) == 0,
         )
+
+    def _summed(self, values: Tensor, owner: Tensor) -> Tensor:
+        return values.new_zeros(self.requests).index_add(0, owner, values)
+
+    def _counts(self, owner: Tensor) -> Tensor:
+        return torch.bincount(owner, minlength=self.requests).clamp_min(1)
 
 
 def _joined(first: Positions, second: Positions) -> Positions:
@@ -68,16 +82,15 @@ def _joined(first: Positions, second: Positions) -> Positions:
 
 
 def _per_context(batch: Batch) -> Tensor:
-    """A weight per target token so that every context counts alike and all sum to 1, `[m]`."""
+    """A weight per target token so that a request's contexts count alike and sum to 1, `[m]`."""
     sizes = torch.bincount(batch.target.rows, minlength=batch.contexts)
-    return 1.0 / (sizes[batch.target.rows] * batch.contexts)
+    contexts = torch.bincount(batch.owner[: batch.contexts], minlength=batch.requests)
+    return 1.0 / (sizes[batch.target.rows] * contexts[batch.owner[batch.target.rows]])
 
 
-def _divergence(base: Tensor, now: Tensor) -> Tensor:
-    """Mean KL(base || now) over positions; arguments are log probabilities `[m, vocabulary]`."""
-    if len(base) == 0:
-        return base.new_zeros(())
-    return torch.nn.functional.kl_div(now, base, log_target=True, reduction="batchmean")
+def _divergences(base: Tensor, now: Tensor) -> Tensor:
+    """KL(base || now) at each position `[m]`; arguments are log probabilities `[m, vocabulary]`."""
+    return torch.nn.functional.kl_div(now, base, log_target=True, reduction="none").sum(-1)
 
 
 @dataclass(frozen=True)
@@ -109,44 +122,99 @@ class Outcome:
 def minimise(
     objective: Objective,
     start: Tensor,
-    acting: Callable[[Tensor], Change],
+    acting: Callable[[Tensor], Changes],
     schedule: Schedule,
     *,
     penalty: Callable[[Tensor], Tensor] | None = None,
     project: Callable[[Tensor], None] | None = None,
     progress: Progress = silent,
 ) -> Outcome:
-    """Optimise a tensor from `start`; `acting(tensor)` is the change that it makes.
+    """`minimise_each` of a single request, whose tensor has no leading dimension."""
 
-    `penalty(tensor)` is added with weight `decay`; `project(tensor)` clamps it in place after each step.
-    Raises `Diverged` on NaN or infinity, or when the target never became more probable; and what
-    `progress` raises.
+    def single(value: Tensor) -> Changes:
+        return acting(value[0])
+
+    def punished(value: Tensor) -> Tensor:
+        return penalty(value[0])[None] if penalty is not None else value.new_zeros(1)
+
+    found = minimise_each(
+        objective, start[None], single, schedule, penalty=punished, project=project, progress=progress
+    )
+    return found[0]
+
+
+def minimise_each(
+    objective: Objective,
+    start: Tensor,
+    acting: Callable[[Tensor], Changes],
+    schedule: Schedule,
+    *,
+    penalty: Callable[[Tensor], Tensor] | None = None,
+    project: Callable[[Tensor], None] | None = None,
+    progress: Progress = silent,
+) -> list[Outcome]:
+    """Optimise a tensor per request, all at once, from `start [requests, ...]`.
+
+    `acting(tensor)`: the changes that it makes. `penalty(tensor) [requests]` is added with weight `decay`;
+    `project(tensor)` puts it back within its bounds, in place, after each step (its `grad` is still there).
+    Requests do not share their losses, so each is optimised as it would be alone, and stops by itself.
+    Raises `Diverged` on NaN or infinity, or when a target never became more probable; and what `progress` raises.
     """
     value = start.clone().requires_grad_(True)
     adam = torch.optim.Adam([value], lr=schedule.lr)
-    first, best = math.nan, None
+    best = _Best(schedule)
     for step in range(schedule.steps + 1):
         losses = objective.losses(acting(value))
         total = losses.nll + schedule.preservation * losses.kl
         if penalty is not None:
             total = total + schedule.decay * penalty(value)
-        now, nll = float(total.detach()), float(losses.nll.detach())
-        _require_finite(now, step)
-        first = nll if step == 0 else first
-        if best is None or now < best[0]:
-            kl = float(losses.kl.detach())
-            best = (now, Outcome(value.detach().clone(), step, nll, kl, losses.confidence))
-        progress(step, schedule.steps, f"target probability {math.exp(-nll):.3f}")
-        if step == schedule.steps or (losses.kept and losses.confidence >= schedule.confidence):
+        best.see(step, value.detach(), losses, total.detach())
+        progress(step, schedule.steps, f"target probability {math.exp(-float(losses.nll.detach().mean())):.3f}")
+        if step == schedule.steps or best.finished:
             break
         adam.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.sum().backward()  # type: ignore[no-untyped-call]
         adam.step()
         if project is not None:
             with torch.no_grad():
                 project(value)
-    assert best is not None
-    return _require_progress(best[1], first, schedule)
+    return best.outcomes()
+
+
+class _Best:
+    """The best iterate of every request so far; a request that has reached its target is looked at no more."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self._first: list[float] = []
+        self._found: list[tuple[float, Outcome]] = []
+        self._done: list[bool] = []
+
+    @property
+    def finished(self) -> bool:
+        """Whether every request has stopped."""
+        return all(self._done)
+
+    def see(self, step: int, value: Tensor, losses: Losses, total: Tensor) -> None:
+        """Take note of an iterate `[requests, ...]`. Raises `Diverged` unless its losses are finite."""
+        numbers = torch.stack([total, losses.nll.detach(), losses.kl.detach(), losses.confidence]).tolist()
+        kept = losses.kept.tolist()
+        for i, (now, nll, kl, confidence) in enumerate(zip(*numbers, strict=True)):
+            if step == 0:
+                self._first.append(nll)
+                self._found.append((math.inf, Outcome(value[i], 0, nll, kl, confidence)))
+                self._done.append(False)
+            if self._done[i]:
+                continue
+            _require_finite(now, step)
+            if now < self._found[i][0]:
+                self._found[i] = (now, Outcome(value[i].clone(), step, nll, kl, confidence))
+            self._done[i] = kept[i] and confidence >= self._schedule.confidence
+
+    def outcomes(self) -> list[Outcome]:
+        """What was found. Raises `Diverged` when a target is no more probable than before."""
+        pairs = zip(self._found, self._first, strict=True)
+        return [_require_progress(found, first, self._schedule) for (_, found), first in pairs]
 
 
 def _require_finite(loss: float, step: int) -> None:
@@ -171,38 +239,50 @@ def compute_z(
     values: Tensor,
     schedule: Schedule,
     *,
-    direction: Tensor | None = None,
+    directions: Tensor | None = None,
     clamp: float = 4.0,
+    attention: bool = False,
     progress: Progress = silent,
-) -> Outcome:
-    """ROME's v* as an offset d `[out]` of the value at the subject's last token, in all contexts at once.
+) -> list[Outcome]:
+    """ROME's v* as an offset d `[out]` of the value at the subject's last token, for every request at once.
 
-    `values [m, out]`: the module's outputs there. The step size is `lr` times their root mean square, so
-    that one `lr` suits models of any scale; ||d|| stays within `clamp` times their mean norm; the penalty
-    is ||d||^2 / ||v||^2.
-    Without `direction`, d is added to the value there, as in ROME. With `direction` u `[in]`, d acts through
-    the very update that will be written, d u^T, at every token: the loss then sees what leaks elsewhere.
+    `values [m, out]`: the module's outputs at the batch's subject tokens. A step is `lr` times their root mean
+    square, so that one `lr` suits models of any scale; ||d|| stays within `clamp` times their mean norm; the
+    penalty is ||d||^2 / ||v||^2.
+    Without `directions`, d is added to the value there, as in ROME. With `directions` u `[requests, in]`, d acts
+    through the very update that will be written, d u^T, at every token: the loss then sees what leaks elsewhere.
+    With `attention`, the attention's output there is optimised with it (PMET); it is not part of the outcome.
     Raises `Diverged`.
     """
-    size = values.norm(dim=-1).mean().clamp_min(1e-6)
-    objective = Objective(em, batch, block)
-    acting = _through_update(direction) if direction is not None else _at_subject(batch, objective.keys)
-    scaled = Schedule(
-        steps=schedule.steps,
-        lr=float(schedule.lr * size / values.shape[-1] ** 0.5),
-        confidence=schedule.confidence,
-        preservation=schedule.preservation,
-        decay=schedule.decay,
-    )
-    return minimise(
+    objective, width = Objective(em, batch, block), values.shape[-1]
+    size = _mean_norms(batch, values)
+    unit = (size / width**0.5)[:, None, None]
+    if directions is not None:
+        acting = _through_update(batch, directions.float())
+    else:
+        acting = _at_subject(batch, objective.keys, em.structure.blocks[block] if attention else None)
+
+    def project(x: Tensor) -> None:
+        for row in x.flatten(0, 1):
+            clamp_norm(row, clamp * width**0.5)
+
+    found = minimise_each(
         objective,
-        values.new_zeros(values.shape[-1]),
-        acting,
-        scaled,
-        penalty=lambda d: d.square().sum() / size**2,
-        project=lambda d: clamp_norm(d, float(clamp * size)),
+        values.new_zeros(batch.requests, 2 if attention else 1, width),
+        lambda x: acting(x * unit),
+        schedule,
+        penalty=lambda x: x.square().sum((1, 2)) / width,
+        project=project,
         progress=progress,
     )
+    return [replace(one, value=one.value[0] * unit[i, 0]) for i, one in enumerate(found)]
+
+
+def _mean_norms(batch: Batch, values: Tensor) -> Tensor:
+    """The mean norm of each request's values, `[requests]`."""
+    owner = batch.owner[batch.subject.rows]
+    sums = values.new_zeros(batch.requests).index_add(0, owner, values.norm(dim=-1))
+    return (sums / torch.bincount(owner, minlength=batch.requests)).clamp_min(1e-6)
 
 
 def clamp_norm(vector: Tensor, limit: float) -> None:
@@ -212,12 +292,20 @@ def clamp_norm(vector: Tensor, limit: float) -> None:
         vector.mul_(limit / norm)
 
 
-def _through_update(direction: Tensor) -> Callable[[Tensor], Change]:
-    u = direction.float()
-    return lambda d: lambda keys: (keys @ u)[..., None] * d
+def _through_update(batch: Batch, directions: Tensor) -> Callable[[Tensor], Changes]:
+    """Offsets `[requests, 1, out]` through u `[requests, in]`."""
+    u = directions[batch.owner]
+    return lambda d: lambda keys: torch.einsum("nti,ni->nt", keys, u)[..., None] * d[batch.owner]
 
 
-def _at_subject(batch: Batch, keys: Tensor) -> Callable[[Tensor], Change]:
+def _at_subject(batch: Batch, keys: Tensor, both: Block | None) -> Callable[[Tensor], Changes]:
+    """Offsets `[requests, parts, out]` at the subject; with `both`, the second part at its attention's output."""
     where = keys.new_zeros(keys.shape[:2])
     where[batch.subject.rows, batch.subject.columns] = 1.0
-    return lambda d: lambda _: where[..., None] * d
+
+    def at(d: Tensor, part: int) -> Change:
+        return lambda _: where[..., None] * d[batch.owner, part][:, None]
+
+    if both is None:
+        return lambda d: at(d, 0)
+    return lambda d: {both.down_proj: at(d, 0), both.attn_out: at(d, 1)}

@@ -15,15 +15,24 @@ from pydantic import ValidationError
 from ketools.edits import DenseDelta, EditRequest, Kind, LowRankDelta, Note, Trait
 from ketools.errors import InvalidRequest
 from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.methods.adalora.config import AdaLoRAConfig
+from ketools.methods.alphaedit.config import AlphaEditConfig
 from ketools.methods.base import EditContext, Method, MethodConfig
+from ketools.methods.emmet.config import EMMETConfig
+from ketools.methods.ft_l.config import FTLConfig
 from ketools.methods.ft_m.config import FTMConfig
+from ketools.methods.lora.config import LoRAConfig
 from ketools.methods.low_rank import truncated
+from ketools.methods.memit.config import MEMITConfig
+from ketools.methods.pmet.config import PMETConfig
+from ketools.methods.r_rome.config import RROMEConfig
 from ketools.methods.registry import get_method, methods
 from ketools.methods.rome.config import ROMEConfig
 from ketools.methods.support import batch_of, covariances_of, resolve_layer
+from ketools.methods.ultraedit.config import UltraEditConfig
 from ketools.models.background import Background
 from ketools.models.editable import EditableModel
-from ketools.models.keys import mean_key, subject_keys
+from ketools.models.keys import mean_keys, subject_keys
 from ketools.models.structure import get_module, weight_of
 
 FRANCE = EditRequest(subject="France", prompt="The capital of France is", target_new="Lima")
@@ -35,6 +44,15 @@ QUICK: dict[str, MethodConfig] = {
     "ike": MethodConfig(),
     "ft-m": FTMConfig(layer=1, steps=4, lr=2e-3, **NARROW),
     "rome": ROMEConfig(layer=1, steps=4, **NARROW),
+    "r-rome": RROMEConfig(layer=1, steps=4, **NARROW),
+    "memit": MEMITConfig(layers=(0, 1), steps=4, **NARROW),
+    "pmet": PMETConfig(layers=(0, 1), steps=4, **NARROW),
+    "emmet": EMMETConfig(layers=(1,), steps=4, **NARROW),
+    "ft-l": FTLConfig(layer=1, steps=4, **NARROW),
+    "lora": LoRAConfig(steps=4, rank=2, **NARROW),
+    "adalora": AdaLoRAConfig(steps=6, rank=2, initial_rank=4, **NARROW),
+    "ultraedit": UltraEditConfig(layers=(1, 2), doublings=2, **NARROW),
+    "alphaedit": AlphaEditConfig(layers=(0, 1), steps=4, null_space=0.3, **NARROW),
 }
 
 
@@ -58,7 +76,7 @@ def live(artefact: LowRankDelta | DenseDelta) -> LiveEdit:
 
 
 def test_the_built_in_methods_are_found() -> None:
-    assert {"ice", "ike", "ft-m", "rome"} <= set(methods())
+    assert set(QUICK) <= set(methods())
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -91,7 +109,7 @@ def test_base_weights_are_bit_identical_after_every_method(em: EditableModel, na
     assert not any(parameter.requires_grad for parameter in em.model.parameters())
 
 
-@pytest.mark.parametrize("name", ["ft-m", "rome"])
+@pytest.mark.parametrize("name", ["ft-m", "ft-l", "rome", "r-rome", "lora"])
 def test_each_request_of_a_batch_equals_one_computed_alone_on_the_same_layer(em: EditableModel, name: str) -> None:
     method = get_method(name)
     first, second = method.compute([FRANCE, JAPAN], context(em, QUICK[name]))
@@ -118,7 +136,7 @@ def test_rome_maps_the_mean_key_to_the_optimised_value(em: EditableModel) -> Non
     (a, b) = artefact.factors[name]
     batch = batch_of(FRANCE, given, config)
     keys, _ = subject_keys(em, name, batch)
-    key = mean_key(keys, batch.subject.rows, batch.contexts).double()
+    key = mean_keys(keys, batch)[0].double()
     # The closed form of the paper, in float64 and with an explicit inverse.
     c = covariances_of(given).covariance(em, name)
     inverse = torch.linalg.inv(c + config.ridge * c.diagonal().mean() * torch.eye(len(c), dtype=c.dtype))
@@ -236,6 +254,7 @@ def test_every_configuration_of_a_search_exists_in_the_model(method: Method, dep
     for config in method.search(depth):
         assert isinstance(config, method.config)
         assert 0 <= (getattr(config, "layer", None) or 0) < depth
+        assert all(0 <= layer < depth for layer in getattr(config, "layers", None) or ())
 
 
 def test_progress_of_a_batch_never_goes_back(em: EditableModel) -> None:

@@ -8,16 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from ketools.edits import DenseDelta
 from ketools.errors import Cancelled, InvalidRequest
+from ketools.layer import BASE, LiveEdit
 from ketools.models.background import Background, background_from_file
 from ketools.models.covariance import (
     CovarianceStore,
-    cholesky,
     covariance,
-    rank_one_direction,
     sampled_texts,
 )
 from ketools.models.editable import EditableModel
@@ -115,15 +113,16 @@ def test_sampled_text_is_the_same_for_the_same_seed(em: EditableModel) -> None:
     assert first != list(islice(sampled_texts(em, tokens=6, seed=4), 2))
 
 
-@settings(max_examples=25, deadline=None)
-@given(width=st.integers(2, 12), seed=st.integers(0, 10_000), ridge=st.floats(1e-4, 1.0))
-def test_the_rank_one_direction_solves_the_closed_form(width: int, seed: int, ridge: float) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    samples = torch.randn(3 * width, width, generator=generator, dtype=torch.float64)
-    key = torch.randn(width, generator=generator, dtype=torch.float64)
-    c = samples.T @ samples / len(samples)
-    u = rank_one_direction(cholesky(c, ridge), key)
-    regularised = c + ridge * c.diagonal().mean() * torch.eye(width, dtype=torch.float64)
-    solved = torch.linalg.solve(regularised, key)
-    torch.testing.assert_close(u, solved / (key @ solved), rtol=1e-6, atol=1e-9)
-    assert float(u @ key) == pytest.approx(1.0)
+def test_a_covariance_is_of_the_base_model_whatever_layer_is_in_use(em: EditableModel) -> None:
+    name = em.structure.blocks[0].down_proj
+    delta = DenseDelta("test", {name: torch.ones(32, 48)})
+    base = CovarianceStore(background(*TEXTS)).covariance(em, module_of(em))
+    with em.switch.use(BASE.with_edits(LiveEdit("edit", "hash", delta))):
+        assert torch.equal(base, CovarianceStore(background(*TEXTS)).covariance(em, module_of(em)))
+
+
+def test_an_empty_subspace_is_found_once_and_kept(em: EditableModel) -> None:
+    store = CovarianceStore(background(*TEXTS))
+    basis = store.null_space(em, module_of(em), 1e-6)
+    assert basis.shape[0] == 48
+    assert store.null_space(em, module_of(em), 1e-6) is basis

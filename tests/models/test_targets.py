@@ -10,13 +10,14 @@ import torch
 from ketools.edits import EditRequest, chat_prompt
 from ketools.errors import Cancelled, Diverged, InvalidRequest
 from ketools.models.background import Background
-from ketools.models.batch import Batch, make_batch
+from ketools.models.batch import Batch, edits_only, make_batch, merged
 from ketools.models.contexts import Breadth, Contexts, contexts_of
 from ketools.models.editable import EditableModel
-from ketools.models.keys import subject_keys
+from ketools.models.hooks import add_output
+from ketools.models.keys import mean_keys, subject_keys
 from ketools.models.structure import get_module
 from ketools.models.tail import Tail
-from ketools.models.targets import Objective, Schedule, clamp_norm, compute_z, minimise
+from ketools.models.targets import Objective, Outcome, Schedule, clamp_norm, compute_z, minimise
 
 FAMILIES = ["llama", "gemma2", "gemma3", "gpt2", "gpt_neox", "opt", "qwen3", "mistral"]
 CONTEXTS = Contexts(
@@ -118,9 +119,65 @@ def test_the_offset_raises_the_targets_probability_within_its_bound(em: Editable
     batch, block = batch_for(em), 1
     _, values = subject_keys(em, em.structure.blocks[block].down_proj, batch)
     before = float(Objective(em, batch, block).losses(lambda keys: keys.new_zeros(())).nll)
-    outcome = compute_z(em, batch, block, values, Schedule(steps=12, lr=0.5), clamp=3.0)
+    (outcome,) = compute_z(em, batch, block, values, Schedule(steps=12, lr=0.5), clamp=3.0)
     assert outcome.nll < before
     assert float(outcome.value.norm()) <= 3.0 * float(values.norm(dim=-1).mean()) * 1.0001
+
+
+OTHERS = Contexts(edit=("The capital of Japan is",), same_subject=("Japan is a", "In Japan"), neighbours=())
+BOTH = ((CONTEXTS, "France"), (OTHERS, "Japan"))
+
+
+@pytest.mark.parametrize("attention", [False, True])
+def test_requests_optimised_together_end_as_each_does_alone(em: EditableModel, attention: bool) -> None:
+    batches = [batch_for(em), make_batch(em, OTHERS, "Paris and Berlin", "Japan")]
+    name, schedule = em.structure.blocks[1].down_proj, Schedule(steps=5, lr=0.3, confidence=0.99, decay=0.01)
+
+    def optimised(batch: Batch) -> list[Outcome]:
+        _, values = subject_keys(em, name, batch)
+        return compute_z(em, batch, 1, values, schedule, attention=attention)
+
+    together = optimised(merged(em, batches))
+    for one, batch in zip(together, batches, strict=True):
+        (alone,) = optimised(batch)
+        torch.testing.assert_close(one.value, alone.value, rtol=1e-3, atol=1e-5)
+        assert one.nll == pytest.approx(alone.nll, rel=1e-3)
+        assert one.kl == pytest.approx(alone.kl, rel=1e-2, abs=1e-6)
+
+
+def test_a_request_that_has_reached_its_target_is_left_as_it_was_then(em: EditableModel) -> None:
+    batches = [make_batch(em, found, "Paris", place, preserve=False) for found, place in BOTH]
+    _, values = subject_keys(em, em.structure.blocks[1].down_proj, batch := merged(em, batches))
+    outcomes = compute_z(em, batch, 1, values, Schedule(steps=40, lr=0.5, confidence=0.004, preservation=0.0))
+    steps = [outcome.steps for outcome in outcomes]
+    assert min(steps) < 40
+    for outcome, alone in zip(outcomes, batches, strict=True):
+        _, values = subject_keys(em, em.structure.blocks[1].down_proj, alone)
+        (same,) = compute_z(em, alone, 1, values, Schedule(40, 0.5, confidence=0.004, preservation=0.0))
+        assert outcome.steps == same.steps
+
+
+def test_merged_keys_are_those_of_each_batch(em: EditableModel) -> None:
+    batches = [batch_for(em), make_batch(em, OTHERS, "Paris", "Japan")]
+    name = em.structure.blocks[1].down_proj
+    both = merged(em, [edits_only(batch) for batch in batches])
+    keys, _ = subject_keys(em, name, both)
+    together = mean_keys(keys, both)
+    for one, batch in zip(together, batches, strict=True):
+        keys, _ = subject_keys(em, name, batch)
+        torch.testing.assert_close(one, mean_keys(keys, batch)[0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_change_of_several_modules_is_replayed_as_the_whole_model_runs(em: EditableModel) -> None:
+    batch, block = batch_for(em), em.structure.blocks[1]
+    assert block.q is not None
+    tail = Tail(em, batch, batch.target, start=1)
+    changes = {block.q: lambda x: 0.3 * x, block.down_proj: lambda x: x[..., :32]}
+    with torch.no_grad():
+        replayed = tail.log_probs(changes)
+        with add_output(em, changes):
+            whole = em.model(input_ids=batch.ids, attention_mask=batch.mask).logits.log_softmax(-1)
+    torch.testing.assert_close(replayed, whole[batch.target.rows, batch.target.columns], rtol=1e-4, atol=1e-4)
 
 
 def test_a_nan_is_reported_as_divergence(em: EditableModel) -> None:

@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ketools.methods.support import OptimisedConfig
+from ketools.methods.support import OneLayerConfig
 
 DEPTH = 21 / 32
 """The survey edits block 21 of Llama-2-7b's 32."""
 
 
-class FTMConfig(OptimisedConfig):
+class FTMConfig(OneLayerConfig):
     """FT-M. `lr` is Adam's step on each weight.
 
     `linf`: bound on every element of the weight change (FT-L's constraint); None for none.

@@ -2,7 +2,7 @@
 
 from ketools.edits import Kind
 from ketools.methods.base import Method
-from ketools.methods.rome.compute import compute
+from ketools.methods.rome.compute import rank_one
 from ketools.methods.rome.config import ROMEConfig, search
 
 METHOD = Method(
@@ -12,6 +12,6 @@ METHOD = Method(
     source="Meng et al. 2022, Locating and Editing Factual Associations in GPT",
     kinds=frozenset(Kind),
     config=ROMEConfig,
-    compute=compute,
+    compute=rank_one("rome"),
     search=search,
 )

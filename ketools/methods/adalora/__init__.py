@@ -1,0 +1,17 @@
+"""AdaLoRA: adapters whose ranks are given to the modules that use them."""
+
+from ketools.edits import Kind
+from ketools.methods.adalora.compute import compute
+from ketools.methods.adalora.config import AdaLoRAConfig, search
+from ketools.methods.base import Method
+
+METHOD = Method(
+    name="adalora",
+    summary="LoRA in the form of a singular value decomposition, whose least important directions are pruned.",
+    phase="association",
+    source="Zhang et al. 2023, AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning",
+    kinds=frozenset(Kind),
+    config=AdaLoRAConfig,
+    compute=compute,
+    search=search,
+)

@@ -1,0 +1,77 @@
+"""Fine-tuning of one down projection by Adam on a functional delta: no weight is ever written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from ketools.edits import Artefact, DenseDelta, LowRankDelta
+from ketools.methods.base import EditContext
+from ketools.methods.low_rank import truncated
+from ketools.models.batch import Batch
+from ketools.models.structure import get_module, weight_of
+from ketools.models.tail import Change
+from ketools.models.targets import Objective, Outcome, Schedule, minimise
+
+
+def weight_at(context: EditContext, block: int) -> tuple[str, Tensor]:
+    """The name of a block's down projection, and its weight `[out, in]` without edits."""
+    em = context.require_model()
+    name = em.structure.blocks[block].down_proj
+    return name, weight_of(get_module(em.model, name)).detach()
+
+
+def train(
+    method: str,
+    context: EditContext,
+    batch: Batch,
+    block: int,
+    schedule: Schedule,
+    *,
+    linf: float | None = None,
+    rank: int | None = None,
+) -> Artefact:
+    """The change of the block's down projection that makes the batch's target likely.
+
+    `linf` bounds each of its elements; `rank` exports factors of that rank. Raises `Diverged`.
+    """
+    name, weight = weight_at(context, block)
+    outcome = minimise(
+        Objective(context.require_model(), batch, block),
+        weight.new_zeros(weight.shape),
+        _acting,
+        schedule,
+        penalty=lambda delta: delta.square().sum(),
+        project=_bounded(linf),
+        progress=context.progress,
+    )
+    return _artefact(method, name, outcome, block, rank)
+
+
+def _acting(delta: Tensor) -> Change:
+    return lambda keys: keys @ delta.T
+
+
+def _bounded(linf: float | None) -> Callable[[Tensor], None] | None:
+    """FT-L's constraint: no element of the change beyond the bound."""
+    if linf is None:
+        return None
+
+    def clamp(delta: Tensor) -> None:
+        delta.clamp_(-linf, linf)
+
+    return clamp
+
+
+def _artefact(method: str, name: str, outcome: Outcome, block: int, rank: int | None) -> Artefact:
+    metadata: dict[str, float | int | str] = {
+        "layer": block,
+        "steps": outcome.steps,
+        "nll": outcome.nll,
+        "kl": outcome.kl,
+    }
+    if rank is None:
+        return DenseDelta(method, {name: outcome.value}, metadata)
+    a, b, residual = truncated(outcome.value, rank)
+    return LowRankDelta(method, {name: (a, b)}, {**metadata, "residual_energy": residual})

@@ -1,0 +1,19 @@
+"""Hyper-parameters of LoRA and what calibration may try."""
+
+from __future__ import annotations
+
+from ketools.methods.adapters import AdapterConfig
+
+
+class LoRAConfig(AdapterConfig):
+    """LoRA with the survey's values: rank 8, alpha 32, queries and values of every block, 70 steps of 5e-3."""
+
+
+def search(n_layers: int) -> list[LoRAConfig]:
+    """Step sizes and modules: attention everywhere, or the FFN of the later half."""
+    late = tuple(range(n_layers // 2, n_layers))
+    return [
+        LoRAConfig(lr=lr, prefixes=0, **where)
+        for lr in (1e-3, 5e-3)
+        for where in ({}, {"roles": ("down_proj",), "layers": late})
+    ]

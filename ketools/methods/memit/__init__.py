@@ -1,0 +1,17 @@
+"""MEMIT: many facts at once, spread over several layers, by least squares."""
+
+from ketools.edits import Kind
+from ketools.methods.base import Method
+from ketools.methods.memit.compute import compute
+from ketools.methods.memit.config import MEMITConfig, search
+
+METHOD = Method(
+    name="memit",
+    summary="Writes many facts at once into several FFN down projections, by least squares.",
+    phase="mastery",
+    source="Meng et al. 2023, Mass-Editing Memory in a Transformer",
+    kinds=frozenset(Kind),
+    config=MEMITConfig,
+    compute=compute,
+    search=search,
+)

@@ -1,0 +1,17 @@
+"""R-ROME: ROME with one key throughout, which is what keeps a long sequence of edits from collapsing."""
+
+from ketools.edits import Kind
+from ketools.methods.base import Method
+from ketools.methods.r_rome.config import RROMEConfig, search
+from ketools.methods.rome.compute import rank_one
+
+METHOD = Method(
+    name="r-rome",
+    summary="ROME with the same averaged key in every place of its formula; the value is changed in place.",
+    phase="mastery",
+    source="Gupta et al. 2024, Rebuilding ROME: Resolving Model Collapse during Sequential Model Editing",
+    kinds=frozenset(Kind),
+    config=RROMEConfig,
+    compute=rank_one("r-rome"),
+    search=search,
+)

@@ -1,0 +1,17 @@
+"""UltraEdit: one step from hidden states and gradients; no training, no subject."""
+
+from ketools.edits import Kind
+from ketools.methods.base import Method
+from ketools.methods.ultraedit.compute import compute
+from ketools.methods.ultraedit.config import UltraEditConfig, search
+
+METHOD = Method(
+    name="ultraedit",
+    summary="One regularised least-squares step from hidden states and gradients; many facts at once, no training.",
+    phase="mastery",
+    source="Gu et al. 2025, UltraEdit: Training-, Subject-, and Memory-Free Lifelong Editing in Language Models",
+    kinds=frozenset(Kind),
+    config=UltraEditConfig,
+    compute=compute,
+    search=search,
+)

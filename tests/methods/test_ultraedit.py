@@ -1,0 +1,119 @@
+"""UltraEdit's step against its closed form, and what it leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+import torch
+
+from ketools.edits import EditRequest, LowRankDelta
+from ketools.layer import BASE, LiveEdit
+from ketools.methods.base import EditContext
+from ketools.methods.low_rank import compressed
+from ketools.methods.registry import get_method
+from ketools.methods.support import batch_of, covariances_of
+from ketools.methods.ultraedit.config import UltraEditConfig
+from ketools.models import batch as batches
+from ketools.models.background import Background
+from ketools.models.covariance import CovarianceStore
+from ketools.models.editable import EditableModel
+from ketools.models.structure import get_module
+
+BACKGROUND = Background("test", lambda: ("The capital of Peru is Lima.", "Alice works for Acme.") * 4)
+PLACES = {"France": "Lima", "Japan": "Paris", "Peru": "Tokyo"}
+REQUESTS = [EditRequest(subject=s, prompt=f"The capital of {s} is", target_new=t) for s, t in PLACES.items()]
+CONFIG = UltraEditConfig(
+    layers=(1,), templates=1, conversations=False, prefixes=0, relations=2, neighbours=0, rank=64, doublings=3
+)
+
+
+@pytest.fixture
+def em(tiny_editable: Callable[[str], EditableModel]) -> EditableModel:
+    return tiny_editable("llama")
+
+
+def context(em: EditableModel, config: UltraEditConfig = CONFIG) -> EditContext:
+    extra = {"background": BACKGROUND, "covariances": CovarianceStore(BACKGROUND)}
+    return EditContext(em, BASE, config, extra=extra)
+
+
+def edited(em: EditableModel, config: UltraEditConfig = CONFIG, count: int = 3) -> list[LowRankDelta]:
+    made = get_method("ultraedit").compute(REQUESTS[:count], context(em, config))
+    return [cast(LowRankDelta, artefact) for artefact in made]
+
+
+def test_the_step_is_the_regularised_least_squares_of_states_and_gradients(em: EditableModel) -> None:
+    (artefact,) = edited(em, count=1)
+    name, given = em.structure.blocks[1].down_proj, context(em)
+    batch = batch_of(REQUESTS[0], given, CONFIG)
+    module, seen = get_module(em.model, name), {}
+
+    def keep(module: torch.nn.Module, args: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
+        seen["h"] = args[0]
+        seen["out"] = out.detach().requires_grad_(True)
+        return seen["out"]
+
+    handle = module.register_forward_hook(keep)
+    log_probs = em.model(input_ids=batch.ids, attention_mask=batch.mask).logits.log_softmax(-1)
+    handle.remove()
+    at = log_probs[batch.target.rows, batch.target.columns].gather(1, batch.target_ids[:, None])[:, 0]
+    per_row = [at[batch.target.rows == row].mean() for row in range(batch.contexts)]
+    (gradient,) = torch.autograd.grad(-torch.stack(per_row).mean(), seen["out"])
+
+    scale = covariances_of(given).covariance(em, name).diagonal().sqrt()
+    h, g, out = (
+        x[batch.target.rows, batch.target.columns].detach().double() for x in (seen["h"], gradient, seen["out"])
+    )
+    k = seen["h"][batch.kept.rows, batch.kept.columns].detach().double() / scale
+    h = h / scale
+    v = -(h.square().mean(1, keepdim=True)) * g * out.square().mean().sqrt() / g.square().mean().sqrt()
+    gram = h.T @ h + CONFIG.preservation * k.T @ k + CONFIG.damping * 48 * torch.eye(48, dtype=torch.float64)
+    expected = cast(float, artefact.metadata["step"]) * (torch.linalg.inv(gram) @ h.T @ v).T / scale
+    a, b = artefact.factors[name]
+    torch.testing.assert_close((b @ a).double(), expected, rtol=1e-2, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_a_step_makes_every_target_more_probable(em: EditableModel) -> None:
+    artefacts, name = edited(em), em.structure.blocks[1].down_proj
+    layer = BASE.with_edits(*(LiveEdit(str(i), str(i), artefact) for i, artefact in enumerate(artefacts)))
+    for request in REQUESTS:
+        batch = batch_of(request, context(em), CONFIG)
+
+        def likelihood(given: batches.Batch = batch) -> float:
+            logits = em.model(input_ids=given.ids, attention_mask=given.mask).logits.log_softmax(-1)
+            said = logits[given.target.rows, given.target.columns]
+            return float(said.gather(1, given.target_ids[:, None]).mean())
+
+        with torch.no_grad():
+            before = likelihood()
+            with em.switch.use(layer):
+                assert likelihood() > before
+    assert name in layer.deltas
+
+
+def test_chunks_give_the_same_step(em: EditableModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    fixed = CONFIG.model_copy(update={"doublings": 0, "lr": 0.01})
+    whole = edited(em, fixed)
+    monkeypatch.setattr(batches, "CHUNK_TOKENS", 1)
+    name = em.structure.blocks[1].down_proj
+    # Gradients are scaled by their size over a chunk, so only directions can agree.
+    for one, other in zip(whole, edited(em, fixed), strict=True):
+        x, y = (b @ a for a, b in (one.factors[name], other.factors[name]))
+        assert float(torch.nn.functional.cosine_similarity(x.flatten(), y.flatten(), dim=0)) > 0.999
+
+
+def test_the_rank_of_each_part_is_bounded_and_its_residual_told(em: EditableModel) -> None:
+    for artefact in edited(em, CONFIG.model_copy(update={"rank": 2})):
+        ((a, b),) = artefact.factors.values()
+        assert (a.shape, b.shape) == ((2, 48), (32, 2))
+        assert 0 <= cast(float, artefact.metadata["residual_energy"]) < 1
+
+
+def test_compression_keeps_what_the_rank_can_hold() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(3, 9, generator=generator), torch.randn(7, 3, generator=generator)
+    x, y, residual = compressed(torch.cat([a, a]), torch.cat([b, b], dim=1), 3)
+    torch.testing.assert_close(y @ x, 2 * b @ a, rtol=1e-4, atol=1e-5)
+    assert residual == pytest.approx(0.0, abs=1e-9)

@@ -1,0 +1,89 @@
+"""The closed forms against explicit inverses in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ketools.errors import InvalidRequest
+from ketools.models.covariance import cholesky
+from ketools.models.solves import null_space, projected_rows, update_rows
+
+SEEDS = st.integers(0, 10_000)
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def covariance_of(samples: Tensor) -> Tensor:
+    return samples.T @ samples / len(samples)
+
+
+def regularised(c: Tensor, ridge: float) -> Tensor:
+    return c + ridge * c.diagonal().mean() * torch.eye(len(c), dtype=c.dtype)
+
+
+@settings(max_examples=25, deadline=None)
+@given(width=st.integers(2, 12), seed=SEEDS, ridge=st.floats(1e-4, 1.0))
+def test_one_key_without_weight_gives_romes_direction(width: int, seed: int, ridge: float) -> None:
+    c, key = covariance_of(normal(seed, 3 * width, width)), normal(seed + 1, width)
+    u = update_rows(cholesky(c, ridge), key[None], 0.0)[0]
+    solved = torch.linalg.solve(regularised(c, ridge), key)
+    torch.testing.assert_close(u, solved / (key @ solved), rtol=1e-6, atol=1e-9)
+    assert float(u @ key) == pytest.approx(1.0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(1, 15), seed=SEEDS, weight=st.floats(1e-3, 100.0))
+def test_rows_with_a_weight_solve_memits_normal_equations(n: int, seed: int, weight: float) -> None:
+    c, keys = covariance_of(normal(seed, 30, 8)), normal(seed + 1, n, 8)
+    rows = update_rows(cholesky(c, 0.01), keys, weight)
+    expected = keys @ torch.linalg.inv(weight * regularised(c, 0.01) + keys.T @ keys)
+    torch.testing.assert_close(rows, expected, rtol=1e-6, atol=1e-9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(1, 6), seed=SEEDS)
+def test_without_weight_every_key_is_mapped_exactly_and_memit_tends_to_that(n: int, seed: int) -> None:
+    c, keys = covariance_of(normal(seed, 40, 12)), normal(seed + 1, n, 12)
+    factor = cholesky(c, 0.01)
+    exact = update_rows(factor, keys, 0.0)
+    torch.testing.assert_close(exact @ keys.T, torch.eye(n, dtype=torch.float64), rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(update_rows(factor, keys, 1e-12), exact, rtol=1e-6, atol=1e-6)
+
+
+def test_keys_that_depend_on_each_other_cannot_all_be_mapped_exactly() -> None:
+    keys = normal(0, 2, 8)
+    with pytest.raises(InvalidRequest, match="memit"):
+        update_rows(cholesky(covariance_of(normal(1, 30, 8)), 0.01), torch.cat([keys, keys[:1]]), 0.0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(known=st.integers(1, 9), n=st.integers(1, 4), seed=SEEDS)
+def test_an_update_in_the_null_space_leaves_what_is_known_alone(known: int, n: int, seed: int) -> None:
+    preserved, keys = normal(seed, known, 12), normal(seed + 1, n, 12)
+    basis = null_space(covariance_of(preserved), 1e-9)
+    assert basis.shape == (12, 12 - known)
+    rows = projected_rows(basis, keys, keys[:0], ridge=1e-2)
+    assert float((rows @ preserved.T).abs().max()) < 1e-5
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(1, 4), m=st.integers(0, 3), seed=SEEDS)
+def test_projected_rows_solve_alphaedits_equation(n: int, m: int, seed: int) -> None:
+    keys, earlier = normal(seed, n, 12), normal(seed + 1, m, 12)
+    basis = null_space(covariance_of(normal(seed + 2, 5, 12)), 1e-9)
+    p = basis @ basis.T
+    lam = 0.1 * (keys @ p).square().sum(1).mean()
+    system = earlier.T @ earlier @ p + keys.T @ keys @ p + lam * torch.eye(12, dtype=torch.float64)
+    expected = keys @ p @ torch.linalg.inv(system)
+    torch.testing.assert_close(projected_rows(basis, keys, earlier, 0.1), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_a_null_space_that_is_empty_says_what_to_raise() -> None:
+    with pytest.raises(InvalidRequest, match="raise null_space"):
+        null_space(torch.eye(8, dtype=torch.float64), 0.01)
