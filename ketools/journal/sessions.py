@@ -18,6 +18,7 @@ from ketools.journal.writers import HasLeft, new_writer
 _CLASS = 0x6B65746F  # the advisory locks of writers: "keto" in ASCII
 _BEAT_S = 2.0
 _TAKE = text("SELECT pg_try_advisory_lock(:kind, :number)")
+_RELEASE = text("SELECT pg_advisory_unlock_all()")
 _PRESENT = text(
     "SELECT CAST(objid AS bigint) FROM pg_locks WHERE locktype = 'advisory' AND classid = :kind AND objsubid = 2 "
     "AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -62,6 +63,9 @@ class SessionWriters:
         """Let go of the lock: what this writer has not finished is anybody's."""
         self._stop.set()
         self._thread.join(_BEAT_S)
+        if self._session is not None:
+            with suppress(SQLAlchemyError):
+                self._session.execute(_RELEASE)  # at once; the end of a session takes a moment
         self._leave()
 
     def _enter(self) -> Connection:

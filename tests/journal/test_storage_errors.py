@@ -109,7 +109,9 @@ def test_a_path_that_cannot_be_used_is_told(tmp_path: Path) -> None:
         Journal(tmp_path)
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "not a url://x", "mysql://host/x", "postgresql+asyncpg://host/x"])
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///:memory:", "not a url://x", "mysql://host/x", "postgresql+asyncpg://host/x"]
+)
 def test_urls_that_cannot_hold_a_journal_are_told(url: str) -> None:
     with pytest.raises(StorageError):
         Journal(url)
