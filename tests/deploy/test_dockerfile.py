@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dockerfile_parse import DockerfileParser
+from dockerfile_parse import DockerfileParser  # type: ignore[import-untyped]
 from packaging.requirements import Requirement
 
 pytestmark = pytest.mark.timeout(900)
@@ -120,8 +120,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     more = {} if whole else {"PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1"}
     made.build("build", PATH=path, TORCH_INDEX="https://pypi.org/simple", **more)
     if not whole:
-        (folder,) = (made.root / "opt/ketools/lib").glob("python3*/site-packages")
-        (folder / "dependencies.pth").write_text(sysconfig.get_path("purelib"))  # its own .pth files do not count
+        (packages,) = (made.root / "opt/ketools/lib").glob("python3*/site-packages")
+        (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))  # its own .pth files do not count
     return made
 
 
