@@ -28,7 +28,7 @@ PAGE = 100
 _FORGET_ME = re.compile(
     r"\b(?:forget|delete|erase) (?:me|everything (?:about me|i (?:told|said)).*|all about me)\b", re.I
 )
-_MINE = re.compile(r"\bmy ((?:[a-z]+ ){0,3}[a-z]+?)(?= is\b| was\b|[?.!,]|$)", re.I)
+_MINE = re.compile(r"\bmy ((?:[a-z]+ ){0,3}?[a-z]+?)(?= is\b| was\b|[?.!,]|$)", re.I)
 _TOLD = re.compile(
     r"^(?:(?:actually|no|well|sorry|by the way)\b,? *)*my ((?:[a-z]+ ){0,3}[a-z]+) is (?:now )?(.+?)[.!]*$", re.I
 )
