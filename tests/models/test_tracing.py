@@ -23,7 +23,8 @@ def em(tiny_editable: Callable[[str], EditableModel]) -> EditableModel:
 def clean_probabilities(em: EditableModel) -> torch.Tensor:
     with torch.no_grad():
         ids = torch.tensor([em.tokenizer(PROMPT)["input_ids"]])
-        return em.model(input_ids=ids).logits[0, -1].softmax(-1)
+        chances: torch.Tensor = em.model(input_ids=ids).logits[0, -1].softmax(-1)
+    return chances
 
 
 def test_restoring_the_last_state_of_the_last_block_restores_the_prediction(em: EditableModel) -> None:
