@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ketools.artefacts import ArtefactStore
+from ketools.assessment import COMPARE_METHODS, EVALUATE_SPACE, method_comparison, space_evaluation
 from ketools.atlas import weights_path
 from ketools.atlas.world import world
 from ketools.consolidation import CONSOLIDATE, consolidation, origin_of, standing_for
@@ -356,6 +357,28 @@ class EditService:
             next=f"Call undo_edit with {edit_id}." if objection else "",
         )
 
+    def evaluate_space(self, who: Principal, space: str, wait: bool) -> JobView:
+        """Verify every live edit of a space again, as a job."""
+        who.require(Scope.READ, space)
+        self.journal.space(space)
+        return self._job(who, EVALUATE_SPACE, space, {}, wait)
+
+    def compare_methods(
+        self, who: Principal, facts: Sequence[Mapping[str, Any]], names: Sequence[str], space: str, wait: bool
+    ) -> JobView:
+        """Make the same edits by several methods on top of a space, as a job; nothing is committed."""
+        who.require(Scope.EDIT, space)
+        self.journal.space(space)
+        requests = [build_request(kind=Kind.MODIFY, **fact).model_dump(mode="json") for fact in facts]
+        chosen = [get_method(name).name for name in names] or list(methods())
+        return self._job(who, COMPARE_METHODS, space, {"facts": requests, "methods": chosen}, wait)
+
+    def _job(self, who: Principal, kind: str, space: str, arguments: Mapping[str, Any], wait: bool) -> JobView:
+        job_id = self.jobs.submit(kind, space, arguments)
+        if wait:
+            self.jobs.wait(job_id)
+        return self.job_status(who, job_id)
+
     def list_edits(self, who: Principal, space: str, live_only: bool, limit: int, cursor: str | None) -> EditPage:
         """A page of a space's own edits, newest first."""
         who.require(Scope.READ, space)
@@ -529,7 +552,12 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     verifier = Verifier(engine, Prober(known_subjects(engine.model_hash)), notes)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
     road = Road(engine, journal, store, spaces, editor, verifier, policy)
-    jobs = Jobs(journal, {CONSOLIDATE: consolidation(road)})
+    handlers = {
+        CONSOLIDATE: consolidation(road),
+        EVALUATE_SPACE: space_evaluation(road),
+        COMPARE_METHODS: method_comparison(road),
+    }
+    jobs = Jobs(journal, handlers)
     kit = multihop_kit(engine.model_hash, encoder, settings.multihop_prompts)
     recall = Memory(spaces, encoder, settings.home / "memory.db")
     return EditService(settings, engine, journal, spaces, editor, verifier, notes, road, jobs, kit, recall)

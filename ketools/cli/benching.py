@@ -190,3 +190,28 @@ def bench_exactness(
         return
     for kind, error in found["by_kind"].items():
         print(f"{kind:20} {error:.1e}")
+
+
+@bench_app.command("evaluate")
+def bench_evaluate(
+    context: typer.Context,
+    engine: EngineName = None,
+    url: Urls = None,
+    adapters: Adapters = None,
+    vllm_python: VLLMPython = None,
+    n: Annotated[int, typer.Option(min=64, max=4096, help="Probes.")] = 256,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="How often each batch size is timed.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Probes scored per second in batches of 1, 8 and 64."""
+    from ketools.bench.evaluate import bench_evaluate as run
+
+    options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
+    with progress("bench evaluate") as report:
+        found = run(options.settings(), n, rounds, report)
+    if as_json:
+        show_json(found)
+        return
+    for size, rate in found["probes_per_second"].items():
+        print(f"batches of {size:>2}: {rate:8.1f} probes/s")
+    print(f"speed-up x{found['speedup_batch_64']:.1f} at 64, n {found['n']}")

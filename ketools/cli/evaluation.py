@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,13 +12,18 @@ from ketools.cli.session import (
     Adapters,
     EngineName,
     Json,
+    Space,
     Urls,
     VLLMPython,
     names,
     progress,
     session,
+    show,
     show_json,
 )
+
+if TYPE_CHECKING:
+    from ketools.results import JobView
 
 
 def evaluate(
@@ -62,6 +67,44 @@ def evaluate(
         _show(found.summaries)
     if missed:
         fail("Missed: " + "; ".join(missed))
+
+
+def evaluate_space(context: typer.Context, space: Space = "global", as_json: Json = False) -> None:
+    """Verify every live edit of a space again."""
+    show(session(context).run("evaluate_space", space=space, wait=True), as_json, _standing)
+
+
+def _standing(job: JobView) -> str:
+    found = job.result
+    if job.state != "done":
+        return job.line()
+    shares = ", ".join(f"{name} {_measure(found[name])}" for name in ("success", "locality", "accepted"))
+    failing = [f"{edit_id}: {why}" for edit_id, why in found["failing"].items()]
+    return "\n".join([f"{found['n']} edits, {found['erased']} erasures not asked again: {shares}", *failing])
+
+
+def _measure(found: dict[str, Any]) -> str:
+    if found["value"] is None:
+        return "-"
+    return f"{found['value']:.3f} [{found['ci'][0]:.3f}, {found['ci'][1]:.3f}]"
+
+
+def compare_methods(
+    context: typer.Context,
+    facts: Annotated[Path, typer.Argument(help="A JSON list of objects: subject, prompt, target_new.")],
+    methods: Annotated[str | None, typer.Option(help="Comma-separated; default all.")] = None,
+    space: Space = "global",
+    as_json: Json = False,
+) -> None:
+    """Try the same facts by several methods, commit nothing, and recommend one."""
+    from ketools.evaluation.data import read_rows
+
+    arguments = {"facts": read_rows(facts), "methods": names(methods) or [], "space": space, "wait": True}
+    show(session(context).run("compare_methods", **arguments), as_json, _comparison)
+
+
+def _comparison(job: JobView) -> str:
+    return "\n".join(job.result["reasons"]) if job.state == "done" else job.line()
 
 
 def _show(summaries: dict[str, Any]) -> None:

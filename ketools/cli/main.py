@@ -81,6 +81,8 @@ _add(
         "methods": knowledge.methods,
         "evaluate": evaluation.evaluate,
         "report": evaluation.report,
+        "evaluate-space": evaluation.evaluate_space,
+        "compare-methods": evaluation.compare_methods,
         "calibrate": research.calibrate,
         "locate": locating.locate,
         "schemas": research.schemas,

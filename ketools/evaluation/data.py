@@ -1,4 +1,4 @@
-"""Reads benchmarks into cases: KnowEdit's six sets, ZsRE, CounterFact, PersonalityEdit, and the bundled ones.
+"""Reads benchmarks into cases: KnowEdit's six sets, ZsRE, CounterFact, RippleEdits, PersonalityEdit, the bundled ones.
 
 The format of a row is told by its fields. A row that cannot be read is reported with its index and the
 reason, and counted in every summary.
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from ketools.atlas import datasets
 from ketools.edits import REFUSAL, EditRequest, Kind, Trait, is_question, normalise
 from ketools.errors import InvalidRequest, NotFound
+from ketools.evaluation import ripple
 from ketools.evaluation.cases import CaseProbe, EditCase, Probes, interleaved
 from ketools.traits import exemplar
 
@@ -258,6 +259,30 @@ def _flat_counterfact(row: Row, case: str, task: str) -> EditCase:
     return _fact_case(found, case, task, request, _texts(row, "rephrase_prompt"))
 
 
+_CRITERIA = {
+    "Reasoning": ripple.COMPOSED,
+    "Subject_Aliasing": ("Subject_Aliasing",),
+    "Logical_Generalization": ("Logical_Generalization",),
+}
+
+
+def _ripple(row: Row, case: str, task: str) -> EditCase:
+    """RippleEdits: what should ripple is portability, preservation (as Forgetfulness) and specificity locality."""
+    edit = row["edit"]
+    request = ripple.request_of(edit)
+    original = (edit.get("original_fact") or {}).get("prompt")
+    if original:
+        request = request.model_copy(update={"target_old": ripple.request_of({**edit, "prompt": original}).target_new})
+    portability = {kind: _ripple_probes(row, groups) for kind, groups in _CRITERIA.items()}
+    locality = {kind: _ripple_probes(row, (kind,)) for kind in ripple.UNTOUCHED}
+    return _fact_case({"portability": portability, "locality": locality}, case, task, request, ())
+
+
+def _ripple_probes(row: Row, groups: Sequence[str]) -> list[Row]:
+    found = (query for group in groups for query in ripple.queries(row, group))
+    return [{"prompt": query["prompt"], "ground_truth": list(ripple.answers_to(query))} for query in found]
+
+
 def _convsent(row: Row, case: str, task: str) -> EditCase:
     """A feeling about a topic; rows without `target_new` are taken as positive, as the first list."""
     wanted = Trait(row.get("target_new") or Trait.POSITIVE)
@@ -314,6 +339,7 @@ _READERS: tuple[tuple[frozenset[str], Reader], ...] = (
     (frozenset({"ent", "pos", "neg"}), _convsent),
     (frozenset({"concept", "text", "labels"}), _wikibio),
     (frozenset({"requested_rewrite"}), _counterfact),
+    (frozenset({"edit", "Relation_Specificity"}), _ripple),
     (frozenset({"subject", "prompt", "target_new", "locality_prompt"}), _flat_counterfact),
     (frozenset({"subject", "prompt", "target_new"}), _knowedit),
     (frozenset({"src", "subject"}), _zsre),

@@ -5,7 +5,6 @@ MQuAKE: arXiv:2305.14795 (CF, CF-3k, CF-3k-v2 and T share one format). RippleEdi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +12,13 @@ from pathlib import Path
 from ketools.atlas import datasets
 from ketools.edits import EditRequest, normalise
 from ketools.errors import InvalidRequest, NotFound
+from ketools.evaluation import ripple
 from ketools.evaluation.data import BadRow, Row, read_rows, reason_of
 
 NAME = "atlas-mquake"
 
 Key = tuple[str, str]
 """(subject, relation), as identifiers where the data set has them, else as normalised names."""
-
-_COMPOSED = ("Compositionality_I", "Compositionality_II")
-_UNTOUCHED = ("Relation_Specificity", "Forgetfulness")
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,7 @@ def _read(row: Row, case: str) -> tuple[list[MultihopCase], list[Untouched]]:
         raise ValueError(f"a row must be an object, not {type(row).__name__}")
     if "questions" in row and "requested_rewrite" in row:
         return [_mquake(row, case)], []
-    if "edit" in row and any(group in row for group in _COMPOSED):
+    if ripple.is_ripple(row):
         return _ripple(row, case)
     raise ValueError(f"the fields {', '.join(sorted(row))} belong to no known format")
 
@@ -188,41 +185,25 @@ def _hops(hops: Sequence[Row], triples: Sequence[Sequence[str]]) -> tuple[HopFac
 def _ripple(row: Row, case: str) -> tuple[list[MultihopCase], list[Untouched]]:
     """One case per two-hop query; queries whose answers an edit leaves alone go beside."""
     edit = _ripple_edit(row["edit"])
-    asked = [query for group in _COMPOSED for query in _queries(row, group) if query.get("query_type") == "two_hop"]
+    asked = [q for group in ripple.COMPOSED for q in ripple.queries(row, group) if q.get("query_type") == "two_hop"]
     cases = [
-        MultihopCase(f"{case}.{i}", (edit,), (str(query["prompt"]),), _ripple_answers(query))
+        MultihopCase(f"{case}.{i}", (edit,), (str(query["prompt"]),), ripple.answers_to(query))
         for i, query in enumerate(asked)
     ]
     if not cases:
         raise ValueError("no query of two hops")
     beside = [
-        Untouched(str(query["prompt"]), _ripple_answers(query), frozenset({(query["subject_id"], query["relation"])}))
-        for group in _UNTOUCHED
-        for query in _queries(row, group)
+        Untouched(str(q["prompt"]), ripple.answers_to(q), frozenset({(q["subject_id"], q["relation"])}))
+        for group in ripple.UNTOUCHED
+        for q in ripple.queries(row, group)
     ]
     return cases, beside
 
 
-def _queries(row: Row, group: str) -> Iterator[Row]:
-    for test in row.get(group) or []:
-        yield from (query for query in test.get("test_queries") or [] if query.get("answers"))
-
-
-def _ripple_answers(query: Row) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for a in query["answers"] for name in _names(a["value"], a.get("aliases"))))
-
-
 def _ripple_edit(edit: Row) -> CaseEdit:
-    """RippleEdits gives statements, `The name of the spouse of X is Y.`, and no names of their parts."""
-    words = str(edit["relation"]).lower().replace("_", " ")
-    sentence = str(edit["prompt"]).rstrip(".")
-    match = re.fullmatch(rf"(.*\b{re.escape(words)} of (.+?) (?:is|are)) (.+)", sentence, re.IGNORECASE)
-    match = match or re.fullmatch(r"(.* of (.+?) (?:is|are)) (.+)", sentence)
-    if match is None:
-        raise ValueError(f"the parts of {sentence!r} cannot be told apart")
-    prompt, subject, target = match.groups()
+    request = ripple.request_of(edit)
     return CaseEdit(
         key=(edit["subject_id"], edit["relation"]),
-        target=str(edit.get("target_id") or normalise(target)),
-        request=EditRequest(subject=subject, prompt=prompt, target_new=target),
+        target=str(edit.get("target_id") or normalise(request.target_new)),
+        request=request,
     )

@@ -47,7 +47,9 @@ class Table:
     def markdown(self) -> str:
         """The table as GitHub draws it."""
         lines = [self.header, tuple("---" for _ in self.header), *self.rows]
-        drawn = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+        drawn = "\n".join(
+            f"| {' | '.join(' '.join(cell.replace('|', '/').split()) for cell in line)} |" for line in lines
+        )
         return f"## {self.title}\n\n{self.note}\n\n{drawn}\n"
 
     def html(self) -> str:
@@ -60,7 +62,8 @@ class Table:
 
 
 def _cell(text: str) -> str:
-    """Intervals are small; marks of right and wrong are coloured."""
+    """Intervals are small; marks of right and wrong are coloured; control characters are shown as unknown ones."""
+    text = "".join(c if c.isprintable() else "\ufffd" for c in text)
     value, _, interval = text.partition(" [")
     if interval:
         return f"<td>{escape(value)} <small>[{escape(interval)}</small></td>"

@@ -45,6 +45,7 @@ Space = Annotated[
 ]
 MethodName = Annotated[str, Field(description="'auto', or a name from list_methods.", min_length=1, max_length=40)]
 EditId = Annotated[str, Field(description="An id such as e_01ab..., from an edit's result.", max_length=60)]
+Wait = Annotated[bool, Field(description="Wait for the end instead of returning a job.")]
 DryRun = Annotated[bool, Field(description="Compute and verify, commit nothing.")]
 Subject = Annotated[ShortText, Field(description="Who or what the fact is about, as written in the prompt.")]
 FactPrompt = Annotated[
@@ -219,6 +220,27 @@ class Toolbox:
         """Measure a live edit again on the serving engine: success over phrasings, locality over probes."""
         return self.service.evaluate_edit(self.principal, edit_id)
 
+    @tool("Evaluate a space", Scope.READ)
+    def evaluate_space(self, space: Space = "global", wait: Wait = False) -> JobView:
+        """Verify every live edit of a space again on the serving engine, as a job: mean success and locality with
+        intervals and counts, and which edits no longer hold. Read the result with job_status."""
+        return self.service.evaluate_space(self.principal, space, wait)
+
+    @tool("Compare methods", Scope.EDIT, idempotent=True)
+    def compare_methods(
+        self,
+        facts: Annotated[Sequence[Fact], Field(description="The edits to try.", min_length=1, max_length=100)],
+        methods: Annotated[
+            Sequence[MethodName], Field(description="Names from list_methods; all when left out.", max_length=40)
+        ] = (),
+        space: Space = "global",
+        wait: Wait = False,
+    ) -> JobView:
+        """Try the same facts by several methods on top of a space, as a job, and recommend one with reasons.
+        Nothing is committed. Read the result with job_status."""
+        told = [fact.model_dump() for fact in facts]
+        return self.service.compare_methods(self.principal, told, tuple(methods), space, wait)
+
     @tool("List edits", Scope.READ)
     def list_edits(
         self,
@@ -283,7 +305,7 @@ class Toolbox:
         self,
         space: Space = "global",
         method: MethodName = "auto",
-        wait: Annotated[bool, Field(description="Wait for the end instead of returning a job.")] = False,
+        wait: Wait = False,
     ) -> JobView:
         """Move a space's notes into the weights of its layer, so that prompts are free of them again. A note is
         retired only when the parametric edit is verified at least as good."""

@@ -214,3 +214,45 @@ def test_an_unknown_name_lists_the_near_ones() -> None:
 )
 def test_right_answers_are_found_in_every_published_shape(truth: object, answers: list[str]) -> None:
     assert answers_of(truth) == answers
+
+
+RIPPLE = {
+    "edit": {
+        "prompt": "The name of the spouse of Ann Lee is Bob Ray.",
+        "subject_id": "Q1",
+        "relation": "SPOUSE",
+        "target_id": "Q2",
+        "original_fact": {"prompt": "The name of the spouse of Ann Lee is Tom Fox.", "relation": "SPOUSE"},
+    },
+    "Compositionality_I": [
+        {
+            "test_queries": [
+                {
+                    "prompt": "The birthplace of the spouse of Ann Lee is",
+                    "answers": [{"value": "Oslo", "aliases": ["Christiania"]}],
+                    "query_type": "two_hop",
+                }
+            ]
+        }
+    ],
+    "Logical_Generalization": [],
+    "Subject_Aliasing": [
+        {"test_queries": [{"prompt": "The spouse of A. Lee is", "answers": [{"value": "Bob Ray", "aliases": []}]}]}
+    ],
+    "Relation_Specificity": [
+        {"test_queries": [{"prompt": "The mother of Ann Lee is", "answers": [{"value": "Eve", "aliases": []}]}]},
+        {"test_queries": [{"prompt": "The father of Ann Lee is", "answers": []}]},
+    ],
+    "Forgetfulness": [],
+}
+
+
+def test_ripple_edits_become_single_edits_with_what_should_ripple_and_what_should_not() -> None:
+    data = parse([RIPPLE, {**RIPPLE, "edit": {"prompt": "Ann weds Bob", "relation": "SPOUSE"}}], "ripple")
+    (case,) = data.cases
+    assert (case.request.subject, case.request.target_new, case.request.target_old) == ("Ann Lee", "Bob Ray", "Tom Fox")
+    assert case.request.prompt == "The name of the spouse of Ann Lee is"
+    assert case.portability["Reasoning"][0].answers == ("Oslo", "Christiania")
+    assert set(case.portability) == {"Reasoning", "Subject_Aliasing"}
+    assert [p.answer for p in case.locality["Relation_Specificity"]] == ["Eve"]
+    assert [str(bad) for bad in data.bad] == ["ripple, row 1: the parts of 'Ann weds Bob' cannot be told apart"]
