@@ -21,7 +21,6 @@ from ketools.artefacts import content_hash
 from ketools.editor import Editor
 from ketools.edits import Artefact, DenseDelta, EditRequest, LowRankDelta
 from ketools.engines.local import LocalEngine
-from ketools.engines.vllm.attach import pair_scores
 from ketools.engines.vllm.compiling import compile_deltas
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.errors import InvalidRequest
@@ -34,7 +33,9 @@ from ketools.settings import Settings
 
 METHOD = "rome"
 """The method under whose name prepared artefacts travel; what it would compute plays no part."""
-STRENGTH = 0.4
+STRENGTH = 2.0
+"""Scale of a variant's two factors; so strong that nearly every variant answers otherwise."""
+MILD = 0.4
 VARIANTS = 12
 PREFIX = "This long beginning is shared by every request and stays in the prefix cache of the server. " * 6
 PROMPT = PREFIX + "The capital of France is"
@@ -102,35 +103,45 @@ def bench_spaces(settings: Settings, spaces: int = 1000, facts: int = 40, progre
         }
 
 
-def bench_exactness(settings: Settings, edits: int = 8, progress: Progress = quiet) -> dict[str, Any]:
+def bench_exactness(settings: Settings, cases: int = 60, edits: int = 8, progress: Progress = quiet) -> dict[str, Any]:
     """The largest difference of a log probability, served by vLLM against transformers in float64.
 
     Per kind of change: untouched, one low-rank edit of each kind of module, a composed space of `edits` edits, a
-    dense change whose rank fits. Teacher-forced, over the texts that attaching uses.
+    dense change whose rank fits. Teacher-forced, over the prompts and answers of the bundled benchmark.
     """
     with TemporaryDirectory(prefix="ketools-bench-") as home, closing(_service(settings, Path(home))) as service:
         engine = _vllm(service)
         em = load_editable(settings.model)
         em.model.double()
         errors: dict[str, float] = {}
-        tokens = 0
+        tokens, texts = 0, _texts(cases)
         with closing(LocalEngine(em)) as reference:
             kinds = _kinds_of_change(engine, edits)
             for i, (kind, layer) in enumerate(kinds.items()):
                 progress(i, len(kinds), kind)
-                served, wanted = pair_scores(engine.score, layer), pair_scores(reference.score, layer)
-                errors[kind] = max(abs(a - b) for a, b in zip(served, wanted, strict=True))
-                tokens += len(served)
+                pairs = zip(engine.score(*texts, layer), reference.score(*texts, layer), strict=True)
+                found = [abs(a - b) for s, w in pairs for a, b in zip(s.logprobs, w.logprobs, strict=True)]
+                errors[kind] = max(found)
+                tokens += len(found)
     worst = max(errors.values())
     return {"max_error": worst, "by_kind": errors, "n": tokens, "metric": "absolute difference of a log probability"}
+
+
+def _texts(cases: int) -> tuple[list[str], list[str]]:
+    """Prompts, and what is said after them: the answer before an edit, then the one after it."""
+    from ketools.evaluation import load
+
+    requests = [case.request for case in load("atlas-knowedit").cases if case.request.target_old][:cases]
+    prompts = [r.prompt for r in requests for _ in (0, 1)]
+    return prompts, [text for r in requests for text in (str(r.target_old), r.target_new)]
 
 
 def _kinds_of_change(engine: VLLMEngine, edits: int) -> dict[str, EditLayer]:
     modules = [m for m in engine.outline.sizes if m.startswith(f"{engine.outline.structure.blocks[1].name}.")]
     kinds = {"untouched": BASE}
-    kinds |= {module.rpartition(".")[2]: _variant(engine, i, [module]) for i, module in enumerate(modules)}
-    kinds["composed"] = BASE.with_edits(*(_variant(engine, 100 + i).edits[0] for i in range(edits)))
-    one = _variant(engine, 200)
+    kinds |= {module.rpartition(".")[2]: _variant(engine, i, [module], MILD) for i, module in enumerate(modules)}
+    kinds["composed"] = BASE.with_edits(*(_variant(engine, 100 + i, (), MILD).edits[0] for i in range(edits)))
+    one = _variant(engine, 200, (), MILD)
     dense = DenseDelta("bench", {name: delta.matrix() for name, delta in one.deltas.items()})
     kinds["dense of rank 1"] = BASE.with_edits(LiveEdit("dense", content_hash(dense), dense))
     return kinds
@@ -329,14 +340,14 @@ def _vllm(service: EditService) -> VLLMEngine:
     return cast(VLLMEngine, service.engine)
 
 
-def _variant(engine: VLLMEngine, seed: int, modules: Sequence[str] = ()) -> EditLayer:
-    """A rank-one change of a module, strong enough to change what is said."""
+def _variant(engine: VLLMEngine, seed: int, modules: Sequence[str] = (), strength: float = STRENGTH) -> EditLayer:
+    """A rank-one change of a module (by default of the last down projection but one)."""
     generator = torch.Generator().manual_seed(seed)
     factors = {}
     for module in modules or [engine.outline.structure.blocks[-2].down_proj]:
         width, out = engine.outline.sizes[module]
         a, b = torch.randn(1, width, generator=generator), torch.randn(out, 1, generator=generator)
-        factors[module] = (a * STRENGTH, b * STRENGTH)
+        factors[module] = (a * strength, b * strength)
     artefact = LowRankDelta("bench", MappingProxyType(factors))
     return BASE.with_edits(LiveEdit(f"variant-{seed}", content_hash(artefact), artefact))
 

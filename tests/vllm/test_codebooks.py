@@ -29,7 +29,7 @@ def layer(world: Any) -> EditLayer:
     with torch.no_grad(), capture(world.em, [MODULE], inputs=True) as seen:
         world.em.model(torch.tensor([encode_prompt(world.em, PROMPT)]))
     key = seen[MODULE][0, -1:].float()
-    value = torch.randn(1, world.outline.sizes[MODULE][1], generator=torch.Generator().manual_seed(5)) * 20
+    value = torch.randn(1, world.outline.sizes[MODULE][1], generator=torch.Generator().manual_seed(5)) * 80
     state = HookState(
         "test", MappingProxyType({MODULE: Codebook(key, value, torch.full((1, 1), float(key.norm()) / 50))})
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import secrets
 import shutil
 import time
@@ -44,7 +43,10 @@ class AdapterStore:
             (self.root / "index").mkdir(parents=True, exist_ok=True)
 
     def put(self, compiled: Compiled, base: str) -> Adapter:
-        """Store compiled factors durably for the base model of that hash. Raises `StorageError`."""
+        """Store compiled factors for the base model of that hash. Raises `StorageError`.
+
+        Not synced to the disk: what a power cut damages is no longer what its name says, and is compiled again.
+        """
         weights = save({name: t.clone() for name, t in peft_tensors(compiled).items()}, metadata={"format": "pt"})
         config = json.dumps(peft_config(compiled, base), sort_keys=True, indent=1).encode()
         files = {CONFIG: config, WEIGHTS: weights}
@@ -127,10 +129,7 @@ class AdapterStore:
         part.mkdir()
         try:
             for file, data in files.items():
-                with (part / file).open("wb") as stream:
-                    stream.write(data)
-                    stream.flush()
-                    os.fsync(stream.fileno())
+                (part / file).write_bytes(data)
             if folder.exists():  # a damaged one
                 folder.rename(folder.parent / f".{secrets.token_hex(8)}.tmp")
             with suppress(FileExistsError):  # somebody else stored the same content meanwhile
