@@ -18,11 +18,12 @@ from ketools.calibration import atlas_cases, calibrate
 from ketools.errors import InvalidRequest, NotFound, Refused
 from ketools.evaluation import Baseline, Bench, Dataset, EditCase, evaluate, evaluate_batch, evaluate_sequential, load
 from ketools.evaluation.restoration import Restoration, restoration
-from ketools.evaluation.run import CASES, PROTOCOLS, MethodRun, Protocol, Run
+from ketools.evaluation.run import CASES, PROTOCOLS, MethodRun, Protocol, Run, label_of
 from ketools.evaluation.runner import Checkpoint, Edit
 from ketools.evaluation.weights import changes, hits, mean_hits
 from ketools.layer import BASE, EditLayer, LiveEdit
-from ketools.methods.registry import methods
+from ketools.methods.base import MethodConfig
+from ketools.methods.registry import get_method, methods
 from ketools.principals import OPERATOR
 from ketools.service import AUTO, EditService, is_bundled, open_service
 from ketools.settings import Settings
@@ -33,13 +34,19 @@ if TYPE_CHECKING:
 
 ANALYSED = 8
 """How many changes of weights per method are looked at."""
+TRAIN_CASES = 24
+TRAIN_BUDGET_S = 600.0
+"""How many cases a method is configured on, and for how long at most."""
 TEXTS = 60
 """How many held-out texts the perplexity is over."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure. `out`: the folder of the run, resumed when it holds one; `texts`: a file, one text a line."""
+    """What to measure. `out`: the folder of the run, resumed when it holds one; `texts`: a file, one text a line.
+
+    `train`: another data set, on whose training split each method is configured first (cross-domain).
+    """
 
     data: str = "atlas-knowedit"
     methods: Sequence[str] = ("ice", "ike", "ft-m", "rome", AUTO)
@@ -48,6 +55,7 @@ class Plan:
     out: Path | None = None
     checkpoints: Sequence[int] = (1, 10, 100)
     texts: Path | None = None
+    train: str | None = None
 
 
 @contextmanager
@@ -71,11 +79,12 @@ class ByMethod:
 
     service: EditService
     method: str
+    config: MethodConfig | None = None
     kept: list[tuple[EditLayer, EditCase]] = field(default_factory=list)
 
     def __call__(self, cases: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, float]:
         begin = time.perf_counter()
-        made = self.service.editor.compute(self.method, [case.request for case in cases], layer)
+        made = self.service.editor.compute(self.method, [case.request for case in cases], layer, self.config)
         ms = 1000 * (time.perf_counter() - begin)
         live = [LiveEdit(case.id, content_hash(one), one) for case, one in zip(cases, made, strict=True)]
         for case, edit in zip(cases, live, strict=True):
@@ -133,10 +142,14 @@ def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
         if plan.out:
             plan.out.mkdir(parents=True, exist_ok=True)
         bench = Bench(service.engine, baseline, service.notes, record, texts)
-        made = {name: _method_run(service, bench, name, data, plan, _labelled(name, progress)) for name in names}
+        edits = {name: _edit(service, name, plan, _labelled(name, progress)) for name in names}
+        made = {
+            name: _method_run(bench, edit, name, data, plan, _labelled(name, progress)) for name, edit in edits.items()
+        }
         engine = service.engine
         run = Run(
             data=data.source,
+            train=plan.train,
             protocol=plan.protocol,
             model_name=engine.model_name,
             model_hash=engine.model_hash,
@@ -148,17 +161,29 @@ def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
     return run
 
 
+def _edit(service: EditService, name: str, plan: Plan, progress: Progress) -> ByRoad | ByMethod:
+    """How a method edits; one that has a configuration to search is configured on the plan's training data."""
+    if name == AUTO:
+        return ByRoad(service)
+    method = get_method(name)
+    if plan.train is None or not method.search:
+        return ByMethod(service, name)
+    cases = [as_calibration(case) for case in load(plan.train, "train").first(TRAIN_CASES)]
+    options = {"progress": progress, "budget_s": TRAIN_BUDGET_S, "store": False}
+    profile = calibrate(service.editor, service.engine, cases, [name], **options)  # type: ignore[arg-type]
+    return ByMethod(service, name, profile.config_for(method))
+
+
 def _method_run(
-    service: EditService, bench: Bench, name: str, data: Dataset, plan: Plan, progress: Progress
+    bench: Bench, edit: ByRoad | ByMethod, name: str, data: Dataset, plan: Plan, progress: Progress
 ) -> MethodRun:
-    edit = ByRoad(service) if name == AUTO else ByMethod(service, name)
-    cases = data.first(plan.n)
-    points = _checkpoints(bench, edit, cases, name, len(data.bad), plan, progress)
+    cases, label = data.first(plan.n), label_of(name, plan.train)
+    points = _checkpoints(bench, edit, cases, label, len(data.bad), plan, progress)
     summary = points[-1].summary if points else None
     if summary is None:
-        summary = evaluate(bench, edit, cases, progress, label=name, bad_rows=len(data.bad))
+        summary = evaluate(bench, edit, cases, progress, label=label, bad_rows=len(data.bad))
     kept = edit.kept if isinstance(edit, ByMethod) else []
-    with service.editor.model() as em:
+    with edit.service.editor.model() as em:
         found = [hits(em, layer, case.request.target_new) for layer, case in kept]
         return MethodRun(
             summary=summary,
@@ -170,13 +195,13 @@ def _method_run(
 
 
 def _checkpoints(
-    bench: Bench, edit: Edit, cases: Sequence[EditCase], name: str, bad: int, plan: Plan, progress: Progress
+    bench: Bench, edit: Edit, cases: Sequence[EditCase], label: str, bad: int, plan: Plan, progress: Progress
 ) -> list[Checkpoint]:
     if plan.protocol == "single":
         return []
     if plan.protocol == "batch":
-        return [evaluate_batch(bench, edit, cases, progress, label=name, bad_rows=bad)]
-    return evaluate_sequential(bench, edit, cases, progress, checkpoints=plan.checkpoints, label=name, bad_rows=bad)
+        return [evaluate_batch(bench, edit, cases, progress, label=label, bad_rows=bad)]
+    return evaluate_sequential(bench, edit, cases, progress, checkpoints=plan.checkpoints, label=label, bad_rows=bad)
 
 
 def _restored(bench: Bench, kept: Sequence[tuple[EditLayer, EditCase]]) -> Restoration | None:

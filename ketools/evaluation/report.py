@@ -110,7 +110,7 @@ def html(run: Run, results: dict[str, list[CaseResult]]) -> str:
 
 
 def _title(run: Run) -> str:
-    return f"Evaluation: {run.data}, {run.protocol}"
+    return f"Evaluation: {f'{run.train} ⇒ ' if run.train else ''}{run.data}, {run.protocol}"
 
 
 def _about(run: Run) -> str:

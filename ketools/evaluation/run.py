@@ -20,6 +20,11 @@ CASES = "cases.jsonl"
 SUMMARY = "summary.json"
 
 
+def label_of(method: str, train: str | None) -> str:
+    """What a method's cases stand under in the record: configured on other data, it is another one."""
+    return f"{method} trained on {train}" if train else method
+
+
 class MethodRun(BaseModel):
     """One method. `checkpoints`: of a batch (one) or a sequence; `summary` is then that of the last.
 
@@ -36,11 +41,12 @@ class MethodRun(BaseModel):
 
 
 class Run(BaseModel):
-    """Methods on one data set under one protocol."""
+    """Methods on one data set under one protocol. `train`: the other data set that they were configured on."""
 
     model_config = ConfigDict(frozen=True)
 
     data: str
+    train: str | None = None
     protocol: Protocol
     model_name: str
     model_hash: str
@@ -75,5 +81,7 @@ class Run(BaseModel):
     def results(self, folder: Path, method: str) -> list[CaseResult]:
         """The cases of one method, in the order in which they were first asked; of a sequence, at its end."""
         last = f"/{self.methods[method].checkpoints[-1].edits}" if self.methods[method].checkpoints else ""
-        record = Record(folder / CASES, f"{self.model_hash}/{method}/{self.protocol}{last}", CaseResult)
+        record = Record(
+            folder / CASES, f"{self.model_hash}/{label_of(method, self.train)}/{self.protocol}{last}", CaseResult
+        )
         return list({result.id: result for result in record.read()}.values())

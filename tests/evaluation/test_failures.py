@@ -32,7 +32,7 @@ def test_the_kind_of_a_wrong_answer(answer: str, kind: Failure) -> None:
 
 def test_only_wrong_answers_to_edits_of_facts_are_counted() -> None:
     def answer(text: str, passed: bool, group: str = "success") -> Answer:
-        return Answer(group=group, kind="k", prompt="p", chat=False, answer=text, passed=passed)  # type: ignore[arg-type]
+        return Answer(group=group, kind="k", prompt="p", chat=False, answer=text, passed=passed)
 
     answers = (
         answer("Lima", True),
