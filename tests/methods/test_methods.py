@@ -18,6 +18,7 @@ from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.methods.adalora.config import AdaLoRAConfig
 from ketools.methods.alphaedit.config import AlphaEditConfig
 from ketools.methods.base import EditContext, Method, MethodConfig
+from ketools.methods.bird.config import BIRDConfig
 from ketools.methods.emmet.config import EMMETConfig
 from ketools.methods.ft_l.config import FTLConfig
 from ketools.methods.ft_m.config import FTMConfig
@@ -45,6 +46,7 @@ QUICK: dict[str, MethodConfig] = {
     "ft-m": FTMConfig(layer=1, steps=4, lr=2e-3, **NARROW),
     "rome": ROMEConfig(layer=1, steps=4, **NARROW),
     "r-rome": RROMEConfig(layer=1, steps=4, **NARROW),
+    "bird": BIRDConfig(layer=1, steps=4, **NARROW),
     "memit": MEMITConfig(layers=(0, 1), steps=4, **NARROW),
     "pmet": PMETConfig(layers=(0, 1), steps=4, **NARROW),
     "emmet": EMMETConfig(layers=(1,), steps=4, **NARROW),
@@ -120,7 +122,7 @@ def test_each_request_of_a_batch_equals_one_computed_alone_on_the_same_layer(em:
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("name", ["ice", "ike"])
+@pytest.mark.parametrize("name", ["ice", "ike", "memprompt"])
 def test_a_note_holds_its_request_and_needs_no_model(name: str) -> None:
     method = get_method(name)
     assert not method.needs_model
