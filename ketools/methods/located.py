@@ -17,7 +17,15 @@ from torch import Tensor
 from ketools.edits import Artefact, EditRequest, LowRankDelta
 from ketools.layer import LiveEdit
 from ketools.methods.base import Compute, EditContext
-from ketools.methods.support import Layers, LocatedConfig, batch_of, for_request, portion, resolve_layers
+from ketools.methods.support import (
+    Layers,
+    LocatedConfig,
+    batch_of,
+    covariances_of,
+    for_request,
+    portion,
+    resolve_layers,
+)
 from ketools.models.batch import Batch, chunks, edits_only, merged
 from ketools.models.editable import EditableModel
 from ketools.models.keys import mean_keys, subject_keys
@@ -52,6 +60,9 @@ def jointly(rule: Rule) -> Compute:
     def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artefact]:
         em, config = context.require_model(), cast(JointConfig, context.config)
         blocks = resolve_layers(config.layers, len(em.structure.blocks), rule.depths)
+        covariances_of(context).prepare(
+            em, [em.structure.blocks[block].down_proj for block in blocks], context.progress
+        )
         with em.switch.use(context.layer):
             prepared = _optimised(rule, requests, context, blocks[-1])
         factors = _written(rule, [batch for batch, _ in prepared], _offsets(prepared), context, blocks)

@@ -143,6 +143,13 @@ def covariances_of(context: EditContext) -> CovarianceStore:
     return found if isinstance(found, CovarianceStore) else CovarianceStore(background_of(context))
 
 
+def with_covariances(context: EditContext, modules: Sequence[str]) -> EditContext:
+    """The context with a store in which the covariances of these modules are ready, from one pass over the text."""
+    store = covariances_of(context)
+    store.prepare(context.require_model(), modules, context.progress)
+    return replace(context, extra={**context.extra, "covariances": store})
+
+
 def batch_of(request: EditRequest, context: EditContext, config: ContextConfig, teach_implied: bool = False) -> Batch:
     """The request's contexts as a batch, with `teach_implied` also what follows from the fact.
 

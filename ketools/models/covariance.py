@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -37,31 +37,32 @@ def silent(done: int, total: int, message: str) -> None:
     """A progress callback that ignores what it is told."""
 
 
-def covariance(
+def covariances(
     em: EditableModel,
-    module: str,
+    modules: Sequence[str],
     texts: Iterable[str],
     *,
     max_tokens: int = 40_000,
     progress: Progress = silent,
-) -> Tensor:
-    """C = E[k k^T] over the tokens of `texts`, `[in, in]` in float64.
+) -> dict[str, Tensor]:
+    """C = E[k k^T] of each module over the tokens of `texts`, `[in, in]` in float64, in one pass over the text.
 
     `k [in]` is the module's input at one token. Stops after `max_tokens` tokens or at the end of the texts.
     Raises `InvalidRequest` when the texts hold no token, and what `progress` raises.
     """
-    total, count = None, 0
+    totals: dict[str, Tensor] = {}
+    count = 0
     for ids, mask in _batches(em, texts):
-        keys = _inputs(em, module, ids, mask)
-        gram = (keys.T @ keys).double().cpu()
-        total = gram if total is None else total + gram
-        count += len(keys)
-        progress(min(count, max_tokens), max_tokens, f"covariance of {module}")
+        for name, keys in _inputs(em, modules, ids, mask).items():
+            gram = (keys.T @ keys).double().cpu()
+            totals[name] = totals[name] + gram if name in totals else gram
+        count += int(mask.sum())
+        progress(min(count, max_tokens), max_tokens, f"covariance of {', '.join(modules)}")
         if count >= max_tokens:
             break
-    if total is None:
+    if not totals:
         raise InvalidRequest("There is no text to take the covariance from; give a file with some paragraphs.")
-    return total / count
+    return {name: total / count for name, total in totals.items()}
 
 
 def _batches(em: EditableModel, texts: Iterable[str]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -72,11 +73,11 @@ def _batches(em: EditableModel, texts: Iterable[str]) -> Iterator[tuple[Tensor, 
             yield text.pad(em, rows)
 
 
-def _inputs(em: EditableModel, module: str, ids: Tensor, mask: Tensor) -> Tensor:
-    """The module's inputs at the real tokens, `[tokens, in]`."""
-    with torch.no_grad(), hooks.capture(em, [module], inputs=True) as seen:
+def _inputs(em: EditableModel, modules: Sequence[str], ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Each module's inputs at the real tokens, `[tokens, in]`."""
+    with torch.no_grad(), hooks.capture(em, modules, inputs=True) as seen:
         em.model(input_ids=ids, attention_mask=mask, use_cache=False)
-    return seen[module][mask.bool()].float()
+    return {name: values[mask.bool()].float() for name, values in seen.items()}
 
 
 def sampled_texts(em: EditableModel, *, documents: int = 256, tokens: int = 96, seed: int = 0) -> Iterator[str]:
@@ -124,16 +125,28 @@ class CovarianceStore:
     _factors: dict[tuple[str, float], Tensor] = field(default_factory=dict, repr=False)
     _bases: dict[tuple[str, float], Tensor] = field(default_factory=dict, repr=False)
 
-    def covariance(self, em: EditableModel, module: str, progress: Progress = silent) -> Tensor:
-        """C `[in, in]` in float64, from memory, else from disk, else computed and stored.
+    def prepare(self, em: EditableModel, modules: Sequence[str], progress: Progress = silent) -> None:
+        """Have the covariances of several modules at hand; those that are not known yet take one pass together.
 
-        Raises `StorageError` when it cannot be stored, and what `progress` raises.
+        Raises `StorageError` when they cannot be stored, and what `progress` raises.
         """
-        key = f"{em.model_hash}/{module}"
         with self._lock:
-            if key not in self._known:
-                self._known[key] = self._from_disk(em, module, progress)
-            return self._known[key]
+            missing = [name for name in modules if not self._recall(em, name)]
+            if not missing:
+                return
+            with em.switch.use(BASE):  # what is cached under the model's hash belongs to no space
+                texts = self.background.texts()
+                computed = covariances(em, missing, texts, max_tokens=self.max_tokens, progress=progress)
+            for name, c in computed.items():
+                self._known[f"{em.model_hash}/{name}"] = c
+                if (path := self._path(em, name)) is not None:
+                    _write(path, c)
+
+    def covariance(self, em: EditableModel, module: str, progress: Progress = silent) -> Tensor:
+        """C `[in, in]` in float64, from memory, else from disk, else computed and stored; see `prepare`."""
+        with self._lock:
+            self.prepare(em, [module], progress)
+            return self._known[f"{em.model_hash}/{module}"]
 
     def factor(self, em: EditableModel, module: str, ridge: float, progress: Progress = silent) -> Tensor:
         """The Cholesky factor L of C + lambda I, `[in, in]` lower triangular in float64.
@@ -154,15 +167,12 @@ class CovarianceStore:
                 self._bases[key] = null_space(self.covariance(em, module, progress), share)
             return self._bases[key]
 
-    def _from_disk(self, em: EditableModel, module: str, progress: Progress) -> Tensor:
-        path = self._path(em, module)
-        if path is not None and (stored := _read(path)) is not None:
-            return stored
-        with em.switch.use(BASE):  # what is cached under the model's hash belongs to no space
-            computed = covariance(em, module, self.background.texts(), max_tokens=self.max_tokens, progress=progress)
-        if path is not None:
-            _write(path, computed)
-        return computed
+    def _recall(self, em: EditableModel, module: str) -> bool:
+        """Whether the module's covariance is in memory, where one on disk is brought."""
+        key, path = f"{em.model_hash}/{module}", self._path(em, module)
+        if key not in self._known and path is not None and (stored := _read(path)) is not None:
+            self._known[key] = stored
+        return key in self._known
 
     def _path(self, em: EditableModel, module: str) -> Path | None:
         if self.directory is None:

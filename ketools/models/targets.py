@@ -150,13 +150,15 @@ def minimise_each(
     schedule: Schedule,
     *,
     penalty: Callable[[Tensor], Tensor] | None = None,
+    term: Callable[[Tensor], Tensor] | None = None,
     project: Callable[[Tensor], None] | None = None,
     progress: Progress = silent,
 ) -> list[Outcome]:
     """Optimise a tensor per request, all at once, from `start [requests, ...]`.
 
-    `acting(tensor)`: the changes that it makes. `penalty(tensor) [requests]` is added with weight `decay`;
-    `project(tensor)` puts it back within its bounds, in place, after each step (its `grad` is still there).
+    `acting(tensor)`: the changes that it makes. `penalty(tensor) [requests]` is added with weight `decay`, and
+    `term(tensor) [requests]` as it is; `project(tensor)` puts it back within its bounds, in place, after each step
+    (its `grad` is still there).
     Requests do not share their losses, so each is optimised as it would be alone, and stops by itself.
     Raises `Diverged` on NaN or infinity, or when a target never became more probable; and what `progress` raises.
     """
@@ -168,6 +170,8 @@ def minimise_each(
         total = losses.nll + schedule.preservation * losses.kl
         if penalty is not None:
             total = total + schedule.decay * penalty(value)
+        if term is not None:
+            total = total + term(value)
         best.see(step, value.detach(), losses, total.detach())
         progress(step, schedule.steps, f"target probability {math.exp(-float(losses.nll.detach().mean())):.3f}")
         if step == schedule.steps or best.finished:
@@ -242,6 +246,7 @@ def compute_z(
     directions: Tensor | None = None,
     clamp: float = 4.0,
     attention: bool = False,
+    term: Callable[[Tensor], Tensor] | None = None,
     progress: Progress = silent,
 ) -> list[Outcome]:
     """ROME's v* as an offset d `[out]` of the value at the subject's last token, for every request at once.
@@ -252,7 +257,7 @@ def compute_z(
     Without `directions`, d is added to the value there, as in ROME. With `directions` u `[requests, in]`, d acts
     through the very update that will be written, d u^T, at every token: the loss then sees what leaks elsewhere.
     With `attention`, the attention's output there is optimised with it (PMET); it is not part of the outcome.
-    Raises `Diverged`.
+    `term(d) [requests]`, for offsets `[requests, out]`, is a further part of the loss. Raises `Diverged`.
     """
     objective, width = Objective(em, batch, block), values.shape[-1]
     size = _mean_norms(batch, values)
@@ -272,6 +277,7 @@ def compute_z(
         lambda x: acting(x * unit),
         schedule,
         penalty=lambda x: x.square().sum((1, 2)) / width,
+        term=(lambda x: term((x * unit)[:, 0])) if term is not None else None,
         project=project,
         progress=progress,
     )

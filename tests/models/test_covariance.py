@@ -15,7 +15,7 @@ from ketools.layer import BASE, LiveEdit
 from ketools.models.background import Background, background_from_file
 from ketools.models.covariance import (
     CovarianceStore,
-    covariance,
+    covariances,
     sampled_texts,
 )
 from ketools.models.editable import EditableModel
@@ -50,7 +50,7 @@ def direct_covariance(em: EditableModel, module: str) -> torch.Tensor:
 
 
 def test_the_streamed_covariance_equals_a_direct_computation(em: EditableModel) -> None:
-    streamed = covariance(em, module_of(em), TEXTS)
+    streamed = covariances(em, [module_of(em)], TEXTS)[module_of(em)]
     torch.testing.assert_close(streamed, direct_covariance(em, module_of(em)), rtol=1e-5, atol=1e-7)
 
 
@@ -90,7 +90,7 @@ def test_a_cancelled_covariance_stores_nothing(em: EditableModel, tmp_path: Path
 
 def test_a_covariance_without_text_is_refused(em: EditableModel) -> None:
     with pytest.raises(InvalidRequest, match="no text"):
-        covariance(em, module_of(em), [])
+        covariances(em, [module_of(em)], [])
 
 
 def test_a_background_file_is_read_by_paragraphs(tmp_path: Path) -> None:
@@ -119,6 +119,24 @@ def test_a_covariance_is_of_the_base_model_whatever_layer_is_in_use(em: Editable
     base = CovarianceStore(background(*TEXTS)).covariance(em, module_of(em))
     with em.switch.use(BASE.with_edits(LiveEdit("edit", "hash", delta))):
         assert torch.equal(base, CovarianceStore(background(*TEXTS)).covariance(em, module_of(em)))
+
+
+def test_several_modules_take_one_pass_over_the_text(em: EditableModel, tmp_path: Path) -> None:
+    passes: list[int] = []
+
+    def texts() -> tuple[str, ...]:
+        passes.append(1)
+        return TEXTS
+
+    names = [block.down_proj for block in em.structure.blocks]
+    store = CovarianceStore(Background("test", texts), tmp_path)
+    store.prepare(em, names)
+    together = {name: store.covariance(em, name) for name in names}
+    assert len(passes) == 1
+    for name in names:
+        assert torch.equal(together[name], CovarianceStore(background(*TEXTS)).covariance(em, name))
+    CovarianceStore(Background("test", texts), tmp_path).prepare(em, names)
+    assert len(passes) == 1
 
 
 def test_an_empty_subspace_is_found_once_and_kept(em: EditableModel) -> None:

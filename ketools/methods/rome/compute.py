@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
+from torch import Tensor
+
 from ketools.edits import Artefact, EditRequest, LowRankDelta
 from ketools.methods.base import Compute, EditContext
 from ketools.methods.rome.config import DEPTH, ROMEConfig
@@ -13,13 +15,16 @@ from ketools.models.keys import mean_keys, subject_keys
 from ketools.models.solves import update_rows
 from ketools.models.targets import compute_z
 
+Term = Callable[[EditRequest, EditContext, int], Callable[[Tensor], Tensor]]
+"""For a request and a block: a further part of the loss `[1]`, of the value's offset `[1, out]`."""
 
-def rank_one(method: str) -> Compute:
+
+def rank_one(method: str, term: Term | None = None) -> Compute:
     """A computation of one rank-one change per request. It raises `Diverged`, `InvalidRequest`."""
-    return lambda requests, context: one_after_another(requests, context, _one(method))
+    return lambda requests, context: one_after_another(requests, context, _one(method, term))
 
 
-def _one(method: str) -> Callable[[EditRequest, EditContext], Artefact]:
+def _one(method: str, term: Term | None) -> Callable[[EditRequest, EditContext], Artefact]:
     def compute(request: EditRequest, context: EditContext) -> Artefact:
         em, config = context.require_model(), for_request(cast(ROMEConfig, context.config), request)
         block = resolve_layer(config.layer, len(em.structure.blocks), DEPTH)
@@ -36,6 +41,7 @@ def _one(method: str) -> Callable[[EditRequest, EditContext], Artefact]:
             config.schedule,
             directions=u if config.through_update else None,
             clamp=config.clamp,
+            term=term(request, context, block) if term is not None else None,
             progress=context.progress,
         )
         # v* - W k* is the offset itself, and delta = (v* - W k*) u^T.

@@ -19,7 +19,7 @@ from ketools.errors import Diverged
 from ketools.methods.adapters import factored_change
 from ketools.methods.base import EditContext
 from ketools.methods.low_rank import compressed
-from ketools.methods.support import batch_of, covariances_of, for_request, resolve_layers
+from ketools.methods.support import batch_of, covariances_of, for_request, resolve_layers, with_covariances
 from ketools.methods.ultraedit.config import DEPTHS, UltraEditConfig
 from ketools.models import hooks
 from ketools.models.batch import Batch, Positions, chunks, merged
@@ -34,6 +34,7 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
     em, config = context.require_model(), cast(UltraEditConfig, context.config)
     blocks = resolve_layers(config.layers, len(em.structure.blocks), DEPTHS)
     names = [em.structure.blocks[block].down_proj for block in blocks]
+    context = with_covariances(context, names)
     scales = {name: _scale(context, name) for name in names}
     with em.switch.use(context.layer):
         batches = [batch_of(request, context, for_request(config, request)) for request in requests]

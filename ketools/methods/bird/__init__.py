@@ -1,0 +1,17 @@
+"""BIRD: ROME with a term that ties subject, relation and object in both directions."""
+
+from ketools.edits import Kind
+from ketools.methods.base import Method
+from ketools.methods.bird.compute import compute
+from ketools.methods.bird.config import BIRDConfig, search
+
+METHOD = Method(
+    name="bird",
+    summary="ROME with a term that also draws the way back, from the new object to the subject.",
+    phase="mastery",
+    source="Ma et al. 2024, Untying the Reversal Curse via Bidirectional Language Model Editing",
+    kinds=frozenset(Kind),
+    config=BIRDConfig,
+    compute=compute,
+    search=search,
+)

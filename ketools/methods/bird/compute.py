@@ -1,0 +1,82 @@
+"""BIRD's bidirectional term: h_s + h_r near h_o*, and h_o* + h_r' near h_s, and neither for the old object.
+
+h are means of the last hidden states of a name or a relation read by itself; only h_s, whose last token carries
+the offset, changes. A relation is read from its known name ("the capital of"), else from the prompt
+without its subject; without a known inverse, the way back is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ketools.edits import EditRequest
+from ketools.methods.base import EditContext
+from ketools.methods.bird.config import BIRDConfig
+from ketools.methods.rome.compute import rank_one
+from ketools.models import hooks, text
+from ketools.models.contexts import relation_of
+from ketools.models.editable import EditableModel
+from ketools.relations import RELATIONS
+
+
+def bidirectional(request: EditRequest, context: EditContext, block: int) -> Callable[[Tensor], Tensor]:
+    """The term's value `[1]` for an offset `[1, out]` of the subject's value at the block."""
+    em, config = context.require_model(), cast(BIRDConfig, context.config)
+    forward, backward = relation_words(request)
+    with torch.no_grad():
+        there = mean_state(em, forward)
+        back = mean_state(em, backward) if backward else None
+        new = mean_state(em, request.target_new)
+        old = mean_state(em, request.target_old) if request.target_old else None
+        size = mean_state(em, request.subject).norm()
+
+    def distance(subject: Tensor, target: Tensor) -> Tensor:
+        way: Tensor = (subject + there - target).norm()
+        return way if back is None else way + (target + back - subject).norm()
+
+    def term(offset: Tensor) -> Tensor:
+        subject = mean_state(em, request.subject, block, offset[0])
+        apart = config.old * distance(subject, old) if old is not None else 0.0
+        value: Tensor = config.relation_weight / size * (distance(subject, new) - apart)
+        return value[None]
+
+    return term
+
+
+def relation_words(request: EditRequest) -> tuple[str, str | None]:
+    """What the relation and its inverse are called, each without a subject; None for an unknown inverse."""
+    relation = relation_of(request)
+    if relation is None:
+        bare = request.prompt.replace(request.subject, " ")
+        return " ".join(bare.split()) or request.prompt, None
+    inverse = RELATIONS.get(relation.inverse or "")
+    return _named(relation.noun), _named(inverse.noun) if inverse else None
+
+
+def _named(noun: str) -> str:
+    return noun.replace("{s}", "").strip()
+
+
+def mean_state(em: EditableModel, words: str, block: int = 0, offset: Tensor | None = None) -> Tensor:
+    """The mean last hidden state `[hidden]` over the tokens of some words.
+
+    With `offset [out]`, it is added to the block's down projection at the last token.
+    """
+    ids = text.encode_prompt(em, words)
+    own = len(em.tokenizer(words, add_special_tokens=False)["input_ids"])
+    last = em.structure.final_norm or em.structure.blocks[-1].name
+    changes = {} if offset is None else {em.structure.blocks[block].down_proj: _at_end(offset, len(ids))}
+    with hooks.add_output(em, changes), hooks.capture(em, [last]) as seen:
+        em.model(input_ids=torch.tensor([ids], device=em.device), use_cache=False)
+    return seen[last][0, -own:].mean(0)
+
+
+def _at_end(offset: Tensor, length: int) -> Callable[[Tensor], Tensor]:
+    return lambda keys: torch.nn.functional.pad(offset[None, None], (0, 0, length - 1, 0))
+
+
+compute = rank_one("bird", bidirectional)
