@@ -6,7 +6,7 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ketools.artefacts import content_hash
 from ketools.calibration import EditCase as CalibrationCase
 from ketools.calibration import atlas_cases, calibrate
-from ketools.errors import InvalidRequest, NotFound, Refused
+from ketools.errors import Diverged, InvalidRequest, NotFound, Refused
 from ketools.evaluation import Baseline, Bench, Dataset, EditCase, evaluate, evaluate_batch, evaluate_sequential, load
 from ketools.evaluation.restoration import Restoration, restoration
 from ketools.evaluation.run import CASES, PROTOCOLS, MethodRun, Protocol, Run, label_of
@@ -92,6 +92,15 @@ class ByMethod:
             if len(self.kept) < ANALYSED and alone.deltas:
                 self.kept.append((alone, case))
         return layer.with_edits(*live), ms
+
+    def analysed(self, cases: Sequence[EditCase]) -> list[tuple[EditLayer, EditCase]]:
+        """The first few changes of weights; those that a resumed run did not have to make are made for this."""
+        known = {case.id for _, case in self.kept}
+        for case in cases[:ANALYSED] if get_method(self.method).needs_model else ():
+            if len(self.kept) < ANALYSED and case.id not in known:
+                with suppress(Refused, Diverged):
+                    self([case], BASE)
+        return self.kept
 
 
 @dataclass
@@ -182,7 +191,7 @@ def _method_run(
     summary = points[-1].summary if points else None
     if summary is None:
         summary = evaluate(bench, edit, cases, progress, label=label, bad_rows=len(data.bad))
-    kept = edit.kept if isinstance(edit, ByMethod) else []
+    kept = edit.analysed(cases) if isinstance(edit, ByMethod) else []
     with edit.service.editor.model() as em:
         found = [hits(em, layer, case.request.target_new) for layer, case in kept]
         return MethodRun(
