@@ -17,6 +17,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -52,6 +53,7 @@ class ArtefactStore:
     def __init__(self, root: Path, *, cache_bytes: int = 128 << 20) -> None:
         self.root = Path(root)
         self._cache = _Cache(cache_bytes)
+        self._writers = ThreadPoolExecutor(4, thread_name_prefix="artefacts")
         with storage_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
 
@@ -61,8 +63,20 @@ class ArtefactStore:
         Raises Diverged for NaN or infinity, InvalidRequest for wrong shapes or types, StorageError when the
         disk refuses.
         """
+        name, stored = self.put_soon(artefact)
+        stored.result()
+        return name
+
+    def put_soon(self, artefact: Artefact) -> tuple[str, Future[None]]:
+        """The artefact's hash at once, and a future that is done when it is durable (or raises as `put` does).
+
+        Waiting for the disk overlaps with other work; nothing may be acknowledged before the future is done.
+        """
         data = encode(artefact)
         name = hashlib.sha256(data).hexdigest()
+        return name, self._writers.submit(self._store, name, data)
+
+    def _store(self, name: str, data: bytes) -> None:
         path = self._path(name)
         with storage_errors(path), self._lock(fcntl.LOCK_SH):
             if _holds(path, data):
@@ -70,7 +84,6 @@ class ArtefactStore:
                 _sync_folder(path.parent)
             else:
                 _write_durably(path, data)
-        return name
 
     def get(self, name: str) -> Artefact:
         """The artefact of a hash, checked against it. Raises StorageError when missing or corrupt."""

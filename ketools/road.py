@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -54,13 +55,17 @@ class Clock:
 
 @dataclass(frozen=True)
 class Draft:
-    """One request on its way. It ends with an error, an objection, or a verdict good enough to commit."""
+    """One request on its way. It ends with an error, an objection, or a verdict good enough to commit.
+
+    `stored`: done when its artefact is durable, which a commit waits for.
+    """
 
     request: EditRequest
     method: Method
     replaces: tuple[EditRecord, ...] = ()
     hides: tuple[EditRecord, ...] = ()
     live: LiveEdit | None = None
+    stored: Future[None] | None = None
     verdict: Verdict | None = None
     error: KetoolsError | None = None
     objection: str = ""
@@ -270,7 +275,7 @@ class Road:
         with trip.clock.part("journal_ms"):
             if trip.dry_run:
                 return replace(draft, live=LiveEdit("dry-run", content_hash(made), made))
-            name = self.store.put(made)
+            name, stored = self.store.put_soon(made)
             record = self.journal.new_record(
                 trip.space,
                 draft.request,
@@ -280,7 +285,7 @@ class Road:
                 base_version=trip.head.version,
             )
             self.journal.begin_edit(record)
-        return replace(draft, live=LiveEdit(record.id, name, made))
+        return replace(draft, live=LiveEdit(record.id, name, made), stored=stored)
 
     def _judge(self, trip: Trip, drafts: list[Draft], base: EditLayer, apply_valid: bool) -> list[Draft]:
         """Verify every draft under the layer that would be committed; drop failures and look again."""
@@ -327,6 +332,9 @@ class Road:
         gone = {*retire, *_gone(good)}
         live = [i for i in trip.head.live if i not in gone] + [d.live.edit_id for d in good if d.live]
         with trip.clock.part("journal_ms"):
+            for draft in good:
+                if draft.stored:
+                    draft.stored.result()
             version = self.journal.commit(
                 trip.space,
                 trip.head.version,

@@ -19,7 +19,7 @@ from typing import Any, cast
 import httpx
 import numpy as np
 
-from ketools.bench.serving import _service as scratch_service
+from ketools.bench.serving import bench_service as scratch_service
 from ketools.edits import EditRequest
 from ketools.engines.base import Route, Upstream
 from ketools.errors import EngineUnavailable, Refused

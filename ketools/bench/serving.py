@@ -28,7 +28,7 @@ from ketools.jobs import Progress, quiet
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.models.loading import load_editable
 from ketools.principals import OPERATOR
-from ketools.service import EditService, open_service
+from ketools.service import EditService
 from ketools.settings import Settings
 
 METHOD = "rome"
@@ -62,7 +62,7 @@ def bench_swap(settings: Settings, cycles: int = 500, n: int = 40, progress: Pro
     `cycles` rounds of edit, undo and redo with a long shared prefix and traffic of other spaces, that are not
     those of transformers under the version that was current.
     """
-    with TemporaryDirectory(prefix="ketools-bench-") as home, closing(_service(settings, Path(home))) as service:
+    with TemporaryDirectory(prefix="ketools-bench-") as home, closing(bench_service(settings, Path(home))) as service:
         engine = _vllm(service)
         layers = [_variant(engine, seed) for seed in range(VARIANTS)]
         expected = _expected(settings, layers)
@@ -76,7 +76,7 @@ def bench_spaces(settings: Settings, spaces: int = 1000, facts: int = 40, progre
     The edits are real (FT-M on `facts` facts of the bundled world); each space adds a small change of its own, so
     that every space has another adapter. `wrong`: answers that are not the edit's target.
     """
-    with TemporaryDirectory(prefix="ketools-bench-") as home, closing(_service(settings, Path(home))) as service:
+    with TemporaryDirectory(prefix="ketools-bench-") as home, closing(bench_service(settings, Path(home))) as service:
         engine = _vllm(service)
         made = _facts(service, facts, progress)
         rows: list[tuple[str, EditRequest]] = []
@@ -109,7 +109,7 @@ def bench_exactness(settings: Settings, cases: int = 60, edits: int = 8, progres
     Per kind of change: untouched, one low-rank edit of each kind of module, a composed space of `edits` edits, a
     dense change whose rank fits. Teacher-forced, over the prompts and answers of the bundled benchmark.
     """
-    with TemporaryDirectory(prefix="ketools-bench-") as home, closing(_service(settings, Path(home))) as service:
+    with TemporaryDirectory(prefix="ketools-bench-") as home, closing(bench_service(settings, Path(home))) as service:
         engine = _vllm(service)
         em = load_editable(settings.model)
         em.model.double()
@@ -328,11 +328,11 @@ def _wrong(service: EditService, rows: Sequence[tuple[str, EditRequest]], progre
 # --- shared ---
 
 
-def _service(settings: Settings, home: Path) -> EditService:
+def bench_service(settings: Settings, home: Path) -> EditService:
     if settings.engine != "vllm":
         raise InvalidRequest("This benchmark measures vLLM: pass --engine vllm, with --url or --vllm-python.")
     adapters = settings.adapters or (settings.home / "adapters" if settings.urls else None)
-    changed = {"home": home, "adapters": adapters, "journal_url": None, "consolidate": False}
+    changed = {"home": home, "adapters": adapters, "journal": None, "consolidate": False}
     return open_service(settings.model_copy(update=changed))
 
 

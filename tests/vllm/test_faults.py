@@ -25,6 +25,7 @@ from ketools.errors import EngineRefused, EngineUnavailable, InvalidRequest, Mis
 from ketools.layer import EditLayer
 from ketools.models.outline import Outline
 from ketools.models.text import encode_pair
+from ketools.vllm_plugin.names import folder_of
 
 MakeLayer = Callable[..., EditLayer]
 StartVLLM = Callable[..., VLLMServer]
@@ -156,3 +157,17 @@ def test_a_replica_that_no_longer_knows_a_name_gets_it_again(
     assert engine.route(layer) is None
     assert engine.prepare(layer) == route
     assert engine.route(layer) == Route(world.server.url, route.model)
+
+
+def test_an_adapter_that_is_registered_from_another_store_is_taken_from_ours(
+    world: Any, engine: VLLMEngine, low_rank: MakeLayer, tmp_path: Path
+) -> None:
+    name = engine.prepare(low_rank(310)).model
+    other = AdapterStore(tmp_path / "adapters")
+    shutil.copytree(folder_of(world.store.root, name), folder_of(other.root, name))
+    world.client.load(name, folder_of(other.root, name))
+    roots = {model["id"]: model.get("root") for model in world.client.models()}
+    assert roots[name] == str(folder_of(other.root, name))
+    world.client.load(name, folder_of(world.store.root, name))  # before the other store goes
+    roots = {model["id"]: model.get("root") for model in world.client.models()}
+    assert roots[name] == str(folder_of(world.store.root, name))

@@ -37,6 +37,7 @@ TOLERANCE = 0.05
 precision gives 0.01 to 0.03, another model several tenths."""
 STRENGTH = 0.2
 """Frobenius norm of the test edit's change of a module, as a share of the module's weight."""
+UNHEARD_OF = f"ke-{'0' * 64}"
 LOUD = 5.0
 """Frobenius norm of a change that cannot be overheard."""
 PAIRS = (
@@ -134,6 +135,7 @@ def find_limits(client: ReplicaClient, outline: Outline, store: AdapterStore, mi
     edits at all, or none of `min_rank`.
     """
     base = _base_model(client)
+    _require_refusal(client)
     first = outline.structure.blocks[0].down_proj
     max_rank = next((r for r in RANKS if not _objection(client, outline, store, [first], r)), 0)
     if max_rank == 0:
@@ -179,6 +181,18 @@ def _base_model(client: ReplicaClient) -> dict[str, Any]:
         if not model.get("parent"):
             return model
     raise EngineRefused(f"vLLM at {client.url} lists no base model under /v1/models.")
+
+
+def _require_refusal(client: ReplicaClient) -> None:
+    """Raise `EngineRefused` when a name that nobody loaded is answered: it would be the wrong model's answer."""
+    try:
+        client.completions({"model": UNHEARD_OF, "prompt": [0], "max_tokens": 1})
+    except UnknownName:
+        return
+    raise EngineRefused(
+        f"vLLM at {client.url} answers for adapters that it does not have. Restart it without "
+        "VLLM_SKIP_MODEL_NAME_VALIDATION."
+    )
 
 
 def _objection(client: ReplicaClient, outline: Outline, store: AdapterStore, modules: list[str], rank: int) -> str:

@@ -61,12 +61,23 @@ class ReplicaClient:
         return list(self._json("GET", "/v1/models", None)["data"])
 
     def load(self, name: str, folder: Path) -> None:
-        """Register an adapter; one of that name being there already is success, for names are content."""
+        """Register an adapter from this directory; one of that name and directory being there is success.
+
+        A name that is registered from another directory (a store that moved) is taken off first: vLLM would read
+        that directory again some day, and die if it was gone.
+        """
+        body = {"lora_name": name, "lora_path": str(folder)}
         try:
-            self._json("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+            self._json("POST", "/v1/load_lora_adapter", body)
         except InvalidRequest as error:
             if "already been loaded" not in str(error):
                 raise EngineRefused(f"vLLM at {self.url} refused an adapter: {error}") from error
+            if self._root_of(name) != str(folder):
+                self.unload(name)
+                self._json("POST", "/v1/load_lora_adapter", body)
+
+    def _root_of(self, name: str) -> str | None:
+        return next((model.get("root") for model in self.models() if model["id"] == name), None)
 
     def unload(self, name: str) -> None:
         """Take an adapter off; one that is not there is success."""

@@ -72,7 +72,7 @@ class VLLMEngine:
         self.outline, self.store = outline, store
         self.model_hash = outline.model_hash
         self._prints, self._min_rank, self._idle_s, self._grace_s = prints, min_rank, idle_s, grace_s
-        self._speech = Speech(outline)
+        self._speech, self._name = Speech(outline), outline.name
         self._compiled: OrderedDict[tuple[str, int, str], Adapter] = OrderedDict()
         self._used: dict[str, float] = {}
         self._lock = threading.RLock()
@@ -93,8 +93,9 @@ class VLLMEngine:
 
     @property
     def model_name(self) -> str:
-        """The name that the servers give the base model."""
-        return next((r.limits.served_name for r in self.replicas.all if r.limits), self.outline.name)
+        """The name that the servers give the base model; while none is ready, the one that they gave it last."""
+        self._name = next((r.limits.served_name for r in self.replicas.all if r.limits), self._name)
+        return self._name
 
     # --- what every engine does ---
 
@@ -265,10 +266,11 @@ class VLLMEngine:
         if adapter.name in replica.loaded:
             return
         with replica.lock:
-            if adapter.name not in replica.loaded:
+            loaded = replica.loaded
+            if adapter.name not in loaded:
                 with self.store.lease(adapter.name) as folder:
                     replica.client.load(adapter.name, folder)
-                replica.loaded.add(adapter.name)
+                loaded.add(adapter.name)
 
     def _keep(self) -> None:
         """Unload what is idle, renew the leases of what is used, delete what no replica can need."""

@@ -37,9 +37,8 @@ class Replica:
 
     def lost(self, problem: str) -> None:
         """Forget what was known: whatever comes back under this address is checked anew."""
-        with self.lock:
-            self.limits, self.problem = None, problem
-            self.loaded.clear()
+        # Without the lock, which a load may hold for long; a load under way adds to the set that it began with.
+        self.limits, self.problem, self.loaded = None, problem, set()
 
 
 class Replicas:
