@@ -28,7 +28,7 @@ from ketools.jobs import Progress, quiet
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.models.loading import load_editable
 from ketools.principals import OPERATOR
-from ketools.service import EditService
+from ketools.service import EditService, open_service
 from ketools.settings import Settings
 
 METHOD = "rome"
