@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ketools.edits import Artefact, EditRequest, LowRankDelta
@@ -21,10 +22,10 @@ from ketools.methods.support import (
     Layers,
     LocatedConfig,
     batch_of,
-    covariances_of,
     for_request,
     portion,
     resolve_layers,
+    with_covariances,
 )
 from ketools.models.batch import Batch, chunks, edits_only, merged
 from ketools.models.editable import EditableModel
@@ -33,8 +34,14 @@ from ketools.models.targets import Outcome, Schedule, compute_z
 
 
 class JointConfig(LocatedConfig):
-    """`layers`: blocks whose down projections change together; None: the paper's depths, scaled to the model."""
+    """`layers`: blocks whose down projections change together; None: the paper's depths, scaled to the model.
 
+    The papers bound the offset by four times the norm of the hidden state; `clamp` is in norms of what the down
+    projection puts out, which is several times smaller.
+    """
+
+    steps: int = Field(default=40, ge=1, le=500)
+    clamp: float = Field(default=12.0, gt=0, le=1000)
     layers: Layers | None = None
 
 
@@ -60,9 +67,7 @@ def jointly(rule: Rule) -> Compute:
     def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artefact]:
         em, config = context.require_model(), cast(JointConfig, context.config)
         blocks = resolve_layers(config.layers, len(em.structure.blocks), rule.depths)
-        covariances_of(context).prepare(
-            em, [em.structure.blocks[block].down_proj for block in blocks], context.progress
-        )
+        context = with_covariances(context, [em.structure.blocks[block].down_proj for block in blocks])
         with em.switch.use(context.layer):
             prepared = _optimised(rule, requests, context, blocks[-1])
         factors = _written(rule, [batch for batch, _ in prepared], _offsets(prepared), context, blocks)

@@ -25,8 +25,5 @@ class AdaLoRAConfig(AdapterConfig):
 
 
 def search(n_layers: int) -> list[AdaLoRAConfig]:
-    """LoRA's step sizes and modules."""
-    return [
-        AdaLoRAConfig(lr=config.lr, roles=config.roles, layers=config.layers, prefixes=0)
-        for config in lora_search(n_layers)
-    ]
+    """LoRA's configurations."""
+    return [AdaLoRAConfig(**config.model_dump(exclude={"decay"})) for config in lora_search(n_layers)]

@@ -10,10 +10,12 @@ class LoRAConfig(AdapterConfig):
 
 
 def search(n_layers: int) -> list[LoRAConfig]:
-    """Step sizes and modules: attention everywhere, or the FFN of the later half."""
+    """Step sizes, modules (attention everywhere, or the FFN of the later half), and how much is preserved."""
     late = tuple(range(n_layers // 2, n_layers))
+    wide = {"relations": 12, "neighbours": 8, "answer": 3, "preservation": 3.0}
     return [
-        LoRAConfig(lr=lr, prefixes=0, **where)
+        LoRAConfig(lr=lr, prefixes=0, **where, **preserved)
         for lr in (1e-3, 5e-3)
         for where in ({}, {"roles": ("down_proj",), "layers": late})
+        for preserved in ({}, wide)
     ]
