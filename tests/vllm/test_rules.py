@@ -30,7 +30,7 @@ def adapter_of(engine: VLLMEngine, layer: EditLayer) -> str:
 def test_rule_1_every_version_has_a_name_and_a_directory_of_its_own_and_is_never_stale(
     engine: VLLMEngine, local: LocalEngine, low_rank: MakeLayer
 ) -> None:
-    versions = [low_rank(200 + i, scale=0.15) for i in range(4)]
+    versions = [low_rank(200 + i, scale=0.4) for i in range(4)]
     expected = [local.generate([LONG], v, max_new_tokens=6) for v in versions]
     assert len({str(e) for e in expected}) > 1, "the versions must be tellable"
     names = {adapter_of(engine, v) for v in versions}
