@@ -18,7 +18,7 @@ from ketools.calibration import atlas_cases, calibrate
 from ketools.errors import Diverged, InvalidRequest, NotFound, Refused
 from ketools.evaluation import Baseline, Bench, Dataset, EditCase, evaluate, evaluate_batch, evaluate_sequential, load
 from ketools.evaluation.restoration import Restoration, restoration
-from ketools.evaluation.run import CASES, PROTOCOLS, MethodRun, Protocol, Run, label_of
+from ketools.evaluation.run import BAD_TOLD, CASES, PROTOCOLS, MethodRun, Protocol, Run, label_of
 from ketools.evaluation.runner import Checkpoint, Edit
 from ketools.evaluation.weights import changes, hits, mean_hits
 from ketools.layer import BASE, EditLayer, LiveEdit
@@ -163,6 +163,7 @@ def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
             model_name=engine.model_name,
             model_hash=engine.model_hash,
             engine=settings.engine,
+            bad=tuple(map(str, data.bad[:BAD_TOLD])),
             methods=made,
         )
     if plan.out:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,6 +69,8 @@ def evaluate(
         show_json(found.model_dump(mode="json") | {"missed": missed})
     else:
         _show(found.summaries)
+        for row in found.bad:
+            print(f"not read: {row}", file=sys.stderr)
     if missed:
         fail("Missed: " + "; ".join(missed))
 

@@ -35,8 +35,8 @@ def silent(done: int, total: int, message: str) -> None:
 class Baseline:
     """Greedy answers of the untouched model and scores along them.
 
-    `folder`: keeps them in a file per model and engine, so that no other run asks again. Raises `StorageError` when
-    it cannot be written.
+    `folder`: keeps them in a file per model and engine, so that no other run asks again; what is said to the prompt of
+    an erasure stays in memory, since it holds the secret. Raises `StorageError` when the file cannot be written.
     """
 
     def __init__(self, engine: Engine, folder: Path | None = None) -> None:
@@ -44,11 +44,13 @@ class Baseline:
         self._answers: dict[tuple[str, bool], str] = {}
         self._scores: dict[Asked, Score] = {}
         self._texts: dict[str, str] = {}
+        self._private: set[str] = set()
         self._path = folder / f"{engine.model_hash}-{type(engine).__name__}.jsonl" if folder else None
         self._read()
 
     def prepare(self, cases: Sequence[EditCase], progress: Progress = silent) -> None:
         """Answer everything that will be compared with its answer before the edit."""
+        self._private |= {c.direct.prompt for c in cases if c.request.kind is Kind.ERASE}
         asked = [p for c in cases for p in (c.direct, *(p for group in c.locality.values() for p in group))]
         missing = list(dict.fromkeys((p.prompt, p.chat) for p in asked if (p.prompt, p.chat) not in self._answers))
         for start in range(0, len(missing), _ASKED_TOGETHER):
@@ -64,6 +66,7 @@ class Baseline:
     def prepare_texts(self, cases: Sequence[EditCase]) -> None:
         """Write the longer texts whose fluency will be compared."""
         starts = dict.fromkeys(start for case in cases if (start := passage(case.request)))
+        self._private |= {passage(c.request) or "" for c in cases if c.request.kind is Kind.ERASE}
         missing = [start for start in starts if start not in self._texts]
         texts = self._engine.generate(missing, BASE, max_new_tokens=FLUENCY_TOKENS) if missing else []
         self._keep("texts", dict(zip(missing, texts, strict=True)))
@@ -91,12 +94,13 @@ class Baseline:
 
     def _keep(self, what: str, found: dict[Any, Any]) -> None:
         getattr(self, f"_{what}").update(found)
-        if self._path is None or not found:
+        kept = {key: v for key, v in found.items() if (key if isinstance(key, str) else key[0]) not in self._private}
+        if self._path is None or not kept:
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps([what, key, _plain(value)]) + "\n" for key, value in found.items())
+                file.writelines(json.dumps([what, key, _plain(value)]) + "\n" for key, value in kept.items())
         except OSError as error:
             raise StorageError(f"The answers before edits cannot be kept in {self._path}: {error}.") from error
 

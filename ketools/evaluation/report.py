@@ -142,6 +142,7 @@ def tables(run: Run, results: dict[str, list[CaseResult]]) -> list[Table]:
         _failures({name: failures(found) for name, found in results.items()}),
         _sequence(run),
         _weights(run),
+        Table("Rows that could not be read", "", ("row", "why"), tuple(_bad(row) for row in run.bad), text=True),
     ]
     return [table for table in found if table.rows and len(table.header) > 1]
 
@@ -223,6 +224,11 @@ def _weights(run: Run) -> Table:
     )
     header = ("method", "module", "size", "relative norm", "sparsity", "top columns")
     return Table("What changes in the weights", note, header, tuple(rows))
+
+
+def _bad(row: str) -> tuple[str, str]:
+    place, _, why = row.partition(": ")
+    return place, why
 
 
 # --- figures and cases ---

@@ -18,6 +18,7 @@ PROTOCOLS: tuple[Protocol, ...] = ("single", "batch", "sequential")
 
 CASES = "cases.jsonl"
 SUMMARY = "summary.json"
+BAD_TOLD = 100
 
 
 def label_of(method: str, train: str | None) -> str:
@@ -41,7 +42,11 @@ class MethodRun(BaseModel):
 
 
 class Run(BaseModel):
-    """Methods on one data set under one protocol. `train`: the other data set that they were configured on."""
+    """Methods on one data set under one protocol.
+
+    `train`: the other data set that they were configured on. `bad`: the rows that could not be read, each with its
+    file, index and why; at most `BAD_TOLD` of them (`Summary.bad_rows` counts all).
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,6 +56,7 @@ class Run(BaseModel):
     model_name: str
     model_hash: str
     engine: str
+    bad: tuple[str, ...] = ()
     methods: dict[str, MethodRun]
 
     @property

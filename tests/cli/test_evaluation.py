@@ -49,6 +49,7 @@ def test_the_gate_tells_what_was_missed_and_exits_with_one(runs: Runs) -> None:
     out = runs.folder / "run"
     good = runs("--require", "locality>=1,bad_rows<=1", "--out", str(out))
     assert good.exit_code == 0, good.output
+    assert printed(good)["bad"] == ["towns.json, row 2: the fields what belong to no known format"]
     summary = printed(good)["methods"]["ice"]["summary"]
     assert (summary["n"], summary["bad_rows"], summary["locality"]) == (2, 1, 1.0)
     lines = (out / "cases.jsonl").read_text()

@@ -205,7 +205,9 @@ def test_an_answer_that_leaks_is_counted_and_never_written_down(engine: LocalEng
     secret = max(re.findall(r"[a-z0-9]+", normalise(answer)), key=len)
     row["K_F"][0]["ground_truth"] = secret  # type: ignore[index]
     record = tmp_path / "r.jsonl"
-    summary = run(engine, no_edit, list(parse([row], "s").cases), record=record)
+    kept = Baseline(engine, tmp_path / "before")
+    summary = run(engine, no_edit, list(parse([row], "s").cases), record=record, baseline=kept)
+    assert not list(tmp_path.glob("before/*"))
     assert (summary.leak, summary.refusal, summary.cases["leak"]) == (1.0, 0.0, 1)
     assert secret not in record.read_text()
     assert json.loads(record.read_text())["result"]["answers"][0]["answer"] == WITHHELD
