@@ -5,7 +5,7 @@ VENV ?= .venv
 VLLM_VENV ?= .venv-vllm
 ENGINE ?= local
 BIN := $(VENV)/bin
-JUNK := build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+JUNK := vllm-tests.log build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: setup vllm demo test check format schemas clean
 
@@ -33,8 +33,13 @@ VLLM_FLAGS ?= --enforce-eager
 demo: setup $(if $(filter vllm,$(ENGINE)),vllm)
 	KETOOLS_VLLM_FLAGS='$(VLLM_FLAGS)' $(BIN)/ketools --engine $(ENGINE) --vllm-python $(VLLM_VENV)/bin/python demo
 
+# Two runs side by side: the tests on vLLM wait much, and every process keeps to one core.
+test: export OMP_NUM_THREADS = 1
+test: export KETOOLS_VLLM_PYTHON = $(VLLM_VENV)/bin/python
 test: check vllm
-	KETOOLS_VLLM_PYTHON=$(VLLM_VENV)/bin/python $(BIN)/python -m pytest
+	@$(BIN)/python -m pytest tests/vllm >vllm-tests.log 2>&1 & served=$$!; \
+	$(BIN)/python -m pytest --ignore=tests/vllm; rest=$$?; \
+	wait $$served; served=$$?; cat vllm-tests.log; exit $$((rest + served))
 
 check: setup
 	$(BIN)/ruff check .
