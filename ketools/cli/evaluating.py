@@ -221,18 +221,20 @@ def _restored(bench: Bench, kept: Sequence[tuple[EditLayer, EditCase]]) -> Resto
 
 
 def _texts(plan: Plan, model_hash: str) -> list[str]:
-    """Held-out texts: those given, else fresh ones of the bundled world for the bundled model, else none."""
+    """Held-out texts: those given, else statements of the bundled world for the bundled model, else none."""
     if plan.texts is not None:
         if not plan.texts.is_file():
             raise InvalidRequest(f"There is no file {plan.texts}; give a text file with one text a line.")
         return [line for line in plan.texts.read_text(encoding="utf-8").splitlines() if line.strip()][:TEXTS]
     if not is_bundled(model_hash):
         return []
-    from ketools.atlas.corpus.mix import SECOND, draw
+    from ketools.atlas.world import world
+    from ketools.relations import RELATIONS
 
-    rng = random.Random("held-out texts for perplexity")
-    found = (text for _ in range(20 * TEXTS) for text in draw(rng, SECOND).texts())
-    return [text for text in found if len(text.split(" ")) > 5][:TEXTS]
+    facts = sorted(world().facts.items())
+    told = [f"{RELATIONS[relation].cloze[0].format(s=subject)} {target}." for (subject, relation), target in facts]
+    long = [text for text in told if len(text.split(" ")) > 5]
+    return random.Random("held-out texts for perplexity").sample(long, TEXTS)
 
 
 def calibrate_model(
