@@ -55,7 +55,7 @@ class Server:
             async with Client(f"http://127.0.0.1:{self.port}/mcp") as client:
                 result = await client.call_tool(tool, arguments)
                 assert result.structured_content is not None, result
-                return result.structured_content
+                return dict(result.structured_content)
 
         return asyncio.run(run())
 
