@@ -252,14 +252,17 @@ class FactView:
             return [self._proposed(query, k) for query in queries]
         if self._matrix is None:
             self._matrix = self._index.vectors(self._rows)
-        return [_top(self._rows, scores, k) for scores in queries @ self._matrix.T]
+        every = queries @ self._matrix.T
+        pairs = zip(queries, every, strict=True)
+        return [_top(self._rows, self._matrix, scores, query, k) for query, scores in pairs]
 
     def _proposed(self, query: Vectors, k: int) -> tuple[Rows, Vectors]:
         """The inverted file proposes, the exact cosine decides."""
         rows = self._index.candidates(query, k, self._bits())
         if rows is None:
             rows = self._rows
-        return _top(rows, self._index.vectors(rows) @ query, k)
+        vectors = self._index.vectors(rows)
+        return _top(rows, vectors, vectors @ query, query, k)
 
     def _bits(self) -> Bits | None:
         """One bit per row of the index, set for those in view; None when all are."""
@@ -286,11 +289,18 @@ class FactView:
         return [Found(fact, float(score)) for fact, score in zip(facts, scores, strict=True)]
 
 
-def _top(rows: Rows, scores: Vectors, k: int) -> tuple[Rows, Vectors]:
-    """The k rows with the highest scores, the later row first among equals."""
-    best = np.arange(len(scores)) if len(scores) <= k else np.argpartition(-scores, k - 1)[:k]
-    best = best[np.lexsort((-rows[best], -scores[best]))]
-    return rows[best], scores[best]
+def _top(rows: Rows, vectors: Vectors, scores: Vectors, query: Vectors, k: int) -> tuple[Rows, Vectors]:
+    """The k rows with the highest scores, the later row first among equals.
+
+    A matrix product rounds the same vector differently from place to place, so what is near the top is scored again
+    in double precision before it is ordered.
+    """
+    near = np.arange(len(scores))
+    if len(scores) > k:
+        near = np.flatnonzero(scores >= np.partition(scores, -k)[-k] - 1e-5)
+    exact = np.round(vectors[near].astype(np.float64) @ query.astype(np.float64), 9)
+    order = np.lexsort((-rows[near], -exact))[:k]
+    return rows[near][order], exact[order].astype(np.float32)
 
 
 def _short(key: str) -> int:
