@@ -19,7 +19,7 @@ import torch
 
 from ketools.artefacts import content_hash
 from ketools.editor import Editor
-from ketools.edits import Artefact, DenseDelta, EditRequest, LowRankDelta
+from ketools.edits import Artefact, DenseDelta, EditRequest, LowRankDelta, chat_prompt, says
 from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.compiling import compile_deltas
 from ketools.engines.vllm.engine import VLLMEngine
@@ -73,7 +73,7 @@ def bench_swap(settings: Settings, cycles: int = 500, n: int = 40, progress: Pro
 def bench_spaces(settings: Settings, spaces: int = 1000, facts: int = 40, progress: Progress = quiet) -> dict[str, Any]:
     """Many spaces with edits of their own on one replica: right answers, bytes, and how latency grows.
 
-    The edits are real (FT-M on `facts` facts of the bundled world); each space adds a small change of its own, so
+    The edits are real (FT-M on `facts` facts of the bundled world that it reaches within the rank limit); each space adds a small change of its own, so
     that every space has another adapter. `wrong`: answers that are not the edit's target.
     """
     with TemporaryDirectory(prefix="ketools-bench-") as home, closing(bench_service(settings, Path(home))) as service:
@@ -275,10 +275,17 @@ def _facts(service: EditService, count: int, progress: Progress) -> list[tuple[E
             break
         progress(len(made), count, "edits")
         (artefact,) = service.editor.compute("ft-m", [request], BASE)
-        layer = BASE.with_edits(LiveEdit("trial", content_hash(artefact), artefact))
-        if service.verifier.verify(request, BASE, layer).evidence.direct:
+        cut = _own(_vllm(service), artefact, 0)
+        layer = BASE.with_edits(LiveEdit("trial", content_hash(cut), cut))
+        if _says_target(service, request, layer):
             made.append((request, artefact))
     return made
+
+
+def _says_target(service: EditService, request: EditRequest, layer: EditLayer) -> bool:
+    """Whether the greedy answer to the edit's own prompt is its target."""
+    prompt = chat_prompt(request.prompt) if request.is_question else request.prompt
+    return says(service.engine.generate([prompt], layer, max_new_tokens=16)[0], request.target_new)
 
 
 def _own(engine: VLLMEngine, artefact: Artefact, i: int) -> Artefact:
@@ -310,12 +317,9 @@ def _latency(service: EditService, rows: Sequence[tuple[str, EditRequest]]) -> f
 
 
 def _wrong(service: EditService, rows: Sequence[tuple[str, EditRequest]], progress: Progress) -> list[str]:
-    from ketools.edits import says
-
     def answer(row: tuple[str, EditRequest]) -> str | None:
         space, request = row
-        (text,) = service.engine.generate([request.prompt], service.spaces.layer(space), max_new_tokens=12)
-        return None if says(text, request.target_new) else space
+        return None if _says_target(service, request, service.spaces.layer(space)) else space
 
     wrong = []
     with ThreadPoolExecutor(8) as pool:
