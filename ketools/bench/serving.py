@@ -73,8 +73,9 @@ def bench_swap(settings: Settings, cycles: int = 500, n: int = 40, progress: Pro
 def bench_spaces(settings: Settings, spaces: int = 1000, facts: int = 40, progress: Progress = quiet) -> dict[str, Any]:
     """Many spaces with edits of their own on one replica: right answers, bytes, and how latency grows.
 
-    The edits are real (FT-M on `facts` facts of the bundled world that it reaches within the rank limit); each space adds a small change of its own, so
-    that every space has another adapter. `wrong`: answers that are not the edit's target.
+    The edits are real: FT-M on `facts` facts of the bundled world whose target it reaches within the rank limit. Each
+    space adds a small change of its own, so that every space has another adapter. `wrong`: answers to an edit's
+    prompt that are not its target.
     """
     with TemporaryDirectory(prefix="ketools-bench-") as home, closing(bench_service(settings, Path(home))) as service:
         engine = _vllm(service)
