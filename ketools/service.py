@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+import shutil
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -608,9 +609,11 @@ def _vllm(settings: Settings, editor: Editor) -> Engine:
 
 
 def _server(settings: Settings, store: AdapterStore) -> VLLMServer:
-    flags = VLLMFlags(max_rank=settings.max_lora_rank, extra=tuple(shlex.split(settings.vllm_flags)))
-    log_file = settings.home / "vllm.log"
-    return VLLMServer(settings.model.absolute(), store.root, log_file, settings.vllm_python, flags=flags)
+    # Without a GPU compiling takes longer than it saves.
+    extra = shlex.split(settings.vllm_flags) or ([] if shutil.which("nvidia-smi") else ["--enforce-eager"])
+    flags = VLLMFlags(max_rank=settings.max_lora_rank, extra=tuple(extra))
+    log_file, python = settings.home / "vllm.log", settings.vllm_python.absolute()
+    return VLLMServer(settings.model.absolute(), store.root, log_file, python, flags=flags)
 
 
 def is_bundled(model_hash: str) -> bool:

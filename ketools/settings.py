@@ -16,6 +16,12 @@ def _bundled() -> Path:
     return weights_path()
 
 
+def _python_with_vllm() -> Path:
+    """The environment that `make vllm` sets up, where there is one."""
+    beside = Path(".venv-vllm/bin/python")
+    return beside if beside.exists() else Path(sys.executable)
+
+
 class Settings(BaseSettings):
     """How a service is set up. Every field can be given as `KETOOLS_<NAME>` in the environment."""
 

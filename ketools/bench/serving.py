@@ -334,10 +334,9 @@ def _wrong(service: EditService, rows: Sequence[tuple[str, EditRequest]], progre
 
 
 def bench_service(settings: Settings, home: Path) -> EditService:
-    if settings.engine != "vllm":
-        raise InvalidRequest("This benchmark measures vLLM: pass --engine vllm, with --url or --vllm-python.")
+    """A service on vLLM (the replicas of the settings, or one that is started) with a journal of its own."""
     adapters = settings.adapters or (settings.home / "adapters" if settings.urls else None)
-    changed = {"home": home, "adapters": adapters, "journal": None, "consolidate": False}
+    changed = {"engine": "vllm", "home": home, "adapters": adapters, "journal": None, "consolidate": False}
     return open_service(settings.model_copy(update=changed))
 
 
