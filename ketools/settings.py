@@ -53,9 +53,9 @@ class Settings(BaseSettings):
     adapters: Annotated[
         Path | None, Field(description="The adapter store, under the same path on every replica; default in home.")
     ] = None
-    vllm_python: Annotated[Path, Field(description="The interpreter that has vLLM, to start one.")] = Path(
-        sys.executable
-    )
+    vllm_python: Annotated[
+        Path, Field(description="The Python that has vLLM, to start one; default .venv-vllm here, else this Python.")
+    ] = Field(default_factory=_python_with_vllm)
     vllm_flags: Annotated[str, Field(max_length=4000, description="More flags for a vLLM that is started here.")] = ""
     max_lora_rank: Annotated[int, Field(ge=1, le=512, description="Rank limit of a vLLM started here.")] = 64
     in_place: Annotated[
