@@ -609,9 +609,11 @@ def _vllm(settings: Settings, editor: Editor) -> Engine:
 
 
 def _server(settings: Settings, store: AdapterStore) -> VLLMServer:
-    # Without a GPU compiling takes longer than it saves.
-    extra = shlex.split(settings.vllm_flags) or ([] if shutil.which("nvidia-smi") else ["--enforce-eager"])
-    flags = VLLMFlags(max_rank=settings.max_lora_rank, extra=tuple(extra))
+    # Without a GPU compiling takes longer than it saves, and "auto" would halve the precision of an fp32 model.
+    gpu = shutil.which("nvidia-smi") is not None
+    extra = shlex.split(settings.vllm_flags) or ([] if gpu else ["--enforce-eager"])
+    dtype = "auto" if gpu else "float32"
+    flags = VLLMFlags(max_rank=settings.max_lora_rank, dtype=dtype, extra=tuple(extra))
     log_file, python = settings.home / "vllm.log", settings.vllm_python.absolute()
     return VLLMServer(settings.model.absolute(), store.root, log_file, python, flags=flags)
 
