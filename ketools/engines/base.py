@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +35,20 @@ class Score:
     def total(self) -> float:
         """Log probability of the whole continuation, in nats."""
         return sum(self.logprobs)
+
+
+def pieces(texts: Iterable[str]) -> Iterator[str]:
+    """What is new in each longer text of an answer under way; together they are the last text, stripped.
+
+    Held back until the end: half a character (decoded as U+FFFD), and space that may turn out to be the end.
+    """
+    sent = text = ""
+    for text in texts:
+        ready = text.strip().rstrip("\ufffd").rstrip()
+        if len(ready) > len(sent):
+            yield ready[len(sent) :]
+            sent = ready
+    yield from filter(None, [text.strip()[len(sent) :]])
 
 
 @dataclass(frozen=True, slots=True)

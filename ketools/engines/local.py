@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from ketools.edits import Prompt
-from ketools.engines.base import Score
+from ketools.engines.base import Score, pieces
 from ketools.errors import InvalidRequest, ModelError
 from ketools.layer import BASE, EditLayer
 from ketools.models.editable import EditableModel
 from ketools.models.loading import load_editable
-from ketools.models.text import encode_chat, encode_pair, encode_prompt, pad, stop_ids
+from ketools.models.text import encode_chat, encode_pairs, encode_prompt, pad, stop_ids
 
 BATCH_TOKENS = 8192
 """The most tokens, padding included, that go through the model at once."""
@@ -57,19 +57,16 @@ class LocalEngine:
 
     def stream(self, prompt: Prompt, layer: EditLayer = BASE, *, max_new_tokens: int = 32) -> Iterator[str]:
         """Pieces of the greedy answer; together they are what `generate` returns. Close it to cancel."""
-        row = encode_prompt(self.editable, prompt)
+        yield from pieces(self._texts(encode_prompt(self.editable, prompt), layer, max_new_tokens))
+
+    def _texts(self, row: list[int], layer: EditLayer, max_new_tokens: int) -> Iterator[str]:
+        """The answer so far, after each token."""
         ids: list[int] = []
-        sent = ""
         for (token,) in self._decode([row], layer, max_new_tokens):
             if token in self._stops:
                 break
             ids.append(token)
-            # Held back: half a character (decoded as U+FFFD), and space that may turn out to be the end.
-            text = self._text(ids).strip().rstrip("\ufffd").rstrip()
-            if len(text) > len(sent):
-                yield text[len(sent) :]
-                sent = text
-        yield from filter(None, [self._text(ids).strip()[len(sent) :]])
+            yield self._text(ids)
 
     def chat(
         self,
@@ -86,11 +83,7 @@ class LocalEngine:
 
     def score(self, prompts: Sequence[Prompt], continuations: Sequence[str], layer: EditLayer = BASE) -> list[Score]:
         """Teacher-forced scores of `continuations[i]` after `prompts[i]`."""
-        if len(prompts) != len(continuations):
-            raise InvalidRequest(
-                f"{len(prompts)} prompts but {len(continuations)} continuations; send one for each prompt."
-            )
-        pairs = [encode_pair(self.editable, *pair) for pair in zip(prompts, continuations, strict=True)]
+        pairs = encode_pairs(self.editable, prompts, continuations)
         scores: dict[int, Score] = {}
         for batch in _batches([len(p) + len(c) for p, c in pairs], self._most_rows(pairs)):
             scores.update(zip(batch, self._score([pairs[i] for i in batch], layer), strict=True))

@@ -75,6 +75,17 @@ def encode_pair(em: Tokenized, prompt: Prompt, continuation: str) -> tuple[list[
     return prompt_ids, _tokens(em, continuation, special=False)
 
 
+def encode_pairs(
+    em: Tokenized, prompts: Sequence[Prompt], continuations: Sequence[str]
+) -> list[tuple[list[int], list[int]]]:
+    """`encode_pair` for each prompt with its continuation. Raises `InvalidRequest` unless they are as many."""
+    if len(prompts) != len(continuations):
+        raise InvalidRequest(
+            f"{len(prompts)} prompts but {len(continuations)} continuations; send one for each prompt."
+        )
+    return [encode_pair(em, *pair) for pair in zip(prompts, continuations, strict=True)]
+
+
 def stop_ids(em: Speaker) -> frozenset[int]:
     """The ids that end a turn: those of the model's generation config and the tokenizer's own."""
     configured = em.model.generation_config.eos_token_id

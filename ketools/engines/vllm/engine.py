@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ketools.edits import Prompt
-from ketools.engines.base import Route, Score
+from ketools.engines.base import Route, Score, pieces
 from ketools.engines.vllm.adapters import Adapter, AdapterStore
 from ketools.engines.vllm.attach import PAIRS, Limits, Prints, check_identity, find_limits, zeros
 from ketools.engines.vllm.client import EngineTimeout, ReplicaClient, UnknownName
@@ -22,7 +22,7 @@ from ketools.engines.vllm.speech import Pair, Speech, room_after
 from ketools.errors import EngineUnavailable, InvalidRequest, StorageError
 from ketools.layer import BASE, EditLayer
 from ketools.models.outline import Outline
-from ketools.models.text import encode_chat, encode_pair, encode_prompt
+from ketools.models.text import encode_chat, encode_pairs, encode_prompt
 from ketools.vllm_plugin.names import base_of
 
 T = TypeVar("T")
@@ -108,15 +108,7 @@ class VLLMEngine:
         """Pieces of the greedy answer; together they are what `generate` returns. Close it to abort upstream."""
         row = encode_prompt(self.outline, prompt)
         room, (route, client) = self._room(row, max_new_tokens), self._reach(layer)
-        ids: list[int] = []
-        sent = ""
-        for ids in self._speech.stream(client, route.model, row, room):
-            # Held back: half a character (decoded as U+FFFD), and space that may turn out to be the end.
-            text = self._speech.text(ids).strip().rstrip("\ufffd").rstrip()
-            if len(text) > len(sent):
-                yield text[len(sent) :]
-                sent = text
-        yield from filter(None, [self._speech.text(ids).strip()[len(sent) :]])
+        yield from pieces(map(self._speech.text, self._speech.stream(client, route.model, row, room)))
 
     def chat(
         self,
@@ -365,11 +357,7 @@ class VLLMEngine:
         return [answers[i] for i in range(len(rows))]
 
     def _pairs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[Pair]:
-        if len(prompts) != len(continuations):
-            raise InvalidRequest(
-                f"{len(prompts)} prompts but {len(continuations)} continuations; send one for each prompt."
-            )
-        pairs = [encode_pair(self.outline, *pair) for pair in zip(prompts, continuations, strict=True)]
+        pairs = encode_pairs(self.outline, prompts, continuations)
         for p, c in pairs:
             self._room([*p, *c], 1)
         return pairs
