@@ -12,6 +12,7 @@ from ketools.edits import Prompt
 from ketools.errors import MissingExtra, StorageError
 from ketools.models.covariance import Progress, silent
 from ketools.models.tracing import State, causal_trace, logit_lens
+from ketools.results import Result
 
 
 class Reading(BaseModel):
@@ -25,24 +26,20 @@ class Reading(BaseModel):
     rank: int = Field(ge=0)
 
 
-class Location(BaseModel):
-    """Where an answer's first token comes from.
-
-    `effects`: per kind of state, by block and then token, what restoring that state adds to the answer's probability
-    while the subject is corrupted (the indirect effect). `strongest`: per kind, the block and token of the largest.
-    """
-
-    model_config = ConfigDict(frozen=True)
+class Location(Result):
+    """Where an answer's first token comes from."""
 
     prompt: str
     subject: str
     answer: str
-    tokens: tuple[str, ...]
-    clean: float = Field(ge=0, le=1)
-    corrupted: float = Field(ge=0, le=1)
-    effects: dict[State, list[list[float]]]
-    strongest: dict[State, tuple[int, int]]
-    lens: tuple[Reading, ...]
+    tokens: tuple[str, ...] = Field(description="The prompt's tokens.")
+    clean: float = Field(ge=0, le=1, description="Probability of the answer's first token.")
+    corrupted: float = Field(ge=0, le=1, description="The same with noise on the subject.")
+    effects: dict[State, list[list[float]]] = Field(
+        description="Per kind of state, block and token: what putting it back adds to the corrupted probability."
+    )
+    strongest: dict[State, tuple[int, int]] = Field(description="Per kind: block and token of the largest effect.")
+    lens: tuple[Reading, ...] = Field(description="The logit lens; empty where no norm stands before the head.")
 
     def line(self) -> str:
         """The result in a sentence or two."""
@@ -68,7 +65,8 @@ def locate(
     """
     with editor.model() as em:
         trace = causal_trace(em, prompt, subject, answer, samples=samples, progress=progress)
-        readings = logit_lens(em, prompt, answer or trace.answer.strip())
+        readable = em.structure.final_norm is not None
+        readings = logit_lens(em, prompt, answer or trace.answer.strip()) if readable else []
     effects = {kind: (values - trace.corrupted).tolist() for kind, values in trace.restored.items()}
     width = len(trace.tokens)
     largest = {kind: divmod(int(values.argmax()), width) for kind, values in trace.restored.items()}

@@ -30,11 +30,13 @@ from ketools.engines.vllm.adapters import AdapterStore
 from ketools.engines.vllm.attach import ModelPrint, Prints, model_print
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.engines.vllm.process import VLLMFlags, VLLMServer
-from ketools.errors import Forbidden, InvalidRequest, KetoolsError, NotFound
+from ketools.errors import EngineRefused, Forbidden, InvalidRequest, KetoolsError, ModelError, NotFound
 from ketools.jobs import Jobs, Progress, quiet
 from ketools.journal import ROOT, Journal
 from ketools.layer import EditLayer
+from ketools.locating import Location, locate
 from ketools.methods.registry import get_method, methods
+from ketools.models.contexts import form
 from ketools.models.editable import EditableModel
 from ketools.models.loading import directory_hash, load_editable
 from ketools.models.outline import read_outline
@@ -327,6 +329,22 @@ class EditService:
         facts = [(r.id, EditRequest.model_validate(r.request)) for r in told]
         ids = [edit.edit_id for edit in layer.edits]
         return self.multihop.memory(facts, lambda: self.recall.of(ids)), layer, version
+
+    def locate_fact(
+        self, who: Principal, prompt: str, subject: str, answer: str | None, samples: int, progress: Progress = quiet
+    ) -> Location:
+        """Where the base model reads a fact, traced on the editor's copy of the served weights.
+
+        Raises `EngineRefused` when this process cannot read those weights.
+        """
+        who.require(Scope.READ, ROOT)
+        try:
+            return locate(self.editor, form(prompt), subject, answer, samples=samples, progress=progress)
+        except ModelError as error:
+            raise EngineRefused(
+                f"Locating looks inside the model, and its weights cannot be read here: {error} "
+                "Start ketools with --model naming the directory of the served weights."
+            ) from error
 
     def evaluate_edit(self, who: Principal, edit_id: str) -> EditResult:
         """Verify a live edit again. An erased fact's text is not kept, so its stored evidence is told."""

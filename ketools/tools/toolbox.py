@@ -13,6 +13,7 @@ from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from ketools.edits import Kind, Probe, PromptText, ShortText, TargetText, Trait
+from ketools.locating import Location
 from ketools.multihop import MultihopAnswer
 from ketools.principals import Principal, Scope
 from ketools.results import (
@@ -270,6 +271,20 @@ class Toolbox:
         answered by the edits of the space or else by the model, and the edits used are cited. Says so when no
         edit takes part, when edits contradict each other, and which step failed when one did."""
         return self.service.answer_multihop(self.principal, question, space, agent, self.progress)
+
+    @tool("Show where a fact is read", Scope.READ)
+    def locate_fact(
+        self,
+        subject: Subject,
+        prompt: Annotated[FactPrompt, Field(max_length=400)],
+        answer: Annotated[
+            TargetText | None, Field(description="Whose first token is traced; the model's own when left out.")
+        ] = None,
+        samples: Annotated[int, Field(description="Corruptions to average over.", ge=1, le=32)] = 8,
+    ) -> Location:
+        """Show by causal tracing and the logit lens in which blocks and at which tokens the base model, without
+        any edit, reads a fact. Use it to understand a fact or to choose a method's layer; nothing changes."""
+        return self.service.locate_fact(self.principal, prompt, subject, answer, samples, self.progress)
 
     @tool("Undo an edit", Scope.EDIT, idempotent=True)
     def undo_edit(

@@ -17,7 +17,7 @@ from ketools.tools.toolbox import tools
 COMMITTED = Path(__file__).parents[2] / "tool_schemas"
 EXPECTED = (
     "edit_fact edit_facts erase_fact edit_personality ask evaluate_edit evaluate_space compare_methods list_edits "
-    "show_edit undo_edit answer_multihop "
+    "show_edit undo_edit answer_multihop locate_fact "
     "restore_space fork_space compare_spaces consolidate job_status list_methods list_spaces"
 )
 
