@@ -16,7 +16,7 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,16 +67,17 @@ class ArtefactStore:
         stored.result()
         return name
 
-    def put_soon(self, artefact: Artefact) -> tuple[str, Future[None]]:
+    def put_soon(self, artefact: Artefact, then: Callable[[str], object] | None = None) -> tuple[str, Future[None]]:
         """The artefact's hash at once, and a future that is done when it is durable (or raises as `put` does).
 
         Waiting for the disk overlaps with other work; nothing may be acknowledged before the future is done.
+        `then` is called with the hash, in the same thread, once it is durable: what it raises, the future raises.
         """
         data = encode(artefact)
         name = hashlib.sha256(data).hexdigest()
-        return name, self._writers.submit(self._store, name, data)
+        return name, self._writers.submit(self._store, name, data, then)
 
-    def _store(self, name: str, data: bytes) -> None:
+    def _store(self, name: str, data: bytes, then: Callable[[str], object] | None) -> None:
         path = self._path(name)
         with storage_errors(path), self._lock(fcntl.LOCK_SH):
             if _holds(path, data):
@@ -84,6 +85,8 @@ class ArtefactStore:
                 _sync_folder(path.parent)
             else:
                 _write_durably(path, data)
+        if then is not None:
+            then(name)
 
     def get(self, name: str) -> Artefact:
         """The artefact of a hash, checked against it. Raises StorageError when missing or corrupt."""

@@ -20,7 +20,7 @@ from ketools.edits import Artefact, EditRequest, Evidence, Kind, Timings, normal
 from ketools.engines.base import Engine
 from ketools.errors import Cancelled, Conflict, Diverged, InvalidRequest, KetoolsError, StorageError
 from ketools.jobs import Progress
-from ketools.journal import ROOT, EditRecord, Journal, Outcome, Version, scrub
+from ketools.journal import ROOT, EditRecord, Journal, Outcome, SpaceState, Version, scrub
 from ketools.layer import EditLayer, LiveEdit
 from ketools.methods.base import EditContext, Method
 from ketools.methods.registry import get_method
@@ -57,7 +57,7 @@ class Clock:
 class Draft:
     """One request on its way. It ends with an error, an objection, or a verdict good enough to commit.
 
-    `stored`: done when its artefact is durable, which a commit waits for.
+    `begun`: done when its artefact is durable and the journal has it as pending, which a commit waits for.
     """
 
     request: EditRequest
@@ -65,7 +65,7 @@ class Draft:
     replaces: tuple[EditRecord, ...] = ()
     hides: tuple[EditRecord, ...] = ()
     live: LiveEdit | None = None
-    stored: Future[None] | None = None
+    begun: Future[None] | None = None
     verdict: Verdict | None = None
     error: KetoolsError | None = None
     objection: str = ""
@@ -91,11 +91,10 @@ def _versus(verb: str, record: EditRecord, request: EditRequest) -> str:
 
 @dataclass(frozen=True)
 class Trip:
-    """Where a batch travels: the space, the head that it is computed on, and its layer."""
+    """Where a batch travels: the space, its head, on which it is computed, and its layer."""
 
     principal: str
-    space: str
-    head: Version
+    state: SpaceState
     before: EditLayer
     dry_run: bool
     progress: Progress
@@ -103,6 +102,16 @@ class Trip:
     reason: str = "edit"
     floor: Evidence | None = None
     implied: bool = False
+
+    @property
+    def space(self) -> str:
+        """The space's name."""
+        return self.state.space.name
+
+    @property
+    def head(self) -> Version:
+        """The version that the edits are computed on."""
+        return self.state.head
 
 
 @dataclass(frozen=True)
@@ -149,11 +158,12 @@ class Road:
         `implied`: teach the method what follows from the fact too; always done with a floor.
         """
         for attempt in (1, 2):
-            head = self.journal.head(space)
+            state = self.spaces.state(space)
+            head = state.head
             if gone := set(retire).difference(head.live):
                 raise Conflict(f"{', '.join(sorted(gone))} is no longer live in {space}; nothing was written.")
-            before = self.spaces.layer(space)
-            trip = Trip(principal, space, head, before, dry_run, progress, reason=reason, floor=floor, implied=implied)
+            before = self.spaces.layer_of(state)
+            trip = Trip(principal, state, before, dry_run, progress, reason=reason, floor=floor, implied=implied)
             try:
                 return self._once(trip, requests, get_method(method), apply_valid, tuple(retire))
             except Conflict:
@@ -182,8 +192,7 @@ class Road:
         return Arrival(tuple(drafts), version, trip.clock.timings())
 
     def _check(self, trip: Trip, requests: Sequence[EditRequest], method: Method, retire: Sequence[str]) -> list[Draft]:
-        lines = self.journal.live_edits(self.journal.space(trip.space).chain)
-        visible = [r for line in lines.values() for r in line if r.id not in retire]
+        visible = [r for line in self.spaces.lines(trip.state) for r in line if r.id not in retire]
         drafts = []
         for request in map(with_relation, requests):
             key = self.journal.key_hash(request.key)
@@ -275,17 +284,16 @@ class Road:
         with trip.clock.part("journal_ms"):
             if trip.dry_run:
                 return replace(draft, live=LiveEdit("dry-run", content_hash(made), made))
-            name, stored = self.store.put_soon(made)
             record = self.journal.new_record(
                 trip.space,
                 draft.request,
                 principal=trip.principal,
                 method=draft.method.name,
-                artefact=name,
+                artefact=None,
                 base_version=trip.head.version,
             )
-            self.journal.begin_edit(record)
-        return replace(draft, live=LiveEdit(record.id, name, made), stored=stored)
+            name, begun = self.store.put_soon(made, lambda n: self.journal.begin_edit(replace(record, artefact=n)))
+        return replace(draft, live=LiveEdit(record.id, name, made), begun=begun)
 
     def _judge(self, trip: Trip, drafts: list[Draft], base: EditLayer, apply_valid: bool) -> list[Draft]:
         """Verify every draft under the layer that would be committed; drop failures and look again."""
@@ -333,8 +341,8 @@ class Road:
         live = [i for i in trip.head.live if i not in gone] + [d.live.edit_id for d in good if d.live]
         with trip.clock.part("journal_ms"):
             for draft in good:
-                if draft.stored:
-                    draft.stored.result()
+                if draft.begun:
+                    draft.begun.result()
             version = self.journal.commit(
                 trip.space,
                 trip.head.version,
@@ -363,7 +371,7 @@ class Road:
     def _close(self, trip: Trip, drafts: Sequence[Draft]) -> None:
         """Write why begun edits did not arrive."""
         for draft in drafts:
-            if draft.live is None or trip.dry_run:
+            if draft.live is None or draft.begun is None or draft.begun.exception() is not None:
                 continue
             end = self._outcome(trip, draft)
             self.journal.close_edit(end.edit_id, end.outcome, end.reason, end.evidence, end.timings)

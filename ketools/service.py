@@ -303,7 +303,8 @@ class EditService:
         """
         who.require(Scope.READ, space)
         try:
-            return self.spaces.now(space)
+            state = self.spaces.state(space)
+            return self.spaces.layer_of(state), state.head.version
         except NotFound:
             if not _self_made(space):
                 raise
@@ -461,7 +462,7 @@ class EditService:
     def ensure_space(self, who: Principal, name: str) -> bool:
         """Make a user or session space on first edit; any other unknown name is an error."""
         try:
-            space = self.journal.space(name)
+            space = self.spaces.state(name).space
         except NotFound:
             if not _self_made(name):
                 raise

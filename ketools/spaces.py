@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from ketools.artefacts import ArtefactStore
 from ketools.edits import normalise
 from ketools.errors import Conflict, InvalidRequest
-from ketools.journal import ROOT, EditRecord, Journal, Outcome, Space, Version
+from ketools.journal import ROOT, EditRecord, Journal, Outcome, Space, SpaceState, Version
 from ketools.layer import EditLayer, LiveEdit
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Spaces:
 
     def __init__(self, journal: Journal, store: ArtefactStore) -> None:
         self.journal, self.store = journal, store
-        self._chains: _Recent[str, tuple[int, tuple[Version, ...]]] = _Recent(4096)
+        self._states: _Recent[str, SpaceState] = _Recent(4096)
         self._records: _Recent[str, EditRecord] = _Recent(16384)
         self._layers: _Recent[tuple[str, ...], EditLayer] = _Recent(64)
 
@@ -55,7 +55,25 @@ class Spaces:
 
     def chain(self, space: str) -> list[str]:
         """The names from the root down to the space itself. Raises NotFound."""
-        return [version.space for version in self._chain_heads(space)]
+        return [version.space for version in self.state(space).heads]
+
+    def state(self, space: str) -> SpaceState:
+        """The space and the heads along its chain, read again only when anybody has written a version since.
+
+        Raises NotFound.
+        """
+        counter = self.journal.change_counter()
+        known = self._states.get(space)
+        if known is None or known.sequence != counter:
+            known, records = self.journal.state(space, self._records)
+            self._states.put(space, known)
+            for record in records:
+                self._records.put(record.id, record)
+        return known
+
+    def lines(self, state: SpaceState) -> list[list[EditRecord]]:
+        """The live edits of each space of the chain, root first, in the order in which they compose."""
+        return [self._fetch(head.live) for head in state.heads]
 
     def layer(self, space: str, version: int | None = None) -> EditLayer:
         """What the space sees: its ancestors' live edits, root first, then its own.
@@ -66,10 +84,9 @@ class Spaces:
         """
         return self._layer(self._versions(space, version))
 
-    def now(self, space: str) -> tuple[EditLayer, int]:
-        """The layer that the space sees and the version that it is at, of one moment, for one query of the journal."""
-        heads = self._chain_heads(space)
-        return self._layer(heads), heads[-1].version
+    def layer_of(self, state: SpaceState) -> EditLayer:
+        """The layer that the space saw at that moment."""
+        return self._layer(state.heads)
 
     def _layer(self, versions: Sequence[Version]) -> EditLayer:
         ids = tuple(record.id for record in self._visible(versions))
@@ -206,17 +223,8 @@ class Spaces:
 
     # --- inside ---
 
-    def _chain_heads(self, space: str) -> tuple[Version, ...]:
-        """The heads along the chain, read again only when anybody has written a version since."""
-        counter = self.journal.change_counter()
-        known = self._chains.get(space)
-        if known is None or known[0] != counter:
-            known = (counter, tuple(self.journal.chain_heads(space)))
-            self._chains.put(space, known)
-        return known[1]
-
     def _versions(self, space: str, version: int | None) -> tuple[Version, ...]:
-        heads = self._chain_heads(space)
+        heads = self.state(space).heads
         return heads if version is None else (*heads[:-1], self.journal.version(space, version))
 
     def _fetch(self, edit_ids: Iterable[str]) -> list[EditRecord]:
@@ -254,7 +262,7 @@ class Spaces:
     def _check_live(self, head: Version, record: EditRecord) -> None:
         if record.id in head.live:
             return
-        for ancestor in self._chain_heads(head.space)[:-1]:
+        for ancestor in self.state(head.space).heads[:-1]:
             if record.id in ancestor.live:
                 raise InvalidRequest(f"The edit {record.id} is live in {ancestor.space!r}: undo it there.")
         if record.outcome is None or record.outcome.outcome != "committed":
@@ -271,6 +279,10 @@ class _Recent(Generic[K, V]):
     def __init__(self, limit: int) -> None:
         self._limit, self._lock = limit, RLock()
         self._kept: OrderedDict[K, V] = OrderedDict()
+
+    def __contains__(self, key: object) -> bool:
+        with self._lock:
+            return key in self._kept
 
     def get(self, key: K) -> V | None:
         with self._lock:

@@ -10,6 +10,7 @@ from ketools.journal.records import (
     Outcome,
     Page,
     Space,
+    SpaceState,
     Version,
     check_space_name,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Outcome",
     "Page",
     "Space",
+    "SpaceState",
     "Version",
     "check_space_name",
     "scrub",

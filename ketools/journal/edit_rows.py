@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, bindparam, insert, select
 
 from ketools.edits import Evidence, Kind
 from ketools.errors import Conflict, InvalidRequest, NotFound
@@ -19,6 +19,8 @@ _OURS = [column.name for column in edits.c if column.name != "writer"]
 _WITH_OUTCOME = select(edits, *(column.label(f"outcome_{column.name}") for column in outcomes.c)).outerjoin(
     outcomes, outcomes.c.edit_id == edits.c.id
 )
+_ONE = _WITH_OUTCOME.where(edits.c.id == bindparam("edit_id"))
+_MANY = _WITH_OUTCOME.where(edits.c.id.in_(bindparam("edit_ids", expanding=True)))
 _CHUNK = 500  # variables in one statement; SQLite before 3.32 takes 999
 
 
@@ -33,7 +35,7 @@ def insert_edit(connection: Connection, space: Space, record: EditRecord, writer
 
 def find_edit(connection: Connection, edit_id: str) -> EditRecord:
     """One edit with its outcome. Raises NotFound with near ids."""
-    row = connection.execute(_WITH_OUTCOME.where(edits.c.id == edit_id)).one_or_none()
+    row = connection.execute(_ONE, {"edit_id": edit_id}).one_or_none()
     if row is None:
         newest = select(edits.c.id).order_by(edits.c.id.desc()).limit(300)
         raise NotFound("edit", edit_id, connection.execute(newest).scalars())
@@ -44,7 +46,7 @@ def find_edits(connection: Connection, edit_ids: Sequence[str]) -> list[EditReco
     """Edits with their outcomes, in the order of the ids. Raises NotFound for the first unknown one."""
     found: dict[str, EditRecord] = {}
     for chunk in chunks(edit_ids):
-        rows = connection.execute(_WITH_OUTCOME.where(edits.c.id.in_(chunk)))
+        rows = connection.execute(_MANY, {"edit_ids": list(chunk)})
         found |= {row.id: _record(row) for row in rows}
     return [found[edit_id] if edit_id in found else find_edit(connection, edit_id) for edit_id in edit_ids]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ketools.journal.records import (
     Outcome,
     Page,
     Space,
+    SpaceState,
     Version,
 )
 from ketools.journal.redaction import redact_request
@@ -267,11 +268,15 @@ class Journal:
         """The newest version of each space, all of one moment."""
         return self._db.read(lambda connection: _heads(connection, names))
 
-    def chain_heads(self, name: str) -> list[Version]:
-        """The newest versions of a space's ancestors, root first, and of itself, all of one moment."""
+    def state(self, name: str, known: Container[str] = ()) -> tuple[SpaceState, list[EditRecord]]:
+        """A space and the heads along its chain, with the live edits there that are not `known`, of one moment."""
 
-        def work(connection: Connection) -> list[Version]:
-            return version_rows.heads(connection, space_rows.find_space(connection, name).chain_ids)
+        def work(connection: Connection) -> tuple[SpaceState, list[EditRecord]]:
+            space = space_rows.find_space(connection, name)
+            heads = tuple(version_rows.heads(connection, space.chain_ids))
+            unknown = [edit for head in heads for edit in head.live if edit not in known]
+            state = SpaceState(space, heads, version_rows.last_sequence(connection))
+            return state, edit_rows.find_edits(connection, unknown)
 
         return self._db.read(work)
 

@@ -132,6 +132,23 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class SpaceState:
+    """A space at one moment. `heads`: the newest versions of its ancestors, root first, and of itself.
+
+    `sequence`: the journal's newest version then, of any space; while it stays, this holds.
+    """
+
+    space: Space
+    heads: tuple[Version, ...]
+    sequence: int
+
+    @property
+    def head(self) -> Version:
+        """The space's own newest version."""
+        return self.heads[-1]
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """The latest state of a job, from its events. `progress` is a share between 0 and 1.
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, insert, select
+from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select
 
 from ketools.errors import InvalidRequest, NotFound
 from ketools.journal.records import ROOT, Space, check_space_name, name_of
@@ -18,6 +18,7 @@ _LIVING = (
     .outerjoin(space_events, and_(space_events.c.space_id == spaces.c.id, space_events.c.event == "dropped"))
     .where(space_events.c.space_id.is_(None))
 )
+_NAMED = _LIVING.where(spaces.c.name == bindparam("space_name"))
 
 
 def all_spaces(connection: Connection, owner: str | None = None) -> list[Space]:
@@ -30,7 +31,7 @@ def all_spaces(connection: Connection, owner: str | None = None) -> list[Space]:
 
 def find_space(connection: Connection, name: str) -> Space:
     """The space of a name. Raises NotFound with near names."""
-    row = connection.execute(_LIVING.where(spaces.c.name == name)).one_or_none()
+    row = connection.execute(_NAMED, {"space_name": name}).one_or_none()
     if row is None:
         newest = _LIVING.with_only_columns(spaces.c.name).order_by(spaces.c.created_at.desc()).limit(200)
         raise NotFound("space", name, connection.execute(newest).scalars())
@@ -40,7 +41,7 @@ def find_space(connection: Connection, name: str) -> Space:
 def insert_space(connection: Connection, name: str, parent: str | None, owner: str | None) -> Space:
     """Append a space. Raises InvalidRequest for a bad, taken or cyclic name, NotFound for the parent."""
     check_space_name(name)
-    if connection.execute(_LIVING.where(spaces.c.name == name)).first() is not None:
+    if connection.execute(_NAMED, {"space_name": name}).first() is not None:
         raise InvalidRequest(f"There is a space named {name!r} already: use it, or choose another name.")
     if name == parent:
         raise InvalidRequest(f"The space {name!r} cannot be its own parent; name another one, e.g. {ROOT!r}.")

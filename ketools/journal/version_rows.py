@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, insert, select
+from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select
 
 from ketools.errors import Conflict, InvalidRequest, NotFound
 from ketools.journal.edit_rows import check_committed, chunks, insert_outcome
@@ -15,6 +15,15 @@ from ketools.journal.schema import edits, versions
 
 LAST_SEQUENCE = select(func.max(versions.c.sequence))
 """The number of the journal's newest version."""
+_NEWEST = (
+    select(versions.c.space_id, func.max(versions.c.version).label("version"))
+    .where(versions.c.space_id.in_(bindparam("space_ids", expanding=True)))
+    .group_by(versions.c.space_id)
+    .subquery()
+)
+_HEADS = select(versions).join(
+    _NEWEST, and_(versions.c.space_id == _NEWEST.c.space_id, versions.c.version == _NEWEST.c.version)
+)
 
 
 def heads(connection: Connection, space_ids: Sequence[str]) -> list[Version]:
@@ -24,14 +33,7 @@ def heads(connection: Connection, space_ids: Sequence[str]) -> list[Version]:
 
 
 def _heads(connection: Connection, space_ids: Sequence[str]) -> Sequence[Row[Any]]:
-    newest = (
-        select(versions.c.space_id, func.max(versions.c.version).label("version"))
-        .where(versions.c.space_id.in_(space_ids))
-        .group_by(versions.c.space_id)
-        .subquery()
-    )
-    same = and_(versions.c.space_id == newest.c.space_id, versions.c.version == newest.c.version)
-    return connection.execute(select(versions).join(newest, same)).all()
+    return connection.execute(_HEADS, {"space_ids": list(space_ids)}).all()
 
 
 def find_version(connection: Connection, space: Space, number: int) -> Version:
@@ -98,7 +100,7 @@ def insert_version(
     edit_id: str | None = None,
 ) -> Version:
     """Append a version row; its primary key lets only one writer do so."""
-    version = Version(space.name, number, tuple(live), reason, edit_id, time.time(), _last_sequence(connection) + 1)
+    version = Version(space.name, number, tuple(live), reason, edit_id, time.time(), last_sequence(connection) + 1)
     connection.execute(
         insert(versions).values(
             space_id=space.id,
@@ -113,7 +115,8 @@ def insert_version(
     return version
 
 
-def _last_sequence(connection: Connection) -> int:
+def last_sequence(connection: Connection) -> int:
+    """The number of the journal's newest version, 0 before the first."""
     return connection.execute(LAST_SEQUENCE).scalar() or 0
 
 

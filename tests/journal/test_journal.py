@@ -61,7 +61,7 @@ def test_a_space_knows_its_chain_and_its_owner(journal: Journal) -> None:
     journal.create_space("session/42", "user/alice", "alice")
     assert journal.space("session/42").chain == ("global", "user/alice", "session/42")
     assert [space.name for space in journal.spaces("alice")] == ["session/42", "user/alice"]
-    assert [head.space for head in journal.chain_heads("session/42")] == ["global", "user/alice", "session/42"]
+    assert [head.space for head in journal.state("session/42")[0].heads] == ["global", "user/alice", "session/42"]
 
 
 def test_bad_taken_and_cyclic_names_and_unknown_parents_are_refused(journal: Journal) -> None:
