@@ -1,18 +1,28 @@
-"""Where a model reads a fact: causal tracing and the logit lens as one result, and as a heat map."""
+"""Where a model reads a fact: causal tracing and the logit lens as one result, as a heat map, and compared."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable, Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ketools.atlas.world import Fact, world
 from ketools.editor import Editor
 from ketools.edits import Prompt
-from ketools.errors import MissingExtra, StorageError
+from ketools.errors import InvalidRequest, MissingExtra, StorageError
+from ketools.models.contexts import form
 from ketools.models.covariance import Progress, silent
 from ketools.models.tracing import State, causal_trace, logit_lens
+from ketools.probing import following
+from ketools.relations import RELATIONS
 from ketools.results import Result
+
+Related = Literal["phrasings", "chains"]
 
 
 class Reading(BaseModel):
@@ -81,6 +91,102 @@ def locate(
         strongest=largest,
         lens=tuple(Reading(block=r.block, says=r.says, probability=r.probability, rank=r.rank) for r in readings),
     )
+
+
+class Similarity(Result):
+    """How alike the blocks are in which related facts are read, against those of any facts (survey, figure 8).
+
+    Each list has one number per k: the facts' k strongest blocks are compared.
+    """
+
+    kind: State
+    related: tuple[float, ...] = Field(description="Mean overlap of two facts of one group (Sim_cand).")
+    overall: tuple[float, ...] = Field(description="Mean overlap of any two facts (Sim_all).")
+    relative: tuple[float, ...] = Field(description="RSim, between 0 and 1.")
+    facts: int = Field(ge=2)
+    groups: int = Field(ge=1)
+
+    def line(self) -> str:
+        """The result in a sentence."""
+        shown = ", ".join(f"{value:.2f}" for value in self.relative)
+        return (
+            f"RSim of the {self.kind} states by number of blocks: {shown} ({self.groups} groups, {self.facts} facts)."
+        )
+
+
+def strongest_blocks(found: Location, kind: State, k: int) -> frozenset[int]:
+    """The k blocks in which one token's state matters most; of equals the earlier."""
+    effects = found.effects[kind]
+    ranked = sorted(range(len(effects)), key=lambda block: -max(effects[block]))
+    return frozenset(ranked[:k])
+
+
+def similarity(groups: Sequence[Sequence[Location]], kind: State = "ffn") -> Similarity:
+    """RSim = max((Sim_cand - Sim_all) / (1 - Sim_all), 0) of facts in groups of related ones, for every k.
+
+    Ju and Zhang 2023 (KLoB); as in the survey two facts are as similar as the share of their k strongest blocks that
+    they have in common. Raises `InvalidRequest` without a group of two.
+    """
+    everything = [found for group in groups for found in group]
+    related = [pair for group in groups for pair in combinations(group, 2)]
+    if not related:
+        raise InvalidRequest("No group holds two facts; give at least two related facts to compare.")
+    ks = range(1, len(everything[0].effects[kind]) + 1)
+    near = tuple(_mean_overlap(related, kind, k) for k in ks)
+    overall = tuple(_mean_overlap(combinations(everything, 2), kind, k) for k in ks)
+    return Similarity(
+        kind=kind,
+        related=near,
+        overall=overall,
+        relative=tuple(max((a - b) / (1 - b), 0.0) if b < 1 else 0.0 for a, b in zip(near, overall, strict=True)),
+        facts=len(everything),
+        groups=len(groups),
+    )
+
+
+def _mean_overlap(pairs: Iterable[tuple[Location, Location]], kind: State, k: int) -> float:
+    return fmean(len(strongest_blocks(a, kind, k) & strongest_blocks(b, kind, k)) / k for a, b in pairs)
+
+
+def known_groups(related: Related, n: int, seed: int = 0) -> list[list[tuple[str, str]]]:
+    """Prompts with their subjects, in n groups: a fact of the bundled world in two phrasings, or with the question of
+    two hops that goes on from it."""
+    make: Callable[[Fact], list[str]] = _phrasings if related == "phrasings" else _chain
+    facts = [fact for fact in world().all_facts() if len(make(fact)) > 1]
+    chosen = random.Random(seed).sample(facts, min(n, len(facts)))
+    return [[(prompt, fact.subject) for prompt in make(fact)] for fact in chosen]
+
+
+def _phrasings(fact: Fact) -> list[str]:
+    return [question.format(s=fact.subject) for question in RELATIONS[fact.relation].questions[:2]]
+
+
+def _chain(fact: Fact) -> list[str]:
+    first, onward = RELATIONS[fact.relation], RELATIONS[fact.relation].noun.format(s=fact.subject)
+    known = [second for second in following(first) if (fact.target, second.name) in world().facts]
+    return [first.questions[0].format(s=fact.subject), *(second.questions[0].format(s=onward) for second in known[:1])]
+
+
+def compare(
+    editor: Editor,
+    groups: Sequence[Sequence[tuple[str, str]]],
+    kind: State = "ffn",
+    *,
+    samples: int = 4,
+    progress: Progress = silent,
+) -> Similarity:
+    """`similarity` of groups of prompts with their subjects, each traced on the base model.
+
+    Raises `InvalidRequest` as `locate` and `similarity` do, and what `progress` raises.
+    """
+    total = sum(map(len, groups))
+    found: list[list[Location]] = []
+    for group in groups:
+        found.append([])
+        for prompt, subject in group:
+            progress(sum(map(len, found)), total, prompt)
+            found[-1].append(locate(editor, form(prompt), subject, samples=samples))
+    return similarity(found, kind)
 
 
 def draw(found: Location, path: Path) -> None:

@@ -1,9 +1,9 @@
-"""The command that shows where a fact is read."""
+"""The commands that show where facts are read."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -38,3 +38,30 @@ def locate(
         print(
             f"  block {reading.block}: says {reading.says!r}; the answer {reading.probability:.3f}, rank {reading.rank}"
         )
+
+
+def locate_similarity(
+    context: typer.Context,
+    related: Annotated[
+        Literal["phrasings", "chains"], typer.Option(help="Other phrasings of a fact, or questions that go on from it.")
+    ] = "phrasings",
+    kind: Annotated[
+        Literal["hidden", "ffn", "attention"], typer.Option(help="The states whose effects are compared.")
+    ] = "ffn",
+    n: Annotated[int, typer.Option(min=2, max=500, help="Groups of related facts, of the bundled world.")] = 8,
+    samples: Annotated[int, typer.Option(min=1, max=64, help="Corruptions to average over.")] = 4,
+    as_json: Json = False,
+) -> None:
+    """Show whether causal tracing finds related facts in the same blocks, more than unrelated ones (RSim)."""
+    from ketools.editor import Editor
+    from ketools.locating import compare, known_groups
+
+    with progress("locating") as report:
+        editor = Editor(session(context).settings().model)
+        found = compare(editor, known_groups(related, n), kind, samples=samples, progress=report)
+    if as_json:
+        print(found.model_dump_json())
+        return
+    print(found.line())
+    for k, (near, overall, relative) in enumerate(zip(found.related, found.overall, found.relative, strict=True), 1):
+        print(f"  {k} blocks: related {near:.3f}, any {overall:.3f}, RSim {relative:.3f}")

@@ -85,6 +85,7 @@ _add(
         "compare-methods": evaluation.compare_methods,
         "calibrate": research.calibrate,
         "locate": locating.locate,
+        "locate-similarity": locating.locate_similarity,
         "schemas": research.schemas,
     },
 )
