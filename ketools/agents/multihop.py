@@ -14,10 +14,10 @@ from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from ketools.engines.base import cut
 from ketools.errors import InvalidRequest, ModelError
 from ketools.multihop import EditMemory, EngineWriter, Event, Finished, Kit, Writer, load_prompts, run, run_all
 from ketools.multihop.loops import FINAL
-from ketools.multihop.writers import cut
 from ketools.principals import OPERATOR, Principal
 from ketools.service import EditService
 

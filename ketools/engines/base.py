@@ -51,6 +51,12 @@ def pieces(texts: Iterable[str]) -> Iterator[str]:
     yield from filter(None, [text.strip()[len(sent) :]])
 
 
+def cut(text: str, stop: Sequence[str]) -> str:
+    """The text up to and including the first of the stops that it holds."""
+    ends = [text.index(one) + len(one) for one in stop if one in text]
+    return text[: min(ends)] if ends else text
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Where a layer is served: the server's address, and the name that it knows the layer's model by."""
@@ -92,8 +98,10 @@ class Engine(Protocol):
         """Content hash of config and weights: caches and profiles are keyed by it."""
         ...
 
-    def generate(self, prompts: Sequence[Prompt], layer: EditLayer, *, max_new_tokens: int = 32) -> list[str]:
-        """Greedy answers, stripped, cut at the model's end of turn; one batch."""
+    def generate(
+        self, prompts: Sequence[Prompt], layer: EditLayer, *, max_new_tokens: int = 32, stop: Sequence[str] = ()
+    ) -> list[str]:
+        """Greedy answers, stripped, cut at the model's end of turn or behind the first of the `stop`s; one batch."""
         ...
 
     def stream(self, prompt: Prompt, layer: EditLayer, *, max_new_tokens: int = 32) -> Iterator[str]:

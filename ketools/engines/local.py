@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ketools.edits import Prompt
-from ketools.engines.base import Score, pieces
+from ketools.engines.base import Score, cut, pieces
 from ketools.errors import InvalidRequest, ModelError
 from ketools.layer import BASE, EditLayer
 from ketools.models.editable import EditableModel
+from ketools.models.hooks import edit_input
 from ketools.models.loading import load_editable
 from ketools.models.text import encode_chat, encode_pairs, encode_prompt, pad, stop_ids
 
@@ -22,6 +23,12 @@ BATCH_TOKENS = 8192
 """The most tokens, padding included, that go through the model at once."""
 BATCH_LOGITS = 2**26
 """The most logits that are held at once (256 MiB in fp32)."""
+CALL_TOKENS = {"cpu": 128}
+CALL_TOKENS_ELSEWHERE = 4096
+"""What a call of the model costs besides its tokens, in tokens: padding worth less is cheaper than another call.
+
+On a CPU as measured for the bundled model; an accelerator hardly notices a few thousand tokens.
+"""
 
 
 class LocalEngine:
@@ -46,13 +53,21 @@ class LocalEngine:
             raise ModelError("This engine is closed; open a new LocalEngine.")
         return self._em
 
-    def generate(self, prompts: Sequence[Prompt], layer: EditLayer = BASE, *, max_new_tokens: int = 32) -> list[str]:
-        """Greedy answers, stripped, cut at the model's end of turn."""
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        layer: EditLayer = BASE,
+        *,
+        max_new_tokens: int = 32,
+        stop: Sequence[str] = (),
+    ) -> list[str]:
+        """Greedy answers, stripped, cut at the model's end of turn or behind the first of the `stop`s."""
         rows = [encode_prompt(self.editable, prompt) for prompt in prompts]
         answers = [""] * len(rows)
         for batch in _batches([len(row) + max_new_tokens for row in rows]):
-            for i, ids in zip(batch, self._answers([rows[i] for i in batch], layer, max_new_tokens), strict=True):
-                answers[i] = self._text(ids).strip()
+            found = self._answers([rows[i] for i in batch], layer, max_new_tokens, stop)
+            for i, ids in zip(batch, found, strict=True):
+                answers[i] = cut(self._text(ids), stop).strip()
         return answers
 
     def stream(self, prompt: Prompt, layer: EditLayer = BASE, *, max_new_tokens: int = 32) -> Iterator[str]:
@@ -84,8 +99,10 @@ class LocalEngine:
     def score(self, prompts: Sequence[Prompt], continuations: Sequence[str], layer: EditLayer = BASE) -> list[Score]:
         """Teacher-forced scores of `continuations[i]` after `prompts[i]`."""
         pairs = encode_pairs(self.editable, prompts, continuations)
+        vocabulary = int(self.editable.model.config.get_text_config().vocab_size)
+        most_padding = CALL_TOKENS.get(self.editable.device.type, CALL_TOKENS_ELSEWHERE)
         scores: dict[int, Score] = {}
-        for batch in _batches([len(p) + len(c) for p, c in pairs], self._most_rows(pairs)):
+        for batch in _scored_together(pairs, BATCH_LOGITS // vocabulary, most_padding):
             scores.update(zip(batch, self._score([pairs[i] for i in batch], layer), strict=True))
         return [scores[i] for i in range(len(pairs))]
 
@@ -116,8 +133,10 @@ class LocalEngine:
         """Let go of the model; calls made later raise `ModelError`."""
         self._em = None
 
-    def _answers(self, rows: list[list[int]], layer: EditLayer, max_new_tokens: int) -> list[list[int]]:
-        """The new ids of each row, without the one that ended it."""
+    def _answers(
+        self, rows: list[list[int]], layer: EditLayer, max_new_tokens: int, stop: Sequence[str] = ()
+    ) -> list[list[int]]:
+        """The new ids of each row, without the one that ended it; with a stop, up to the token that completes it."""
         answers: list[list[int]] = [[] for _ in rows]
         budgets = [min(max_new_tokens, self.editable.context_length - len(row)) for row in rows]
         going = set(range(len(rows)))
@@ -125,10 +144,15 @@ class LocalEngine:
             going -= {i for i in going if tokens[i] in self._stops}
             for i in going:
                 answers[i].append(tokens[i])
-            going -= {i for i in going if len(answers[i]) >= budgets[i]}
+            going -= {i for i in going if len(answers[i]) >= budgets[i] or self._stopped(answers[i], stop)}
             if not going:
                 break
         return answers
+
+    def _stopped(self, ids: list[int], stop: Sequence[str]) -> bool:
+        """Whether one of the stops has just been completed: its last token is the last of these."""
+        longest = max(map(len, stop), default=0)  # a token is at least a byte
+        return longest > 0 and any(one in self._text(ids[-4 * longest :]) for one in stop)
 
     def _decode(self, rows: list[list[int]], layer: EditLayer, max_new_tokens: int) -> Iterator[list[int]]:
         """The greedy next ids of all rows, step by step; the layer is in use only while a step runs."""
@@ -146,15 +170,18 @@ class LocalEngine:
             positions = (positions[:, -1:] + 1).clamp(max=limit - 1)
 
     def _score(self, pairs: list[tuple[list[int], list[int]]], layer: EditLayer) -> Iterator[Score]:
-        longest = max(len(c) for _, c in pairs)
+        """The head runs only where a token of a continuation is predicted: `m` places, counted from the ends."""
         ids, mask, positions = self._left_padded([p + c for p, c in pairs])
-        logits = self._forward(ids, mask, positions, layer, keep=longest + 1).logits[:, :-1].float()
-        targets = ids[:, -longest:, None]
-        chosen = logits.gather(-1, targets)
-        logprobs = (chosen - logits.logsumexp(-1, keepdim=True)).squeeze(-1).tolist()
-        ranks = (logits > chosen).sum(-1).tolist()
-        for (_, c), row, rank in zip(pairs, logprobs, ranks, strict=True):
-            yield Score(tuple(row[-len(c) :]), tuple(rank[-len(c) :]))
+        places = [(i, at - len(c) - 1) for i, (_, c) in enumerate(pairs) for at in range(len(c))]
+        rows, columns = torch.tensor(places, device=ids.device).T
+        with edit_input(self.editable, self.editable.structure.lm_head, lambda hidden: hidden[rows, columns][None]):
+            longest = max(len(c) for _, c in pairs)
+            logits = self._forward(ids, mask, positions, layer, keep=longest + 1).logits[0].float()  # [m, vocabulary]
+        chosen = logits.gather(-1, ids[rows, columns + 1, None])
+        logprobs = iter((chosen - logits.logsumexp(-1, keepdim=True)).squeeze(-1).tolist())
+        ranks = iter((logits > chosen).sum(-1).tolist())
+        for _, c in pairs:
+            yield Score(tuple(islice(logprobs, len(c))), tuple(islice(ranks, len(c))))
 
     def _left_padded(self, rows: list[list[int]], room: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """`input_ids`, `attention_mask` and `position_ids`, each `[n, longest]`; ends are aligned."""
@@ -188,20 +215,36 @@ class LocalEngine:
                 logits_to_keep=keep,
             )
 
-    def _most_rows(self, pairs: list[tuple[list[int], list[int]]]) -> int:
-        """How many rows' logits fit into the bound, were all as long as the longest continuation."""
-        longest = max((len(c) for _, c in pairs), default=1)
-        vocabulary = int(self.editable.model.config.get_text_config().vocab_size)
-        return max(BATCH_LOGITS // ((longest + 1) * vocabulary), 1)
-
     def _text(self, ids: list[int], skip_special: bool = True) -> str:
         decode = self.editable.tokenizer.decode
         return str(decode(ids, skip_special_tokens=skip_special, clean_up_tokenization_spaces=False))
 
 
-def _batches(lengths: Sequence[int], most_rows: int = 2**30) -> Iterator[list[int]]:
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
     """Indices in batches of similar length, each within the token bound (or a single row)."""
     order = iter(sorted(range(len(lengths)), key=lambda i: -lengths[i]))
     for longest in order:
-        rows = min(BATCH_TOKENS // max(lengths[longest], 1), most_rows)
+        rows = BATCH_TOKENS // max(lengths[longest], 1)
         yield [longest, *islice(order, max(rows - 1, 0))]
+
+
+def _scored_together(
+    pairs: Sequence[tuple[list[int], list[int]]], most_predicted: int, most_padding: int
+) -> Iterator[list[int]]:
+    """Indices of pairs in batches of similar length, each within the bounds (or a single pair), the longest first.
+
+    The bounds: tokens with padding, predicted tokens, padding.
+    """
+    batch: list[int] = []
+    longest = padding = predicted = 0
+    for i in sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i]))):
+        length, new = sum(map(len, pairs[i])), len(pairs[i][1])
+        full = (len(batch) + 1) * longest > BATCH_TOKENS or predicted + new > most_predicted
+        if batch and (full or padding + longest - length > most_padding):
+            yield batch
+            batch, padding, predicted = [], 0, 0
+        longest = longest if batch else length
+        padding, predicted = padding + longest - length, predicted + new
+        batch.append(i)
+    if batch:
+        yield batch

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from ketools.edits import REFUSAL, normalise
+from ketools.engines.base import cut
 from ketools.evaluation.mquake import HopFact, MultihopCase
 from ketools.multihop.memory import Remembered
 from ketools.multihop.parsing import PLACE
-from ketools.multihop.writers import cut
 
 _QUESTION = re.compile(r"^Question: (.+)$", re.MULTILINE)
 _ASKED = re.compile(r"^Subquestion: (.+)$", re.MULTILINE)

@@ -20,6 +20,7 @@ MARK = "Generated answer:"
 CANDIDATES = 32
 """How many facts, nearest first, the detector looks at."""
 
+NO_ENTITY = "Entity of Question: unknown."
 _INTERMEDIATE = re.compile(r"entity of Subquestion is:[ \t]*(\S[^\n]*)")
 
 KINDS = {
@@ -37,9 +38,11 @@ KindOf = Callable[[str], tuple[str, str] | None]
 
 
 def entity_line(question: str, kind_of: KindOf | None) -> str:
-    """PokeMQA's knowledge prompt, empty when nothing is known."""
-    found = kind_of(question) if kind_of else None
-    return f"Entity of Question: {found[0]}, {KINDS.get(found[1], found[1])}." if found else ""
+    """PokeMQA's knowledge prompt; empty when nobody can tell entities."""
+    if kind_of is None:
+        return ""
+    found = kind_of(question)
+    return f"Entity of Question: {found[0]}, {KINDS.get(found[1], found[1])}." if found else NO_ENTITY
 
 
 def pokemqa(

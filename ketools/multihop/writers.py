@@ -22,12 +22,6 @@ class Writer(Protocol):
         ...
 
 
-def cut(text: str, stops: Sequence[str]) -> str:
-    """The text up to and including the first of the stops that it holds."""
-    ends = [text.index(stop) + len(stop) for stop in stops if stop in text]
-    return text[: min(ends)] if ends else text
-
-
 def joined(text: str, written: str) -> str:
     """The text with its continuation; models give it back without the space before it."""
     glue = "" if not written or not text or text[-1].isspace() or written[0].isspace() else " "
@@ -42,8 +36,7 @@ class EngineWriter:
 
     def complete(self, texts: Sequence[str], stops: Sequence[str], tokens: int) -> list[str]:
         """Greedy continuations. Raises `InvalidRequest` when a text is longer than the context."""
-        written = self._engine.generate(list(texts), self._layer, max_new_tokens=tokens)
-        return [cut(text, stops) for text in written]
+        return self._engine.generate(list(texts), self._layer, max_new_tokens=tokens, stop=stops)
 
     def answer(self, questions: Sequence[str], tokens: int) -> list[str]:
         """Greedy answers to chat turns."""

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from ketools.edits import DenseDelta, LowRankDelta, Prompt, chat_prompt
 from ketools.engines import local
-from ketools.engines.base import Engine
+from ketools.engines.base import Engine, cut
 from ketools.engines.local import LocalEngine
 from ketools.errors import InvalidRequest, ModelError
 from ketools.layer import BASE, EditLayer, LiveEdit
@@ -267,6 +270,26 @@ def test_answers_end_at_any_of_the_configured_stop_tokens(tiny_llama_dir: Path) 
     assert engine.generate([LONG], max_new_tokens=12) == [em.tokenizer.decode(free[: free.index(stop)]).strip()]
 
 
+def test_an_answer_ends_behind_the_first_stop_and_costs_no_token_more(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = engine.generate(PROMPTS, max_new_tokens=16)
+    seen = [[c for c in text[2:-2] if c.isascii() and c.isprintable()] for text in whole]
+    stop = [min(found) for found in seen if found][:2]
+    assert engine.generate(PROMPTS, max_new_tokens=16, stop=stop) == [cut(text, stop).strip() for text in whole]
+    steps: list[list[int]] = []
+
+    def decode(*arguments: Any) -> Iterator[list[int]]:
+        for ids in LocalEngine._decode(engine, *arguments):
+            steps.append(ids)
+            yield ids
+
+    monkeypatch.setattr(engine, "_decode", decode)
+    first = next(i for i, found in enumerate(seen) if found)
+    engine.generate([PROMPTS[first]], max_new_tokens=16, stop=stop[:1])
+    assert len(steps) < 16
+
+
 def test_chat_continues_the_rendered_conversation_with_tools(engine: LocalEngine) -> None:
     em = engine.editable
     tools = [{"type": "function", "function": {"name": "edit_fact"}}]
@@ -296,6 +319,36 @@ def test_micro_batches_change_no_result(engine: LocalEngine, monkeypatch: pytest
     assert [s.ranks for s in rescored] == [s.ranks for s in scores]
     for one, two in zip(rescored, scores, strict=True):
         assert one.logprobs == pytest.approx(two.logprobs, abs=1e-4)
+
+
+@given(
+    lengths=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 12)), max_size=40),
+    predicted=st.integers(1, 30),
+    padding=st.integers(0, 60),
+)
+def test_pairs_are_scored_once_each_in_batches_within_the_bounds(
+    lengths: list[tuple[int, int]], predicted: int, padding: int
+) -> None:
+    pairs = [([0] * p, [0] * c) for p, c in lengths]
+    batches = list(local._scored_together(pairs, predicted, padding))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(pairs)))
+    for batch in batches:
+        sizes = [sum(lengths[i]) for i in batch]
+        assert len(batch) == 1 or sum(lengths[i][1] for i in batch) <= predicted
+        assert len(batch) * max(sizes) - sum(sizes) <= padding
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_head_runs_only_where_a_continuation_is_predicted(tiny_editable: Editable, family: str) -> None:
+    em = tiny_editable(family)
+    prompts, continuations = PROMPTS[:3], ["Paris", "works for Acme", "I don't know."]
+    head, rows = get_module(em.model, em.structure.lm_head), list[int]()
+    handle = head.register_forward_hook(lambda module, args, output: rows.append(output[..., 0].numel()))
+    try:
+        scores = LocalEngine(em).score(prompts, continuations)
+    finally:
+        handle.remove()
+    assert sum(rows) == sum(len(score.ranks) for score in scores)
 
 
 def test_a_prompt_beyond_the_context_is_refused_with_the_limit(engine: LocalEngine) -> None:

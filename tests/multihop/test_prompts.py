@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ketools.errors import InvalidRequest, NotFound
+from ketools.multihop.pokemqa import entity_line
 from ketools.multihop.prompts import NAMES, load_prompts, packaged_sets
 
 
@@ -35,3 +36,9 @@ def test_a_prompt_without_its_field_and_an_unknown_set_are_told(tmp_path: Path) 
         load_prompts(tmp_path)
     with pytest.raises(NotFound, match="atlas"):
         load_prompts("atlass")
+
+
+def test_a_question_without_a_known_entity_says_so_when_entities_are_looked_up() -> None:
+    assert entity_line("Who?", None) == ""
+    assert entity_line("Who?", lambda _: None) == "Entity of Question: unknown."
+    assert entity_line("Who is X?", lambda _: ("X", "person")) == "Entity of Question: X, a human."

@@ -33,6 +33,8 @@ def furthest(engine: VLLMEngine, local: LocalEngine, layer: EditLayer) -> float:
 def test_the_untouched_model_scores_and_answers_as_transformers_does(engine: VLLMEngine, local: LocalEngine) -> None:
     assert furthest(engine, local, BASE) <= 1e-5
     assert engine.generate(PROMPTS) == local.generate(PROMPTS)
+    stop = ("is", "to", "s")
+    assert engine.generate(PROMPTS, stop=stop) == local.generate(PROMPTS, stop=stop)
     ranks = [[s.ranks for s in e.score(PROMPTS, CONTINUATIONS)] for e in (engine, local)]
     assert ranks[0] == ranks[1]
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ketools.edits import Prompt
-from ketools.engines.base import Route, Score, pieces
+from ketools.engines.base import Route, Score, cut, pieces
 from ketools.engines.vllm.adapters import Adapter, AdapterStore
 from ketools.engines.vllm.attach import PAIRS, Limits, Prints, check_identity, find_limits, zeros
 from ketools.engines.vllm.client import EngineTimeout, ReplicaClient, UnknownName
@@ -99,10 +99,18 @@ class VLLMEngine:
 
     # --- what every engine does ---
 
-    def generate(self, prompts: Sequence[Prompt], layer: EditLayer = BASE, *, max_new_tokens: int = 32) -> list[str]:
-        """Greedy answers, stripped, cut at the model's end of turn."""
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        layer: EditLayer = BASE,
+        *,
+        max_new_tokens: int = 32,
+        stop: Sequence[str] = (),
+    ) -> list[str]:
+        """Greedy answers, stripped, cut at the model's end of turn or behind the first of the `stop`s."""
         rows = [encode_prompt(self.outline, prompt) for prompt in prompts]
-        return [self._speech.text(ids).strip() for ids in self._answers(rows, layer, max_new_tokens)]
+        found = self._answers(rows, layer, max_new_tokens, stop)
+        return [cut(self._speech.text(ids), stop).strip() for ids in found]
 
     def stream(self, prompt: Prompt, layer: EditLayer = BASE, *, max_new_tokens: int = 32) -> Iterator[str]:
         """Pieces of the greedy answer; together they are what `generate` returns. Close it to abort upstream."""
@@ -345,14 +353,16 @@ class VLLMEngine:
                 self.failed(route, reachable=False)
         raise self.replicas.unavailable()
 
-    def _answers(self, rows: list[list[int]], layer: EditLayer, max_new_tokens: int) -> list[list[int]]:
+    def _answers(
+        self, rows: list[list[int]], layer: EditLayer, max_new_tokens: int, stop: Sequence[str] = ()
+    ) -> list[list[int]]:
         """The new ids of each row, without the one that ended it; rows of equal room go together."""
         rooms = [self._room(row, max_new_tokens) for row in rows]
         answers: dict[int, list[int]] = {}
         for room in sorted(set(rooms)):
             chosen = [i for i, r in enumerate(rooms) if r == room]
             some = [rows[i] for i in chosen]
-            call = partial(self._speech.answers, rows=some, room=room)
+            call = partial(self._speech.answers, rows=some, room=room, stop=stop)
             answers.update(zip(chosen, self._with_route(layer, call), strict=True))
         return [answers[i] for i in range(len(rows))]
 

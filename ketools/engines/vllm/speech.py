@@ -24,9 +24,12 @@ class Speech:
         self._outline = outline
         self._stops = sorted(stop_ids(outline))
 
-    def answers(self, client: ReplicaClient, model: str, rows: Sequence[list[int]], room: int) -> list[list[int]]:
-        """The greedy new ids of each row, at most `room`, without the one that ended it."""
-        return [self.cut(choice["token_ids"]) for choice in self._complete(client, model, rows, room)]
+    def answers(
+        self, client: ReplicaClient, model: str, rows: Sequence[list[int]], room: int, stop: Sequence[str] = ()
+    ) -> list[list[int]]:
+        """New greedy ids of each row, at most `room`, without the one that ended it; a stop may have some behind."""
+        more = {"stop": list(stop)} if stop else {}
+        return [self.cut(choice["token_ids"]) for choice in self._complete(client, model, rows, room, **more)]
 
     def scores(self, client: ReplicaClient, model: str, pairs: Sequence[Pair]) -> list[Score]:
         """Teacher-forced scores of each pair's second part after its first."""
