@@ -1,6 +1,6 @@
 """Forward hooks: reading and changing activations, and switching edit layers per request.
 
-Hooks of `capture` and `edit_output` act only in the thread that opened them, so an editor may share a
+Hooks of `capture`, `edit_input` and `edit_output` act only in the thread that opened them, so an editor may share a
 model with an engine that serves other threads.
 """
 
@@ -67,6 +67,24 @@ def edit_output(em: HasModel, name: str, fn: Callable[[Tensor], Tensor]) -> Iter
         return fn(output)
 
     handle = get_module(em.model, name).register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def edit_input(em: HasModel, name: str, fn: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """While open, the named module works on `fn(input)` in place of its first input, given by position.
+
+    Raises `ModelError` for an unknown name.
+    """
+    owner = get_ident()
+
+    def hook(module: nn.Module, args: tuple[Any, ...]) -> Any:
+        return (fn(args[0]), *args[1:]) if get_ident() == owner else None
+
+    handle = get_module(em.model, name).register_forward_pre_hook(hook)
     try:
         yield
     finally:

@@ -62,28 +62,41 @@ def encode_pair(em: Tokenized, prompt: Prompt, continuation: str) -> tuple[list[
     A prompt that ends in a space or a newline is continued directly, any other after one space.
     Raises `InvalidRequest` when either is empty.
     """
-    text, special = _rendered(em, prompt)
-    prompt_ids = _encode(em, text, special)
-    if not text[-1:].isspace() and not continuation[:1].isspace():
-        continuation = f" {continuation}"
-    if not continuation.strip():
-        raise InvalidRequest("The continuation to score is empty; give the text that should follow the prompt.")
-    whole = _tokens(em, text + continuation, special)
-    # A token may straddle the border; generation starts from prompt_ids, so those must stay as they are.
-    if len(whole) > len(prompt_ids) and whole[: len(prompt_ids)] == prompt_ids:
-        return prompt_ids, whole[len(prompt_ids) :]
-    return prompt_ids, _tokens(em, continuation, special=False)
+    return encode_pairs(em, [prompt], [continuation])[0]
 
 
 def encode_pairs(
     em: Tokenized, prompts: Sequence[Prompt], continuations: Sequence[str]
 ) -> list[tuple[list[int], list[int]]]:
-    """`encode_pair` for each prompt with its continuation. Raises `InvalidRequest` unless they are as many."""
+    """`encode_pair` for each prompt with its continuation. Raises `InvalidRequest` unless they are as many.
+
+    All texts go through the tokenizer together, which is several times faster than one after the other.
+    """
     if len(prompts) != len(continuations):
         raise InvalidRequest(
             f"{len(prompts)} prompts but {len(continuations)} continuations; send one for each prompt."
         )
-    return [encode_pair(em, *pair) for pair in zip(prompts, continuations, strict=True)]
+    rendered = [_rendered(em, prompt) for prompt in prompts]
+    after = [_continuation(text, wish) for (text, _), wish in zip(rendered, continuations, strict=True)]
+    wholes = [(text + more, special) for (text, special), more in zip(rendered, after, strict=True)]
+    found = _token_lists(em, [*rendered, *wholes, *((more, False) for more in after)])
+    thirds = zip(found[: len(after)], found[len(after) : 2 * len(after)], found[2 * len(after) :], strict=True)
+    return [_pair(text, *ids) for (text, _), ids in zip(rendered, thirds, strict=True)]
+
+
+def _continuation(text: str, continuation: str) -> str:
+    if not continuation.strip():
+        raise InvalidRequest("The continuation to score is empty; give the text that should follow the prompt.")
+    return continuation if text[-1:].isspace() or continuation[:1].isspace() else f" {continuation}"
+
+
+def _pair(text: str, prompt: list[int], whole: list[int], alone: list[int]) -> tuple[list[int], list[int]]:
+    """A prompt's ids and its continuation's, from those of the prompt, of both as one text, and of the latter alone."""
+    _require_prompt(text, prompt)
+    # A token may straddle the border; generation starts from the prompt's ids, so those must stay as they are.
+    if len(whole) > len(prompt) and whole[: len(prompt)] == prompt:
+        return prompt, whole[len(prompt) :]
+    return prompt, alone
 
 
 def stop_ids(em: Speaker) -> frozenset[int]:
@@ -190,13 +203,29 @@ def _plain_chat(messages: Messages, tools: Sequence[dict[str, Any]]) -> str:
 
 def _encode(em: Tokenized, text: str, special: bool) -> list[int]:
     ids = _tokens(em, text, special)
-    if not text.strip() or not ids:
-        raise InvalidRequest("The prompt is empty; send the text that the model should continue.")
+    _require_prompt(text, ids)
     return ids
 
 
+def _require_prompt(text: str, ids: list[int]) -> None:
+    if not text.strip() or not ids:
+        raise InvalidRequest("The prompt is empty; send the text that the model should continue.")
+
+
 def _tokens(em: Tokenized, text: str, special: bool) -> list[int]:
-    return list(em.tokenizer(text, add_special_tokens=special)["input_ids"])
+    return _token_lists(em, [(text, special)])[0]
+
+
+def _token_lists(em: Tokenized, texts: Sequence[tuple[str, bool]]) -> list[list[int]]:
+    """Ids of texts, each with whether special tokens are added."""
+    out: list[list[int]] = [[] for _ in texts]
+    for special in (False, True):
+        chosen = [i for i, (_, wish) in enumerate(texts) if wish is special]
+        if chosen:
+            found = em.tokenizer([texts[i][0] for i in chosen], add_special_tokens=special)["input_ids"]
+            for i, ids in zip(chosen, found, strict=True):
+                out[i] = list(ids)
+    return out
 
 
 def _last_occurrence(text: str, subject: str) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from ketools.edits import DenseDelta, LowRankDelta
 from ketools.errors import InvalidRequest, ModelError
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.models.editable import EditableModel
-from ketools.models.hooks import capture, edit_output
+from ketools.models.hooks import capture, edit_input, edit_output
 from ketools.models.structure import get_module, weight_of
 
 FAMILIES = ["llama", "gpt2", "opt", "gpt_neox"]
@@ -87,15 +87,25 @@ def test_tuple_outputs_and_keyword_inputs_are_handled() -> None:
     assert rest == "weights"
 
 
+def test_an_edited_input_is_what_the_module_works_on() -> None:
+    holder = Holder(nn.Sequential(nn.Linear(3, 2)))
+    x = torch.randn(2, 5, 3)
+    with edit_input(holder, "0", lambda value: value[:, -1]):
+        assert torch.equal(holder.model(x), get_module(holder.model, "0")(x)[:, -1])
+    assert holder.model(x).shape == (2, 5, 2)
+
+
 def test_hooks_detach_even_when_the_body_raises() -> None:
     holder = Holder(nn.Sequential(nn.Linear(2, 2)))
     with (
         pytest.raises(RuntimeError, match="stop"),
         capture(holder, ["0"]),
+        edit_input(holder, "0", torch.relu),
         edit_output(holder, "0", torch.relu),
     ):
         raise RuntimeError("stop")
-    assert not get_module(holder.model, "0")._forward_hooks
+    module = get_module(holder.model, "0")
+    assert not module._forward_hooks and not module._forward_pre_hooks
 
 
 def test_a_failing_registration_leaves_no_hook_behind() -> None:
@@ -111,6 +121,7 @@ def test_other_threads_do_not_feel_an_open_edit_or_fill_a_capture(tiny_editable:
     before = logits(em, BASE)
     with (
         ThreadPoolExecutor(1) as pool,
+        edit_input(em, name, torch.zeros_like),
         edit_output(em, name, torch.zeros_like),
         capture(em, [name]) as seen,
     ):
