@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
 from ketools.errors import KetoolsError
@@ -111,6 +111,52 @@ class Run:
         )
 
 
+@dataclass(frozen=True)
+class Loop:
+    """What tells one loop of sub-questions from another.
+
+    `stops`: where a generation ends, first the mark that is followed by what is put in. `missing`: what lacks when an
+    intermediate answer does. `source`: who gave it, told from what was written behind what was put in. `put_in`:
+    looks for an edit and writes behind the mark.
+    """
+
+    stops: tuple[str, ...]
+    missing: str
+    source: Callable[[Run, str], Source]
+    put_in: Callable[[Run, str], Steps[None]]
+
+    def steps(self, run: Run, most_hops: int) -> Steps[MultihopAnswer]:
+        """At most `most_hops` hops, so `most_hops` + 1 generations; an error ends them with the chain so far."""
+        try:
+            return (yield from self._steps(run, most_hops))
+        except KetoolsError as error:
+            return run.failed(str(error))
+
+    def _steps(self, run: Run, most_hops: int) -> Steps[MultihopAnswer]:
+        for _ in range(most_hops + 1):
+            written = yield from run.write(self.stops)
+            if not (yield from run.close_hop(written, self.source(run, written))):
+                yield from run.complain(written, f"no {self.missing}")
+                return run.failed(f"The model wrote no {self.missing}.")
+            if (answer := final_of(written)) is not None:
+                return run.ended(answer)
+            if (yield from run.next_question(written)) is None:
+                yield from run.complain(written, "neither a sub-question nor a final answer")
+                return run.failed("The model wrote neither a sub-question nor a final answer.")
+            if run.step > most_hops:
+                break
+            yield from self._mark(run, written)
+            yield from self.put_in(run, written)
+        return run.failed(f"The chain is longer than {most_hops} hops; raise the bound if it should be.")
+
+    def _mark(self, run: Run, written: str) -> Steps[None]:
+        """Put the mark behind the sub-question where the model did not."""
+        mark = self.stops[0]
+        if not written.endswith(mark):
+            yield from run.complain(written, f"the sub-question is not followed by {mark!r}")
+            run.text = run.text[: run.text.rindex(run.asked) + len(run.asked)] + f"\n{mark}"
+
+
 def final_of(written: str) -> str | None:
     """The final answer, if the text gives one."""
     found = _FINAL.search(written)
@@ -121,11 +167,3 @@ def bare(answer: str) -> str:
     """An answer's first line without outer space and closing marks; the full stop of "Inc." stays."""
     line = answer.strip().split("\n")[0].strip().rstrip(",;:!?").rstrip()
     return line if _ABBREVIATED.search(line) else line.rstrip(".,;:!?").strip()
-
-
-def guarded(run: Run, steps: Steps[MultihopAnswer]) -> Steps[MultihopAnswer]:
-    """The steps; an error of model or memory ends them with the chain so far instead of losing it."""
-    try:
-        return (yield from steps)
-    except KetoolsError as error:
-        return run.failed(str(error))

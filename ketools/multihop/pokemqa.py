@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
-from ketools.multihop.events import MultihopAnswer, Retrieved
-from ketools.multihop.loops import MOST_HOPS, Run, final_of, guarded
+from ketools.multihop.events import Retrieved, Source
+from ketools.multihop.loops import MOST_HOPS, Loop, Run
 from ketools.multihop.memory import EditMemory
 from ketools.multihop.prompts import Prompts
 from ketools.multihop.scope import ScopeDetector
@@ -56,31 +57,18 @@ def pokemqa(
     """The program of one question; at most `most_hops` hops, so `most_hops` + 1 generations."""
     text = prompts.fill("pokemqa", question, entity_line(question, kind_of))
     run = Run("pokemqa", question, text, _INTERMEDIATE)
-    return guarded(run, _steps(run, memory, detector, most_hops))
+    put_in = partial(_put_in, memory, detector)
+    loop = Loop((MARK, "\n\n"), "entity of the sub-question in PokeMQA's form", _source, put_in)
+    return loop.steps(run, most_hops)
 
 
-def _steps(run: Run, memory: EditMemory, detector: ScopeDetector, most_hops: int) -> Steps[MultihopAnswer]:
-    for _ in range(most_hops + 1):
-        written = yield from run.write((MARK, "\n\n"))
-        if not (yield from run.close_hop(written, "edit" if run.fact else "model")):
-            yield from run.complain(written, "no entity of the sub-question")
-            return run.failed("The model named no entity for the sub-question in PokeMQA's form.")
-        if (answer := final_of(written)) is not None:
-            return run.ended(answer)
-        if (yield from run.next_question(written)) is None:
-            yield from run.complain(written, "neither a sub-question nor a final answer")
-            return run.failed("The model wrote neither a sub-question nor a final answer.")
-        if run.step > most_hops:
-            break
-        yield from _put_in(run, memory, detector, written)
-    return run.failed(f"The chain is longer than {most_hops} hops; raise the bound if it should be.")
+def _source(run: Run, _written: str) -> Source:
+    """The edit, when one was put in."""
+    return "edit" if run.fact else "model"
 
 
-def _put_in(run: Run, memory: EditMemory, detector: ScopeDetector, written: str) -> Steps[None]:
+def _put_in(memory: EditMemory, detector: ScopeDetector, run: Run, _written: str) -> Steps[None]:
     """The edit in scope behind the mark; on a miss nothing, so that the model answers."""
-    if not written.endswith(MARK):
-        yield from run.complain(written, f"the sub-question is not followed by {MARK!r}")
-        run.text = run.text[: run.text.rindex(run.asked) + len(run.asked)] + f"\n{MARK}"
     if not len(memory):
         return
     candidates = yield from nearest(memory, run.asked, CANDIDATES)
