@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class KetoolsError(Exception):
@@ -18,11 +18,16 @@ class NotFound(InvalidRequest):
     """An unknown space, edit, job, method, relation or data set; the message lists near names."""
 
     def __init__(self, what: str, name: str, known: Iterable[str] = ()) -> None:
-        names = sorted(known)
+        self.what, self.name, self.known = what, name, tuple(known)
+        names = sorted(self.known)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         shown = near or names[:12]
         hint = f" Known: {', '.join(shown)}." if shown else ""
         super().__init__(f"There is no {what} named {name!r}.{hint}")
+
+    def among(self, seen: Callable[[str], bool]) -> NotFound:
+        """The same error for somebody who may know only some of the names."""
+        return NotFound(self.what, self.name, filter(seen, self.known))
 
 
 class Forbidden(KetoolsError):

@@ -19,7 +19,7 @@ from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetad
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import Field, ValidationError, create_model
 
-from ketools.errors import Cancelled, KetoolsError
+from ketools.errors import Cancelled, KetoolsError, NotFound
 from ketools.principals import Principal
 from ketools.results import EditResult, Result
 from ketools.servers.confirm import HOW, Confirm, ConfirmTokens, can_ask, question
@@ -82,10 +82,13 @@ class Call:
     async def result(self, context: Context[Any, Any], arguments: Mapping[str, Any]) -> Result:
         """The tool's result. Raises `ToolError` with the text of any error that ketools raises on purpose."""
         try:
-            box = Toolbox(self.service, self.whoami(context), ThreadProgress(context))
+            who = self.whoami(context)
+            box = Toolbox(self.service, who, ThreadProgress(context))
             result = await anyio.to_thread.run_sync(lambda: self.tool.method(box, **arguments))
         except ValidationError as error:
             raise ToolError(explain(error)) from None
+        except NotFound as error:
+            raise ToolError(str(error.among(who.owns) if error.what == "space" else error)) from error
         except KetoolsError as error:
             raise ToolError(str(error)) from error
         if not self.tool.read_only and not arguments.get("dry_run"):

@@ -87,6 +87,17 @@ async def test_a_token_edits_its_own_space_and_no_other(
         assert erasing.is_error and "lacks the scope" in text(erasing)
 
 
+async def test_an_unknown_space_is_told_without_the_names_of_others(
+    url: str, tokens: TokenFile, service: EditService, text: Callable[[CallToolResult], str]
+) -> None:
+    carol = tokens.add("carol", ["read", "edit"], ["user/carol*"])
+    for name in ("user/carol1", "user/carmen"):
+        service.spaces.create(name)
+    async with connected(url, carol) as client:
+        told = text(await client.call_tool("restore_space", {"space": "user/carol2", "version": 0}))
+    assert "no space named 'user/carol2'" in told and "user/carol1" in told and "carmen" not in told
+
+
 async def test_each_message_is_done_for_the_token_that_it_carries(
     url: str, tokens: TokenFile, alice: str, lyon: Callable[..., dict[str, Any]]
 ) -> None:
