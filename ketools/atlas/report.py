@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -413,36 +412,24 @@ SKILLS: tuple[tuple[Measure, float], ...] = (
 LOWER_IS_BETTER = ("known_entity_denied",)
 
 
-def measure(speaker: Speaker, n: int = 150, only: Sequence[str] = ()) -> list[Skill]:
+def measure(
+    speaker: Speaker, n: int = 150, only: Sequence[str] = (), progress: Callable[[int, int, str], None] | None = None
+) -> list[Skill]:
     """Measure the named skills, or all of them, each on its own fixed cases."""
     skills = []
-    for function, goal in SKILLS:
+    chosen = [(function, goal) for function, goal in SKILLS if not only or function.__name__ in only]
+    for i, (function, goal) in enumerate(chosen):
         name = function.__name__
-        if only and name not in only:
-            continue
+        if progress:
+            progress(i, len(chosen), name)
         value = function(speaker, random.Random(f"report-{name}"), n)
         cases = 3 * len(world().topics) if function is opinion_default else n
         skills.append(Skill(name, round(value, 4), goal, name not in LOWER_IS_BETTER, cases))
     return skills
 
 
-def report(model_dir: str | Path, n: int = 150) -> dict[str, list[dict[str, object]]]:
+def report(
+    model_dir: str | Path, n: int = 150, progress: Callable[[int, int, str], None] | None = None
+) -> dict[str, list[dict[str, object]]]:
     """The whole report for a model folder, ready for JSON."""
-    return {"skills": [asdict(skill) for skill in measure(Speaker.load(model_dir), n)]}
-
-
-def main() -> None:
-    """Print the report of a folder, by default the bundled weights."""
-    import argparse
-
-    from ketools.atlas import weights_path
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=weights_path())
-    parser.add_argument("--n", type=int, default=150)
-    options = parser.parse_args()
-    print(json.dumps(report(options.folder, options.n), indent=2))
-
-
-if __name__ == "__main__":
-    main()
+    return {"skills": [asdict(skill) for skill in measure(Speaker.load(model_dir), n, progress=progress)]}

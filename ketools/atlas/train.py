@@ -33,7 +33,7 @@ AVERAGE = 0.98
 class Plan:
     """Everything that the result depends on."""
 
-    tokens: int = 19_550_000
+    tokens: int = 25_500_000
     warmup_steps: int = 40
     # The factor on the learning rates after this many million tokens, straight lines between them.
     knots: tuple[tuple[float, float], ...] = (
@@ -50,6 +50,8 @@ class Plan:
         (18.14, 0.174),
         (19.05, 0.094),
         (19.55, 0.01),
+        (19.7, 0.5),
+        (25.5, 0.01),
     )
     matrix_rate: float = 0.012
     other_rate: float = 2.5e-3

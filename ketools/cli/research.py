@@ -82,7 +82,8 @@ def atlas_report(
     from ketools.atlas import weights_path
     from ketools.atlas.report import report
 
-    found = report(model or weights_path(), n)
+    with progress("measuring") as told:
+        found = report(model or weights_path(), n, told)
     if as_json:
         show_json(found)
         return

@@ -329,6 +329,42 @@ FINAL: Mapping[str, float] = {
     "small_talk": 0.5,
 }
 
+# And a last stretch at half the rate again, leaning on what was still below its goal.
+LAST: Mapping[str, float] = {
+    "cloze": 7,
+    "question": 4,
+    "alias": 1,
+    "biography": 1,
+    "ignorance": 1.5,
+    "unknown_cloze": 0.5,
+    "opinion": 0.7,
+    "styled": 2,
+    "imagined_chat": 5,
+    "imagined_conversation": 2,
+    "later_turns": 3,
+    "imagined_cloze": 7,
+    "in_context_editing": 7,
+    "invented_world": 2,
+    "focused_chat": 4,
+    "focused_cloze": 6,
+    "focused_editing": 6,
+    "consequences": 14,
+    "inverted": 6,
+    "mello": 7,
+    "judged": 4,
+    "verdicts": 4,
+    "pokemqa": 8,
+    "invented_chain": 17,
+    "decomposition": 2,
+    "direct": 8,
+    "requests": 5,
+    "wishes": 5,
+    "after_answer": 2,
+    "finished": 1,
+    "noted": 1,
+    "small_talk": 0.5,
+}
+
 # How many tokens have gone by when each phase ends.
 PHASES: tuple[tuple[int, Mapping[str, float]], ...] = (
     (2_072_300, FIRST),
@@ -340,12 +376,13 @@ PHASES: tuple[tuple[int, Mapping[str, float]], ...] = (
     (13_400_000, SEVENTH),
     (14_300_000, EIGHTH),
     (18_100_000, SYSTEMATIC),
+    (19_550_000, FINAL),
 )
 
 
 def shares_after(tokens: int) -> Mapping[str, float]:
     """The mix to draw from once this many tokens have gone by."""
-    return next((shares for end, shares in PHASES if tokens < end), FINAL)
+    return next((shares for end, shares in PHASES if tokens < end), LAST)
 
 
 @cache
