@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ketools.codebook import Codebook
+from ketools.codebook import read_codebooks
 from ketools.edits import Artefact, DenseDelta, EditRequest, HookState, LowRankDelta, Note
 from ketools.errors import Diverged, InvalidRequest, StorageError
 
@@ -200,7 +200,7 @@ def content_hash(artefact: Artefact) -> str:
 
 
 def tensors_of(artefact: Artefact) -> dict[str, Tensor]:
-    """An artefact's tensors under the names they have in its file: `A:`, `B:`, `D:`, `K:`, `V:` or `R:module`."""
+    """An artefact's tensors under the names they have in its file: `A:module`, or with B, D, G, K, V or R."""
     if isinstance(artefact, LowRankDelta):
         pairs = artefact.factors.items()
         return {f"A:{module}": a for module, (a, _) in pairs} | {f"B:{module}": b for module, (_, b) in pairs}
@@ -228,6 +228,8 @@ def _check_tensors(tensors: Mapping[str, Tensor]) -> None:
             raise InvalidRequest(f"The factors of {name[2:]} disagree about the rank; send A [r, in], B [out, r].")
         if name.startswith("K:") and len({len(tensors[f"{part}:{name[2:]}"]) for part in "KVR"}) != 1:
             raise InvalidRequest(f"The codebook of {name[2:]} needs as many values and radii as keys.")
+        if name.startswith("G:") and tensor.shape != (len(tensors[f"K:{name[2:]}"]), len(tensors[f"A:{name[2:]}"])):
+            raise InvalidRequest(f"The codebook of {name[2:]} needs a gate per key and rank of its blocks.")
         if not bool(torch.isfinite(tensor).all()):
             raise Diverged(f"{name} holds NaN or infinity; the edit was not stored. Lower the learning rate.")
 
@@ -275,9 +277,7 @@ def _assemble(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Artef
         factors = {module: (tensors[f"A:{module}"], tensors[f"B:{module}"]) for module in modules}
         return LowRankDelta(method, MappingProxyType(factors), metadata)
     if header["type"] == "hook":
-        names = sorted(name[2:] for name in tensors if name.startswith("K:"))
-        books = {name: Codebook(*(tensors[f"{part}:{name}"] for part in "KVR")) for name in names}
-        return HookState(method, MappingProxyType(books), metadata)
+        return HookState(method, MappingProxyType(read_codebooks(tensors)), metadata)
     deltas = {name[2:]: tensors[name] for name in sorted(tensors)}
     return DenseDelta(method, MappingProxyType(deltas), metadata)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -9,38 +10,93 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
+class Blocks:
+    """Low-rank weight changes that keys share: `a [R, in]`, `b [out, R]`, and `gate [n, R]`, 1 where a key uses a rank.
+
+    The block of key i is `b @ diag(gate[i]) @ a` (Yu et al. 2023, MELO, section 3).
+    """
+
+    a: Tensor
+    b: Tensor
+    gate: Tensor
+
+    def output(self, x: Tensor, key: Tensor) -> Tensor:
+        """The changes `[m, out]` of inputs x `[m, in]` by the blocks of their keys, indices `[m]`."""
+        return ((x @ self.a.T) * self.gate[key]) @ self.b.T
+
+
+@dataclass(frozen=True, eq=False)
 class Codebook:
     """`keys [n, in]`, `values [n, out]`, `radius [n, 1]`, all fp32 (Hartvigsen et al., GRACE, section 3).
 
-    An input within the radius of its nearest key (Euclidean) adds that key's value to the module's output; any
-    other input adds nothing, bit for bit.
+    An input within the radius of its nearest key (Euclidean) adds that key's value to the module's output, and what
+    the key's block makes of the input where there are `blocks`; any other input adds nothing, bit for bit.
     """
 
     keys: Tensor
     values: Tensor
     radius: Tensor
+    blocks: Blocks | None = None
 
-    def output(self, x: Tensor) -> Tensor:
-        """The change of the output, `[..., out]`, for inputs x `[..., in]`."""
+    def nearest(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The nearest key of each input `[..., in]`, and whether the input is within its radius; both `[...]`."""
         flat = x.reshape(-1, x.shape[-1]).float()
         far = torch.cdist(flat, self.keys, compute_mode="donot_use_mm_for_euclid_dist")
         distance, nearest = far.min(dim=1)
         inside = distance <= self.radius[nearest, 0]
-        change = torch.zeros(len(flat), self.values.shape[1], device=x.device)
-        change[inside] = self.values[nearest[inside]]
-        return change.to(x.dtype).reshape(*x.shape[:-1], -1)
+        return nearest.reshape(x.shape[:-1]), inside.reshape(x.shape[:-1])
+
+    def output(self, x: Tensor) -> Tensor:
+        """The change of the output, `[..., out]`, for inputs x `[..., in]`."""
+        nearest, inside = self.nearest(x)
+        chosen = nearest[inside]
+        change = torch.zeros(*x.shape[:-1], self.values.shape[1], device=x.device)
+        added = self.values[chosen]
+        change[inside] = added if self.blocks is None else added + self.blocks.output(x[inside].float(), chosen)
+        return change.to(x.dtype)
 
     def to(self, device: torch.device) -> Codebook:
         """The same codebook on a device."""
-        return Codebook(self.keys.to(device), self.values.to(device), self.radius.to(device))
+        return Codebook.of({letter: tensor.to(device) for letter, tensor in self.tensors().items()})
 
     def tensors(self) -> dict[str, Tensor]:
         """Its parts by letter, as files name them."""
-        return {"K": self.keys, "V": self.values, "R": self.radius}
+        parts = {"K": self.keys, "V": self.values, "R": self.radius}
+        return parts if self.blocks is None else parts | {"A": self.blocks.a, "B": self.blocks.b, "G": self.blocks.gate}
+
+    @staticmethod
+    def of(parts: Mapping[str, Tensor]) -> Codebook:
+        """The codebook of such parts. Raises `KeyError` when one is missing."""
+        blocks = Blocks(parts["A"], parts["B"], parts["G"]) if "G" in parts else None
+        return Codebook(parts["K"], parts["V"], parts["R"], blocks)
+
+
+def read_codebooks(tensors: Mapping[str, Tensor]) -> dict[str, Codebook]:
+    """Codebooks by module, from tensors that a file names `letter:module`. Raises `KeyError`."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        letter, _, module = name.partition(":")
+        parts.setdefault(module, {})[letter] = tensor
+    return {module: Codebook.of(parts[module]) for module in sorted(parts)}
 
 
 def joined(books: list[Codebook]) -> Codebook | None:
     """The codebook of many edits; the first of equally near keys decides."""
     if not books:
         return None
-    return Codebook(*(torch.cat(parts) for parts in zip(*(b.tensors().values() for b in books), strict=True)))
+    keys, values = torch.cat([book.keys for book in books]), torch.cat([book.values for book in books])
+    return Codebook(keys, values, torch.cat([book.radius for book in books]), _joined_blocks(books))
+
+
+def _joined_blocks(books: list[Codebook]) -> Blocks | None:
+    """All blocks side by side, each behind its own keys."""
+    if all(book.blocks is None for book in books):
+        return None
+    found = [book.blocks or _no_blocks(book) for book in books]
+    gate = torch.block_diag(*(blocks.gate for blocks in found))  # type: ignore[no-untyped-call]
+    return Blocks(torch.cat([blocks.a for blocks in found]), torch.cat([blocks.b for blocks in found], dim=1), gate)
+
+
+def _no_blocks(book: Codebook) -> Blocks:
+    (n, width), out = book.keys.shape, book.values.shape[1]
+    return Blocks(book.keys.new_zeros(0, width), book.keys.new_zeros(out, 0), book.keys.new_zeros(n, 0))

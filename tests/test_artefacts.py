@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ketools.artefacts import ArtefactStore, decode, encode, tensors_of
-from ketools.codebook import Codebook
+from ketools.codebook import Blocks, Codebook
 from ketools.edits import Artefact, DenseDelta, EditRequest, HookState, Kind, LowRankDelta, Note, Probe, Trait
 from ketools.errors import Diverged, InvalidRequest, StorageError
 
@@ -312,3 +313,14 @@ def test_a_hook_state_survives_a_round_trip_and_needs_a_value_and_a_radius_for_e
     assert isinstance(again, HookState) and same_bits(state, again) and dict(again.metadata) == {"layer": 1}
     with pytest.raises(InvalidRequest, match="as many values and radii"):
         encode(HookState("grace", {"m": Codebook(matrix(2, 5), matrix(1, 3), matrix(2, 1))}))
+
+
+def test_a_hook_state_with_blocks_survives_a_round_trip_and_needs_a_gate_for_each_key_and_rank() -> None:
+    blocks = Blocks(matrix(4, 5), matrix(3, 4), matrix(2, 4))
+    book = Codebook(matrix(2, 5), matrix(2, 3), matrix(2, 1).abs(), blocks)
+    state = HookState("melo", {"layers.1.down_proj": book}, {"layer": 1})
+    again = decode(encode(state))
+    assert isinstance(again, HookState) and same_bits(state, again)
+    assert again.codebooks["layers.1.down_proj"].blocks is not None
+    with pytest.raises(InvalidRequest, match="a gate per key and rank"):
+        encode(HookState("melo", {"m": replace(book, blocks=replace(blocks, gate=matrix(1, 4)))}))

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ketools.codebook import Codebook, joined
+from ketools.codebook import Blocks, Codebook, joined, read_codebooks
 
 
 def book(seed: int, n: int = 3, radius: float = 1.0) -> Codebook:
@@ -31,3 +33,38 @@ def test_a_key_itself_is_always_within_and_books_join() -> None:
     both = joined([one, two])
     assert both is not None and joined([]) is None
     assert torch.equal(both.output(torch.cat([one.keys, two.keys])), torch.cat([one.values, two.values]))
+
+
+def with_blocks(seed: int, n: int, rank: int) -> Codebook:
+    generator = torch.Generator().manual_seed(seed)
+    a, b = torch.randn(rank, 4, generator=generator), torch.randn(5, rank, generator=generator)
+    gate = (torch.rand(n, rank, generator=generator) < 0.5).float()
+    return replace(book(seed, n, radius=1.5), blocks=Blocks(a, b, gate))
+
+
+@given(st.integers(0, 1000))
+def test_an_input_gets_the_block_of_its_key_whatever_other_books_are_joined(seed: int) -> None:
+    books = [with_blocks(seed, 2, 3), book(seed + 1, radius=1.5), with_blocks(seed + 2, 3, 2)]
+    both = joined(books)
+    assert both is not None and both.blocks is not None
+    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(seed + 3))
+    for row, change in zip(x, both.output(x), strict=True):
+        owner = min(books, key=lambda one: float((one.keys - row).norm(dim=1).min()))
+        nearest = int((owner.keys - row).norm(dim=1).argmin())
+        wanted = torch.zeros(5)
+        if float((owner.keys[nearest] - row).norm()) <= 1.5:
+            wanted = owner.values[nearest]
+            if owner.blocks is not None:
+                wanted = wanted + owner.blocks.b @ torch.diag(owner.blocks.gate[nearest]) @ owner.blocks.a @ row
+        torch.testing.assert_close(change, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_parts_are_read_back_by_module_and_can_be_differentiated_through() -> None:
+    one, two = book(1), with_blocks(2, 2, 3)
+    tensors = {f"{letter}:{name}": t for name, each in (("m", one), ("n", two)) for letter, t in each.tensors().items()}
+    found = read_codebooks(tensors)
+    assert list(found) == ["m", "n"] and found["m"].blocks is None
+    assert all(torch.equal(t, two.tensors()[letter]) for letter, t in found["n"].tensors().items())
+    x = (two.keys + 0.01).requires_grad_(True)
+    torch.autograd.backward(found["n"].output(x).sum())
+    assert x.grad is not None and bool(x.grad.abs().sum() > 0)

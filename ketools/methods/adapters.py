@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
+from ketools.edits import EditRequest
 from ketools.errors import InvalidRequest
 from ketools.methods.support import Layers, OptimisedConfig, resolve_layer
+from ketools.models.contexts import seeded
 from ketools.models.structure import Block, Structure
 from ketools.models.tail import Change
 
@@ -74,3 +77,12 @@ class Packing:
 def factored_change(a: Tensor, b: Tensor) -> Change:
     """x -> (x A^T) B^T, for A `[r, in]`, B `[out, r]`."""
     return lambda x: (x @ a.T) @ b.T
+
+
+def random_start(packing: Packing, request: EditRequest) -> Tensor:
+    """A uniform within 1 / sqrt(in), B zero: the change starts at zero. The same for the same request."""
+    generator = torch.Generator().manual_seed(seeded(request).getrandbits(62))
+    parts: list[Tensor] = []
+    for a, b in packing.shapes.values():
+        parts += [(2 * torch.rand(a, generator=generator) - 1) / a[1] ** 0.5, torch.zeros(b)]
+    return torch.cat([part.flatten() for part in parts])

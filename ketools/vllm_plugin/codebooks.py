@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from ketools.codebook import Codebook
+from ketools.codebook import Codebook, read_codebooks
 from ketools.vllm_plugin.cpu_lora import groups
 from ketools.vllm_plugin.names import CODEBOOKS
 
@@ -24,11 +24,11 @@ def read(folder: Path) -> dict[str, Codebook]:
     """The codebooks of an adapter by module; none for most adapters. Raises `ValueError` for other modules."""
     file = folder / CODEBOOKS
     tensors = load_file(file) if file.exists() else {}
-    names = sorted(name[2:] for name in tensors if name.startswith("K:"))
-    for name in names:
+    books = read_codebooks(tensors)
+    for name in books:
         if not name.endswith(KINDS):
             raise ValueError(f"ketools: a codebook on {name} cannot be served; only on {' or '.join(KINDS)}")
-    return {name: Codebook(*(tensors[f"{part}:{name}"] for part in "KVR")) for name in names}
+    return books
 
 
 def install() -> None:

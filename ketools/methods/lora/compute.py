@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-import torch
-from torch import Tensor
-
 from ketools.edits import Artefact, EditRequest, LowRankDelta
-from ketools.methods.adapters import AdapterConfig, Packing, adapted_blocks, adapted_modules, factored_change
+from ketools.methods.adapters import (
+    AdapterConfig,
+    Packing,
+    adapted_blocks,
+    adapted_modules,
+    factored_change,
+    random_start,
+)
 from ketools.methods.base import EditContext
 from ketools.methods.support import batch_of, for_training, one_after_another
-from ketools.models.contexts import seeded
 from ketools.models.targets import Objective, minimise
 
 
@@ -28,7 +31,7 @@ def _one(request: EditRequest, context: EditContext) -> Artefact:
     scale = config.alpha / config.rank
     outcome = minimise(
         Objective(em, batch_of(request, context, config, teach_implied=True), adapted_blocks(config, em.structure)[0]),
-        _start(packing, request).to(em.device),
+        random_start(packing, request).to(em.device),
         lambda x: {name: factored_change(a, scale * b) for name, (a, b) in packing.unpack(x).items()},
         config.schedule,
         penalty=lambda x: x.square().sum(),
@@ -36,12 +39,3 @@ def _one(request: EditRequest, context: EditContext) -> Artefact:
     )
     factors = {name: (a.clone(), scale * b) for name, (a, b) in packing.unpack(outcome.value).items()}
     return LowRankDelta("lora", factors, {"steps": outcome.steps, "nll": outcome.nll, "kl": outcome.kl})
-
-
-def _start(packing: Packing, request: EditRequest) -> Tensor:
-    """A uniform within 1 / sqrt(in), B zero: the change starts at zero. The same for the same request."""
-    generator = torch.Generator().manual_seed(seeded(request).getrandbits(62))
-    parts: list[Tensor] = []
-    for a, b in packing.shapes.values():
-        parts += [(2 * torch.rand(a, generator=generator) - 1) / a[1] ** 0.5, torch.zeros(b)]
-    return torch.cat([part.flatten() for part in parts])

@@ -1,0 +1,74 @@
+"""Edits that act only on queries near those that they were made for: what MELO and RASE share.
+
+A query is what a linear module reads at a token that predicts; at the end of a prompt it tells which fact is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ketools.codebook import Blocks, Codebook
+from ketools.edits import EditRequest
+from ketools.errors import InvalidRequest
+from ketools.methods.base import EditContext
+from ketools.methods.support import ContextConfig, batch_of
+from ketools.models.batch import Batch, Positions
+
+
+class RoutedConfig(ContextConfig):
+    """`reach`: how far a key reaches, as a share of the way to the nearest query that must be left alone.
+
+    Those are the prompts that other methods preserve, with `answer` tokens of their answers; none of them can get the
+    edit, so `preservation` has nothing left to weigh.
+    """
+
+    reach: float = Field(default=0.7, gt=0, lt=1)
+    answer: int = Field(default=3, ge=1, le=16)
+
+
+Config = TypeVar("Config", bound=RoutedConfig)
+
+
+def routed_batch(request: EditRequest, context: EditContext, config: RoutedConfig) -> Batch:
+    """The request's contexts with the prompts to leave alone, whatever `preservation` is.
+
+    Raises `InvalidRequest` when nothing is there to tell the fact from.
+    """
+    config = config.model_copy(update={"preservation": 1.0})
+    batch = batch_of(request, context, config, teach_implied=True)
+    if not len(batch.kept):
+        raise InvalidRequest(f"Nothing to tell {request.prompt!r} from; set relations or neighbours above 0.")
+    return batch
+
+
+def routed(inputs: Tensor, batch: Batch, reach: float, a: Tensor, b: Tensor) -> Codebook:
+    """The codebook that adds `b @ a` to a module's output where one of the batch's targets is predicted, and nearby.
+
+    `inputs [n, t, in]`: what the module reads on the batch. `a [r, in]`, `b [out, r]`.
+    """
+    keys, alone = _at(inputs, batch.target), _at(inputs, batch.kept)
+    radius = reach * torch.cdist(keys, alone, compute_mode="donot_use_mm_for_euclid_dist").amin(1)
+    kept = outermost(keys, radius)
+    gate = keys.new_ones(len(kept), len(a))
+    return Codebook(keys[kept], keys.new_zeros(len(kept), len(b)), radius[kept, None], Blocks(a, b, gate))
+
+
+def outermost(keys: Tensor, radius: Tensor) -> Tensor:
+    """Indices of the balls that no other one holds wholly: together they reach as far as all of them.
+
+    `keys [n, in]`, `radius [n]`. They are MELO's clusters: keys near each other are kept once.
+    """
+    apart = torch.cdist(keys, keys, compute_mode="donot_use_mm_for_euclid_dist")
+    chosen: list[int] = []
+    for i in radius.argsort(descending=True, stable=True).tolist():
+        if not any(float(apart[i, j] + radius[i]) <= float(radius[j]) for j in chosen):
+            chosen.append(i)
+    return torch.tensor(sorted(chosen), device=keys.device)
+
+
+def _at(inputs: Tensor, where: Positions) -> Tensor:
+    return inputs[where.rows, where.columns].detach().float()
