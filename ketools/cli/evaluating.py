@@ -10,7 +10,9 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, SerializeAsAny
 
 from ketools.artefacts import content_hash
 from ketools.calibration import EditCase as CalibrationCase
@@ -38,7 +40,9 @@ TRAIN_CASES = 24
 TRAIN_BUDGET_S = 600.0
 """How many cases a method is configured on, and for how long at most."""
 TEXTS = 60
-"""How many held-out texts the perplexity is over."""
+"""How many texts the perplexity is over."""
+AUTO_SETTINGS = {"parametric", "consolidate", "min_success", "min_locality", "max_leak", "encoder", "encoder_model"}
+"""The settings that `auto` edits by."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,18 @@ class ByMethod:
                     self([case], BASE)
         return self.kept
 
+    @property
+    def label(self) -> str:
+        """The method as it is configured here."""
+        return label_of(self.method, self.service.editor.config_for(get_method(self.method), self.config))
+
+
+class RoadConfig(BaseModel):
+    """What decides how `auto` edits: the settings that it goes by, and how its parametric method is configured."""
+
+    settings: dict[str, Any]
+    config: SerializeAsAny[MethodConfig]
+
 
 @dataclass
 class ByRoad:
@@ -131,6 +147,13 @@ class ByRoad:
         self.spaces[made.hash] = space
         return made, ms
 
+    @property
+    def label(self) -> str:
+        """`auto` as it is configured here."""
+        settings = self.service.settings.model_dump(mode="json", include=AUTO_SETTINGS)
+        config = self.service.editor.config_for(get_method(self.service.settings.parametric))
+        return label_of(AUTO, RoadConfig(settings=settings, config=config))
+
 
 def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
     """Each method on the first `n` cases of a data set, given by name or file.
@@ -152,9 +175,7 @@ def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
             plan.out.mkdir(parents=True, exist_ok=True)
         bench = Bench(service.engine, baseline, service.notes, record, texts)
         edits = {name: _edit(service, name, plan, _labelled(name, progress)) for name in names}
-        made = {
-            name: _method_run(bench, edit, name, data, plan, _labelled(name, progress)) for name, edit in edits.items()
-        }
+        made = {name: _method_run(bench, edit, data, plan, _labelled(name, progress)) for name, edit in edits.items()}
         engine = service.engine
         run = Run(
             data=data.source,
@@ -184,10 +205,8 @@ def _edit(service: EditService, name: str, plan: Plan, progress: Progress) -> By
     return ByMethod(service, name, profile.config_for(method))
 
 
-def _method_run(
-    bench: Bench, edit: ByRoad | ByMethod, name: str, data: Dataset, plan: Plan, progress: Progress
-) -> MethodRun:
-    cases, label = data.first(plan.n), label_of(name, plan.train)
+def _method_run(bench: Bench, edit: ByRoad | ByMethod, data: Dataset, plan: Plan, progress: Progress) -> MethodRun:
+    cases, label = data.first(plan.n), edit.label
     points = _checkpoints(bench, edit, cases, label, len(data.bad), plan, progress)
     summary = points[-1].summary if points else None
     if summary is None:
@@ -196,6 +215,7 @@ def _method_run(
     with edit.service.editor.model() as em:
         found = [hits(em, layer, case.request.target_new) for layer, case in kept]
         return MethodRun(
+            label=label,
             summary=summary,
             checkpoints=tuple(points),
             changes=tuple(changes(em, kept[0][0])) if kept else (),
@@ -221,7 +241,7 @@ def _restored(bench: Bench, kept: Sequence[tuple[EditLayer, EditCase]]) -> Resto
 
 
 def _texts(plan: Plan, model_hash: str) -> list[str]:
-    """Held-out texts: those given, else statements of the bundled world for the bundled model, else none."""
+    """Texts for perplexity: those given, else for the bundled model statements of the world it was trained on."""
     if plan.texts is not None:
         if not plan.texts.is_file():
             raise InvalidRequest(f"There is no file {plan.texts}; give a text file with one text a line.")
@@ -234,7 +254,7 @@ def _texts(plan: Plan, model_hash: str) -> list[str]:
     facts = sorted(world().facts.items())
     told = [f"{RELATIONS[relation].cloze[0].format(s=subject)} {target}." for (subject, relation), target in facts]
     long = [text for text in told if len(text.split(" ")) > 5]
-    return random.Random("held-out texts for perplexity").sample(long, TEXTS)
+    return random.Random("texts for perplexity").sample(long, TEXTS)
 
 
 def calibrate_model(

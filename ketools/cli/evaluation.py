@@ -38,7 +38,7 @@ def evaluate(
     protocol: Annotated[str, typer.Option(help="single, batch or sequential.")] = "single",
     n: Annotated[int | None, typer.Option(min=1, help="Cases, the tasks taken in turn; default all.")] = None,
     checkpoints: Annotated[str, typer.Option(help="Sequential: after how many edits to ask.")] = "1,10,100",
-    texts: Annotated[Path | None, typer.Option(help="Held-out texts for perplexity, one a line.")] = None,
+    texts: Annotated[Path | None, typer.Option(help="Texts for perplexity, one a line.")] = None,
     train: Annotated[
         str | None, typer.Option(help="Cross-domain: configure each method on this data set's training split first.")
     ] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -21,19 +22,22 @@ SUMMARY = "summary.json"
 BAD_TOLD = 100
 
 
-def label_of(method: str, train: str | None) -> str:
-    """What a method's cases stand under in the record: configured on other data, it is another one."""
-    return f"{method} trained on {train}" if train else method
+def label_of(method: str, config: BaseModel) -> str:
+    """What a method's cases stand under in the record: configured in another way, it is another one."""
+    told = f"{type(config).__name__} {config.model_dump_json()}"
+    return f"{method} {hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
 class MethodRun(BaseModel):
     """One method. `checkpoints`: of a batch (one) or a sequence; `summary` is then that of the last.
 
+    `label`: what its cases stand under in the record, see `label_of`.
     `changes`: what its first change of weights did; `hits`: over the first few.
     """
 
     model_config = ConfigDict(frozen=True)
 
+    label: str
     summary: Summary
     checkpoints: tuple[Checkpoint, ...] = ()
     changes: tuple[Change, ...] = ()
@@ -86,8 +90,7 @@ class Run(BaseModel):
 
     def results(self, folder: Path, method: str) -> list[CaseResult]:
         """The cases of one method, in the order in which they were first asked; of a sequence, at its end."""
-        last = f"/{self.methods[method].checkpoints[-1].edits}" if self.methods[method].checkpoints else ""
-        record = Record(
-            folder / CASES, f"{self.model_hash}/{label_of(method, self.train)}/{self.protocol}{last}", CaseResult
-        )
+        made = self.methods[method]
+        last = f"/{made.checkpoints[-1].edits}" if made.checkpoints else ""
+        record = Record(folder / CASES, f"{self.model_hash}/{made.label}/{self.protocol}{last}", CaseResult)
         return list({result.id: result for result in record.read()}.values())

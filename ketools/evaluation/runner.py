@@ -42,7 +42,7 @@ class Bench:
 
     `baseline`: what the untouched model says, asked once for all methods. `injector`: puts the notes of a layer into
     prompts. `record`: a JSON-lines file to which each case is appended; cases that it holds already for a
-    label, a protocol and this model are not asked again. `texts`: held-out texts for perplexity.
+    label, a protocol and this model are not asked again. `texts`: texts for perplexity.
     """
 
     engine: Engine
@@ -126,7 +126,7 @@ def _attempt(edit: Edit, cases: Sequence[EditCase], layer: EditLayer) -> tuple[E
 class Checkpoint(BaseModel):
     """Everything edited so far, asked under the layer that holds all of it.
 
-    `edits`: how many. `perplexity`, `perplexity_before`: of held-out texts under the layer and without it (lower is
+    `edits`: how many. `perplexity`, `perplexity_before`: of the bench's texts under the layer and without it (lower is
     better), over `tokens` tokens; None without texts.
     """
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from ketools.cli.evaluating import ByRoad
 from ketools.cli.main import app
+from ketools.evaluation.run import Run
+from ketools.methods.profile import MethodProfile, Profile, Scores, store_profile
+from ketools.models.loading import directory_hash
+from ketools.service import open_service
+from ketools.settings import Settings
 
 ROWS = [
     {
@@ -59,6 +66,40 @@ def test_the_gate_tells_what_was_missed_and_exits_with_one(runs: Runs) -> None:
     assert (out / "cases.jsonl").read_text() == lines  # nothing was asked again
     told = CliRunner().invoke(app, ["report", str(out), "--json"])
     assert "<h2>Overview" in Path(printed(told)["html"]).read_text()
+
+
+def calibrated(runs: Runs, model: Path, lr: float) -> None:
+    """As if calibration had found this step size for the model."""
+    scores = Scores(success=1, rephrase=1, locality=1, ms=1, n=1)
+    chosen = MethodProfile(config={"lr": lr, "steps": 2, "prefixes": 0}, scores=scores)
+    profile = Profile(model_hash=directory_hash(model), model_name="tiny", methods={"ft-m": chosen})
+    store_profile(profile, runs.folder / "home" / "profiles")
+
+
+def test_a_method_that_was_calibrated_anew_is_not_answered_by_its_old_record(runs: Runs, tiny_llama_dir: Path) -> None:
+    out = runs.folder / "calibrated"
+    arguments = ("--methods", "ft-m", "--n", "1", "--out", str(out))
+    asked, labels = [], []
+    for lr in (1e-4, 1e-4, 2e-4, 1e-4):
+        calibrated(runs, tiny_llama_dir, lr)
+        found = printed(runs(*arguments))["methods"]["ft-m"]
+        labels.append(found["label"])
+        asked.append(len((out / "cases.jsonl").read_text().splitlines()))
+    assert asked == [1, 1, 2, 2]
+    assert labels[0] == labels[1] == labels[3] != labels[2]
+    assert len(Run.read(out).results(out, "ft-m")) == 1
+
+
+def test_auto_is_another_method_when_its_settings_or_its_parametric_method_are_others(
+    tiny_llama_dir: Path, tmp_path: Path
+) -> None:
+    def label(**changed: Any) -> str:
+        settings = Settings(model=tiny_llama_dir, home=tmp_path, **changed)
+        with closing(open_service(settings)) as service:
+            return ByRoad(service).label
+
+    assert label() == label(threads=1)
+    assert len({label(), label(min_success=0.5), label(parametric="rome")}) == 3
 
 
 def test_a_sequence_has_its_checkpoints(runs: Runs) -> None:

@@ -54,6 +54,7 @@ def folder(tiny_llama_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     points = evaluate_sequential(bench, edit, cases, checkpoints=(1,), label="rank-one")
     layer = edit(cases[:1], BASE)[0]
     method = MethodRun(
+        label="rank-one",
         summary=points[-1].summary,
         checkpoints=tuple(points),
         changes=tuple(changes(em, layer)),
