@@ -102,7 +102,9 @@ def reference(em: EditableModel, prompt: str, books: Mapping[str, Codebook]) -> 
 def test_in_reach_the_model_is_that_with_merged_weights_and_out_of_reach_the_base_bit_for_bit(
     em: EditableModel, name: str
 ) -> None:
+    weights = {key: value.clone() for key, value in em.model.state_dict().items()}
     (state,) = made(em, name, FRANCE)
+    assert all(torch.equal(value, weights[key]) for key, value in em.model.state_dict().items())
     layer = layer_of(state)
     for prompt in (FRANCE.prompt, FRANCE.prompt + " Lima", "What is the capital of France?"):
         wanted = reference(em, prompt, state.codebooks)

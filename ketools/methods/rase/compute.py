@@ -70,15 +70,17 @@ def _retrieved(
 def _likelihood(context: EditContext, batch: Batch, state: HookState) -> float:
     """Mean log probability of the targets' tokens, in nats, with the state on top of the live edits."""
     _, logits = _run(context, batch, state, [])
-    said = logits[batch.target.rows, batch.target.columns].float().log_softmax(-1)
-    return float(said.gather(1, batch.target_ids[:, None]).mean())
+    return float(logits.float().log_softmax(-1).gather(1, batch.target_ids[:, None]).mean())
 
 
 def _run(
     context: EditContext, batch: Batch, state: HookState, modules: Sequence[str]
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """What the modules read on the batch, and its logits."""
+    """What the modules read on the batch, and the logits `[m, vocabulary]` where its targets are predicted."""
     em, layer = context.require_model(), context.layer.with_edits(LiveEdit("patch", uuid.uuid4().hex, state))
-    with torch.no_grad(), em.switch.use(layer), hooks.capture(em, modules, inputs=True) as seen:
-        logits: Tensor = em.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
+    rows, columns = batch.target.rows, batch.target.columns
+    # The head is the dearest part of a small model, so it reads these tokens only.
+    predicting = hooks.edit_input(em, em.structure.lm_head, lambda hidden: hidden[rows, columns][None])
+    with torch.no_grad(), em.switch.use(layer), predicting, hooks.capture(em, modules, inputs=True) as seen:
+        logits: Tensor = em.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits[0]
     return seen, logits
