@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
-import torch
 from torch import Tensor
 
 from ketools.codebook import Codebook
@@ -19,9 +18,8 @@ from ketools.methods.low_rank import truncated
 from ketools.methods.profile import parse_config
 from ketools.methods.rase.config import RASEConfig
 from ketools.methods.registry import get_method
-from ketools.methods.routing import routed, routed_batch
+from ketools.methods.routing import read, routed, routed_batch
 from ketools.methods.support import for_request, one_after_another
-from ketools.models import hooks
 from ketools.models.batch import Batch
 
 
@@ -69,18 +67,14 @@ def _retrieved(
 
 def _likelihood(context: EditContext, batch: Batch, state: HookState) -> float:
     """Mean log probability of the targets' tokens, in nats, with the state on top of the live edits."""
-    _, logits = _run(context, batch, state, [])
+    _, logits = _run(context, batch, state)
     return float(logits.float().log_softmax(-1).gather(1, batch.target_ids[:, None]).mean())
 
 
 def _run(
-    context: EditContext, batch: Batch, state: HookState, modules: Sequence[str]
+    context: EditContext, batch: Batch, state: HookState, modules: Sequence[str] = ()
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """What the modules read on the batch, and the logits `[m, vocabulary]` where its targets are predicted."""
+    """`read` with the state on top of the live edits."""
     em, layer = context.require_model(), context.layer.with_edits(LiveEdit("patch", uuid.uuid4().hex, state))
-    rows, columns = batch.target.rows, batch.target.columns
-    # The head is the dearest part of a small model, so it reads these tokens only.
-    predicting = hooks.edit_input(em, em.structure.lm_head, lambda hidden: hidden[rows, columns][None])
-    with torch.no_grad(), em.switch.use(layer), predicting, hooks.capture(em, modules, inputs=True) as seen:
-        logits: Tensor = em.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits[0]
-    return seen, logits
+    with em.switch.use(layer):
+        return read(em, batch, modules)

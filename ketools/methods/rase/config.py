@@ -13,13 +13,13 @@ from ketools.methods.routing import RoutedConfig
 class RASEConfig(RoutedConfig):
     """RASE. `editor`: the method that makes a fact's patch, with `options` in place of its defaults.
 
-    A patch acts on its own queries alone, so its steps may be larger than the editor's own.
+    A patch acts on its own queries alone, so its steps may be larger than the editor's own and need preserve nothing.
     Methods that write at the subject are no choice: a query is read later, when the subject is past. `rank`: a dense
     patch is kept as its best factors of that rank.
     """
 
     editor: Literal["ft-m", "ft-l", "lora", "adalora"] = "ft-m"
-    options: Mapping[str, Any] = Field(default={"steps": 40, "lr": 2e-3}, max_length=40)
+    options: Mapping[str, Any] = Field(default={"steps": 40, "lr": 2e-3, "preservation": 0.0}, max_length=40)
     rank: int = Field(default=8, ge=1, le=512)
 
 
