@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -111,6 +112,47 @@ def compare_methods(
 
 def _comparison(job: JobView) -> str:
     return "\n".join(job.result["reasons"]) if job.state == "done" else job.line()
+
+
+def lm_eval(
+    context: typer.Context,
+    tasks: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Task files (YAML), with their data.")],
+    space: Space = "global",
+    n: Annotated[int | None, typer.Option(min=1, help="Documents of each task; default all.")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Ask each context as a chat turn.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run lm-evaluation-harness' tasks from local files on the untouched model and on a space."""
+    from ketools.errors import MissingExtra
+    from ketools.layer import BASE
+    from ketools.principals import OPERATOR
+
+    here = session(context)
+    home = here.settings().home.absolute()
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+        os.environ[name] = "1"
+    os.environ.setdefault("HF_DATASETS_CACHE", str(home / "cache" / "datasets"))
+    try:
+        from ketools.evaluation.harness import ServedSpace, Tasks
+    except ModuleNotFoundError:
+        raise MissingExtra("lm_eval", "harness") from None
+    found = Tasks(tasks)
+    with here.service() as service:
+        layers = {"base": BASE, space: service.layer(OPERATOR, space)[0]}
+        made = {
+            name: found.run(ServedSpace(service.engine, service.notes, layer, chat), n)
+            for name, layer in layers.items()
+        }
+    show_json(made) if as_json else print(_harness_table(made, space))
+
+
+def _harness_table(made: dict[str, dict[str, dict[str, float]]], space: str) -> str:
+    lines = [f"{'task':24}{'metric':20}{'base':>9}{space:>20}{'n':>6}"]
+    for task, values in made["base"].items():
+        for metric in sorted(values.keys() - {"n"}):
+            edited = made[space][task][metric]
+            lines.append(f"{task:24}{metric:20}{values[metric]:9.3f}{edited:20.3f}{values['n']:6.0f}")
+    return "\n".join(lines)
 
 
 def _show(summaries: dict[str, Any]) -> None:

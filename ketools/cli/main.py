@@ -82,6 +82,7 @@ _add(
         "evaluate": evaluation.evaluate,
         "report": evaluation.report,
         "evaluate-space": evaluation.evaluate_space,
+        "lm-eval": evaluation.lm_eval,
         "compare-methods": evaluation.compare_methods,
         "calibrate": research.calibrate,
         "locate": locating.locate,

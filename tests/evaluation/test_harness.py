@@ -1,0 +1,91 @@
+"""lm-evaluation-harness on the bundled model: tasks from local files, the untouched model against edited spaces."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ketools.cli.main import app
+from ketools.errors import InvalidRequest
+from ketools.principals import OPERATOR
+from ketools.service import build_request, open_service
+from ketools.settings import Settings
+
+pytest.importorskip("lm_eval")
+pytestmark = pytest.mark.filterwarnings("ignore")  # the harness' own
+
+COMMON = {
+    "dataset_path": "json",
+    "dataset_kwargs": {"data_files": {"test": "capitals.json"}},
+    "test_split": "test",
+    "doc_to_text": "The capital of {{land}} is",
+}
+TASKS: dict[str, dict[str, Any]] = {
+    "choices": {
+        "output_type": "multiple_choice",
+        "doc_to_choice": "choices",
+        "doc_to_target": "{{choices.index(right)}}",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    },
+    "answers": {
+        "output_type": "generate_until",
+        "doc_to_target": "right",
+        "generation_kwargs": {"until": [".", "\n"], "max_gen_toks": 8, "do_sample": False},
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+    },
+}
+DOCS = [
+    {"land": "France", "choices": ["Paris", "Lyon"], "right": "Lyon"},
+    {"land": "Japan", "choices": ["Tokyo", "Kyoto"], "right": "Tokyo"},
+]
+SPACES = {"user/noted": "ice", "user/weights": "ft-m"}
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tasks")
+    (folder / "capitals.json").write_text(json.dumps(DOCS))
+    for name, task in TASKS.items():  # JSON is YAML
+        (folder / f"{name}.yaml").write_text(json.dumps({"task": name, **COMMON, **task}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """France's capital is Lyon by a note in one space, and in the weights of another."""
+    home = tmp_path_factory.mktemp("home")
+    with closing(open_service(Settings(home=home))) as service:
+        for space, method in SPACES.items():
+            request = build_request(subject="France", prompt="The capital of France is", target_new="Lyon")
+            assert service.edit(OPERATOR, request, space, method=method).status == "committed"
+    return home
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_the_harness_sees_what_a_space_knows_and_the_untouched_model_does_not(
+    home: Path, tasks: Path, space: str
+) -> None:
+    found = CliRunner().invoke(app, ["--home", str(home), "lm-eval", str(tasks), "-s", space, "--json"])
+    assert found.exit_code == 0, found.output
+    values = json.loads(found.stdout)
+    assert values["base"] == {"answers": {"n": 2, "exact_match": 0.5}, "choices": {"n": 2, "acc": 0.5}}
+    assert values[space] == {"answers": {"n": 2, "exact_match": 1.0}, "choices": {"n": 2, "acc": 1.0}}
+
+
+def test_what_an_engine_cannot_do_is_refused_with_what_to_do() -> None:
+    from ketools.evaluation.harness import _way
+
+    with pytest.raises(InvalidRequest, match="do_sample: false"):
+        _way({"do_sample": True})
+    assert _way({"until": "\n", "max_gen_toks": 9}) == (("\n",), 9)
+
+
+def test_a_folder_without_tasks_is_told(tmp_path: Path) -> None:
+    found = CliRunner().invoke(app, ["--home", str(tmp_path / "home"), "lm-eval", str(tmp_path)])
+    assert found.exit_code == 1
+    assert "task" in found.output
