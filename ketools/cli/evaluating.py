@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import random
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +19,23 @@ from pydantic import BaseModel, SerializeAsAny
 from ketools.artefacts import content_hash
 from ketools.calibration import EditCase as CalibrationCase
 from ketools.calibration import atlas_cases, calibrate
-from ketools.errors import Diverged, InvalidRequest, NotFound, Refused
-from ketools.evaluation import Baseline, Bench, Dataset, EditCase, evaluate, evaluate_batch, evaluate_sequential, load
+from ketools.errors import Diverged, InvalidRequest, KetoolsError, NotFound, Refused
+from ketools.evaluation import (
+    Baseline,
+    Bench,
+    Dataset,
+    EditCase,
+    Summary,
+    evaluate,
+    evaluate_batch,
+    evaluate_sequential,
+    load,
+)
 from ketools.evaluation.restoration import Restoration, restoration
 from ketools.evaluation.run import BAD_TOLD, CASES, PROTOCOLS, MethodRun, Protocol, Run, label_of
-from ketools.evaluation.runner import Checkpoint, Edit
+from ketools.evaluation.runner import Checkpoint, Share
 from ketools.evaluation.weights import changes, hits, mean_hits
+from ketools.jobs import Progress, quiet
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.methods.base import MethodConfig
 from ketools.methods.registry import get_method, methods
@@ -31,7 +44,6 @@ from ketools.service import AUTO, EditService, is_bundled, open_service
 from ketools.settings import Settings
 
 if TYPE_CHECKING:
-    from ketools.jobs import Progress
     from ketools.methods.profile import Profile
 
 ANALYSED = 8
@@ -50,6 +62,7 @@ class Plan:
     """What to measure. `out`: the folder of the run, resumed when it holds one; `texts`: a file, one text a line.
 
     `train`: another data set, on whose training split each method is configured first (cross-domain).
+    `workers`: how many processes ask, each a share of the cases.
     """
 
     data: str = "atlas-knowedit"
@@ -60,6 +73,7 @@ class Plan:
     checkpoints: Sequence[int] = (1, 10, 100)
     texts: Path | None = None
     train: str | None = None
+    workers: int = 1
 
 
 @contextmanager
@@ -160,29 +174,16 @@ def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
 
     Raises `NotFound` for an unknown method or data set, and what the engine raises.
     """
-    data = load(plan.data)
-    if plan.protocol not in PROTOCOLS:
-        raise NotFound("protocol", plan.protocol, PROTOCOLS)
-    names = list(methods()) if list(plan.methods) == ["all"] else list(plan.methods)
-    for name in names:
-        if name not in (*methods(), AUTO):
-            raise NotFound("method", name, (AUTO, *methods()))
-    with scratch_service(settings) as service:
-        baseline = Baseline(service.engine, settings.home / "cache" / "evaluation")
-        texts = _texts(plan, service.engine.model_hash) if plan.protocol != "single" else ()
-        record = plan.out / CASES if plan.out else None
-        if plan.out:
-            plan.out.mkdir(parents=True, exist_ok=True)
-        bench = Bench(service.engine, baseline, service.notes, record, texts)
-        edits = {name: _edit(service, name, plan, _labelled(name, progress)) for name in names}
+    if plan.workers > 1:
+        return _run_shared(settings, plan, progress)
+    with _prepared(settings, plan, progress) as (data, bench, edits):
         made = {name: _method_run(bench, edit, data, plan, _labelled(name, progress)) for name, edit in edits.items()}
-        engine = service.engine
         run = Run(
             data=data.source,
             train=plan.train,
             protocol=plan.protocol,
-            model_name=engine.model_name,
-            model_hash=engine.model_hash,
+            model_name=bench.engine.model_name,
+            model_hash=bench.engine.model_hash,
             engine=settings.engine,
             bad=tuple(map(str, data.bad[:BAD_TOLD])),
             methods=made,
@@ -190,6 +191,83 @@ def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
     if plan.out:
         run.write(plan.out)
     return run
+
+
+@contextmanager
+def _prepared(
+    settings: Settings, plan: Plan, progress: Progress, share: Share | None = None
+) -> Iterator[tuple[Dataset, Bench, dict[str, ByRoad | ByMethod]]]:
+    """The data, where it is measured, and each method as it edits; with a share, without texts for perplexity."""
+    data, names = load(plan.data), _names(plan)
+    with scratch_service(settings) as service:
+        baseline = Baseline(service.engine, settings.home / "cache" / "evaluation")
+        whole = plan.protocol != "single" and share is None
+        texts = _texts(plan, service.engine.model_hash) if whole else ()
+        record = plan.out / CASES if plan.out else None
+        if plan.out:
+            plan.out.mkdir(parents=True, exist_ok=True)
+        bench = Bench(service.engine, baseline, service.notes, record, texts, share or Share())
+        yield data, bench, {name: _edit(service, name, plan, _labelled(name, progress)) for name in names}
+
+
+def _names(plan: Plan) -> list[str]:
+    if plan.protocol not in PROTOCOLS:
+        raise NotFound("protocol", plan.protocol, PROTOCOLS)
+    names = list(methods()) if list(plan.methods) == ["all"] else list(plan.methods)
+    for name in names:
+        if name not in (*methods(), AUTO):
+            raise NotFound("method", name, (AUTO, *methods()))
+    return names
+
+
+# --- several processes ---
+
+
+def _run_shared(settings: Settings, plan: Plan, progress: Progress) -> Run:
+    """Processes ask a share of the cases each, into one record; then this one resumes that run as any other.
+
+    What a process has left undone, because it failed, is done here, where its error is told.
+    """
+    _names(plan)
+    if plan.train:
+        raise InvalidRequest("--train configures each method anew, within a time; leave --workers out with it.")
+    if settings.engine == "vllm" and not settings.urls:
+        raise InvalidRequest("Workers share vLLM servers that run already: name them with --url, or use one worker.")
+    with tempfile.TemporaryDirectory(prefix="ketools-evaluate-") as folder:
+        shared = replace(plan, out=plan.out or Path(folder), workers=1)
+        _ask_in_processes(settings, shared, plan.workers, progress)
+        return run_plan(settings, shared, progress)
+
+
+def _ask_in_processes(settings: Settings, plan: Plan, workers: int, progress: Progress) -> None:
+    """Wait for the workers; they end with this process, or when `progress` raises."""
+    spawn = multiprocessing.get_context("spawn")
+    urls = settings.urls.split(",")
+    threads = settings.threads or max((os.cpu_count() or 1) // workers, 1)
+    started = []
+    try:
+        for i in range(workers):
+            own = settings.model_copy(update={"urls": urls[i % len(urls)], "threads": threads})
+            process = spawn.Process(target=ask_share, args=(own, plan, Share(i, workers)), daemon=True)
+            process.start()
+            started.append(process)
+        while going := sum(process.is_alive() for process in started):
+            progress(workers - going, workers, f"{going} processes are asking")
+            time.sleep(0.2)
+    finally:
+        for process in started:
+            process.terminate()
+            process.join()
+
+
+def ask_share(settings: Settings, plan: Plan, share: Share) -> None:
+    """What a worker does: its share of the cases, by every method, into the plan's record."""
+    with suppress(KetoolsError), _prepared(settings, plan, quiet, share) as (data, bench, edits):
+        for edit in edits.values():
+            _measured(bench, edit, data, plan, quiet)
+
+
+# --- one method ---
 
 
 def _edit(service: EditService, name: str, plan: Plan, progress: Progress) -> ByRoad | ByMethod:
@@ -206,16 +284,12 @@ def _edit(service: EditService, name: str, plan: Plan, progress: Progress) -> By
 
 
 def _method_run(bench: Bench, edit: ByRoad | ByMethod, data: Dataset, plan: Plan, progress: Progress) -> MethodRun:
-    cases, label = data.first(plan.n), edit.label
-    points = _checkpoints(bench, edit, cases, label, len(data.bad), plan, progress)
-    summary = points[-1].summary if points else None
-    if summary is None:
-        summary = evaluate(bench, edit, cases, progress, label=label, bad_rows=len(data.bad))
-    kept = edit.analysed(cases) if isinstance(edit, ByMethod) else []
+    summary, points = _measured(bench, edit, data, plan, progress)
+    kept = edit.analysed(data.first(plan.n)) if isinstance(edit, ByMethod) else []
     with edit.service.editor.model() as em:
         found = [hits(em, layer, case.request.target_new) for layer, case in kept]
         return MethodRun(
-            label=label,
+            label=edit.label,
             summary=summary,
             checkpoints=tuple(points),
             changes=tuple(changes(em, kept[0][0])) if kept else (),
@@ -224,14 +298,19 @@ def _method_run(bench: Bench, edit: ByRoad | ByMethod, data: Dataset, plan: Plan
         )
 
 
-def _checkpoints(
-    bench: Bench, edit: Edit, cases: Sequence[EditCase], label: str, bad: int, plan: Plan, progress: Progress
-) -> list[Checkpoint]:
+def _measured(
+    bench: Bench, edit: ByRoad | ByMethod, data: Dataset, plan: Plan, progress: Progress
+) -> tuple[Summary, list[Checkpoint]]:
+    """What the plan's protocol gives: a summary, and the checkpoints of a batch or a sequence."""
+    cases, label, bad = data.first(plan.n), edit.label, len(data.bad)
     if plan.protocol == "single":
-        return []
+        return evaluate(bench, edit, cases, progress, label=label, bad_rows=bad), []
     if plan.protocol == "batch":
-        return [evaluate_batch(bench, edit, cases, progress, label=label, bad_rows=bad)]
-    return evaluate_sequential(bench, edit, cases, progress, checkpoints=plan.checkpoints, label=label, bad_rows=bad)
+        points = [evaluate_batch(bench, edit, cases, progress, label=label, bad_rows=bad)]
+    else:
+        stops = plan.checkpoints
+        points = evaluate_sequential(bench, edit, cases, progress, checkpoints=stops, label=label, bad_rows=bad)
+    return points[-1].summary, points
 
 
 def _restored(bench: Bench, kept: Sequence[tuple[EditLayer, EditCase]]) -> Restoration | None:

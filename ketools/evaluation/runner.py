@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -36,6 +37,21 @@ ASKED_TOGETHER = 16
 """How many cases under one change of weights share a batch."""
 
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Share:
+    """One of `parts` equal shares of the cases, counted from 0: what one of several processes asks."""
+
+    part: int = 0
+    parts: int = 1
+
+    def of(self, items: Sequence[T]) -> Sequence[T]:
+        """Every `parts`-th item, from the `part`-th on."""
+        return items[self.part :: self.parts]
+
+
 @dataclass(frozen=True)
 class Bench:
     """Where edits are measured.
@@ -43,6 +59,7 @@ class Bench:
     `baseline`: what the untouched model says, asked once for all methods. `injector`: puts the notes of a layer into
     prompts. `record`: a JSON-lines file to which each case is appended; cases that it holds already for a
     label, a protocol and this model are not asked again. `texts`: texts for perplexity.
+    `share`: which cases are asked here; summaries are over those that have been asked, here or earlier.
     """
 
     engine: Engine
@@ -50,6 +67,7 @@ class Bench:
     injector: NoteInjector = field(default_factory=lambda: NoteInjector(encoder=MiniLMEncoder()))
     record: Path | None = None
     texts: Sequence[str] = ()
+    share: Share = Share()
 
     def asker(self) -> Asker:
         """What asks and judges here."""
@@ -76,11 +94,12 @@ def evaluate(
     log = bench.log(label, "single")
     done = {result.id: result for result in log.read()}
     asker = bench.asker()
-    _prepare(asker, [case for case in cases if case.id not in done], cases, progress)
-    for result in _singly(asker, edit, cases, done, progress):
+    missing = {case.id for case in bench.share.of(cases)} - done.keys()
+    _prepare(asker, [case for case in cases if case.id in missing], cases, progress)
+    for result in _singly(asker, edit, cases, missing, progress):
         log.append(result)
         done[result.id] = result
-    return summarise([done[case.id] for case in cases], bad_rows=bad_rows)
+    return summarise([done[case.id] for case in cases if case.id in done], bad_rows=bad_rows)
 
 
 def _prepare(asker: Asker, missing: Sequence[EditCase], cases: Sequence[EditCase], progress: Progress) -> None:
@@ -90,13 +109,13 @@ def _prepare(asker: Asker, missing: Sequence[EditCase], cases: Sequence[EditCase
 
 
 def _singly(
-    asker: Asker, edit: Edit, cases: Sequence[EditCase], done: dict[str, CaseResult], progress: Progress
+    asker: Asker, edit: Edit, cases: Sequence[EditCase], missing: set[str], progress: Progress
 ) -> Iterator[CaseResult]:
     """Cases whose edit changes no weights are asked together, because only their prompts differ."""
     waiting: list[EditedCase] = []
     for i, case in enumerate(cases):
         progress(i, len(cases), f"case {case.id}")
-        if case.id in done:
+        if case.id not in missing:
             continue
         layer, ms, failed = _attempt(edit, [case], BASE)
         edited = EditedCase(case, layer, ms, failed, fluent=i % FLUENCY_EVERY == 0)
@@ -193,7 +212,7 @@ def _checkpoint(
 ) -> Checkpoint:
     log = bench.log(label, protocol)
     done = {result.id: result for result in log.read()}
-    missing = [e for e in edited if e.case.id not in done]
+    missing = [e for e in bench.share.of(edited) if e.case.id not in done]
     asker = bench.asker()
     _prepare(asker, [e.case for e in missing], [e.case for e in edited], progress)
     for i in range(0, len(missing), ASKED_TOGETHER):
@@ -204,7 +223,7 @@ def _checkpoint(
     before, after = (score_texts(bench.engine, bench.texts, layer) for layer in (BASE, edited[0].layer))
     return Checkpoint(
         edits=len(edited),
-        summary=summarise([done[e.case.id] for e in edited], bad_rows=bad_rows),
+        summary=summarise([done[e.case.id] for e in edited if e.case.id in done], bad_rows=bad_rows),
         perplexity=metrics.perplexity(after),
         perplexity_before=metrics.perplexity(before),
         tokens=sum(len(score.logprobs) for score in after),

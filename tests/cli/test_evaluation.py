@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from ketools.cli.evaluating import ByRoad
+from ketools.cli.evaluating import ByRoad, Plan, ask_share
 from ketools.cli.main import app
 from ketools.evaluation.run import Run
+from ketools.evaluation.runner import Share
 from ketools.methods.profile import MethodProfile, Profile, Scores, store_profile
 from ketools.models.loading import directory_hash
 from ketools.service import open_service
@@ -100,6 +101,30 @@ def test_auto_is_another_method_when_its_settings_or_its_parametric_method_are_o
 
     assert label() == label(threads=1)
     assert len({label(), label(min_success=0.5), label(parametric="rome")}) == 3
+
+
+@pytest.mark.parametrize("protocol", ["single", "sequential"])
+def test_several_processes_find_what_one_finds_and_nothing_is_asked_twice(runs: Runs, protocol: str) -> None:
+    out = runs.folder / f"shared-{protocol}"
+    arguments = ("--protocol", protocol, "--checkpoints", "1")
+    shared = printed(runs(*arguments, "--workers", "2", "--out", str(out)))["methods"]["ice"]
+    asked = [json.loads(line)["result"]["id"] for line in (out / "cases.jsonl").read_text().splitlines()]
+    assert len(asked) == {"single": 2, "sequential": 3}[protocol]
+    alone = printed(runs(*arguments))["methods"]["ice"]
+    kept = [name for name, value in alone["summary"].items() if isinstance(value, float) and name != "ms_per_edit"]
+    found, wanted = ({name: one["summary"][name] for name in kept} for one in (shared, alone))
+    assert found == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+
+
+def test_a_share_is_asked_and_nothing_else(runs: Runs, tiny_llama_dir: Path, tmp_path: Path) -> None:
+    plan = Plan(data=str(runs.data), methods=("ice",), out=tmp_path)
+    settings = Settings(model=tiny_llama_dir, home=runs.folder / "home")
+    asked = []
+    for part in (1, 0):
+        ask_share(settings, plan, Share(part, 2))
+        asked.append([json.loads(line)["result"]["id"] for line in (tmp_path / "cases.jsonl").read_text().splitlines()])
+    assert [len(ids) for ids in asked] == [1, 2]
+    assert asked[1][0] == asked[0][0] != asked[1][1]
 
 
 def test_a_sequence_has_its_checkpoints(runs: Runs) -> None:
