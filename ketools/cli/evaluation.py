@@ -177,3 +177,33 @@ def report(
 
     page, tables = write_report(run)
     show_json({"html": str(page), "markdown": str(tables)}) if as_json else print(page, tables, sep="\n")
+
+
+def judge(
+    run: Annotated[Path, typer.Argument(help="A folder that `ketools evaluate --out` wrote.")],
+    llm: Annotated[str, typer.Option(help="The judge: openai:MODEL, or module:attribute of a LangChain chat model.")],
+    llm_url: Annotated[str | None, typer.Option(help="The base URL of the judge's OpenAI-compatible server.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Have a chat model rate how much the answers of a run show the manners edited in, before and after."""
+    from ketools.agents.llm import load_llm
+    from ketools.errors import EngineUnavailable
+    from ketools.evaluation.judging import judged
+    from ketools.evaluation.run import Run
+
+    chosen, found = load_llm(llm, llm_url), Run.read(run)
+
+    def ask(message: str) -> str:
+        try:
+            return chosen.invoke(message).text
+        except Exception as error:  # each provider raises its own
+            raise EngineUnavailable(f"The judge {llm} gives no answer: {error}. Check --llm and --llm-url.") from error
+
+    with progress("judging") as report:
+        made = {name: judged(found.results(run, name), ask, report) for name in found.methods}
+    if as_json:
+        show_json({name: one.model_dump(mode="json") for name, one in made.items()})
+        return
+    print(f"{'method':12}{'before':>8}{'after':>8}{'gain':>8}{'n':>6}{'unread':>8}")
+    for name, one in made.items():
+        print(f"{name:12}{_share(one.before, 8)}{_share(one.after, 8)}{_share(one.gain, 8)}{one.n:6}{one.unread:8}")

@@ -81,6 +81,7 @@ _add(
         "methods": knowledge.methods,
         "evaluate": evaluation.evaluate,
         "report": evaluation.report,
+        "judge": evaluation.judge,
         "evaluate-space": evaluation.evaluate_space,
         "lm-eval": evaluation.lm_eval,
         "compare-methods": evaluation.compare_methods,

@@ -154,6 +154,7 @@ class Asker:
             id=case.id,
             task=case.task,
             kind=request.kind,
+            trait=request.trait,
             ms=edited.ms,
             failed=edited.failed,
             target=request.target_new,

@@ -10,7 +10,7 @@ from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ketools.edits import Kind
+from ketools.edits import Kind, Trait
 from ketools.errors import StorageError
 from ketools.evaluation.metrics import interval, mean
 
@@ -44,6 +44,7 @@ class CaseResult(BaseModel):
     id: str
     task: str
     kind: Kind
+    trait: Trait | None = None
     ms: float
     target: str
     old: str | None = None
