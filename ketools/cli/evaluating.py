@@ -289,8 +289,8 @@ def _method_run(bench: Bench, edit: ByRoad | ByMethod, data: Dataset, plan: Plan
     with edit.service.editor.model() as em:
         found = [hits(em, layer, case.request.target_new) for layer, case in kept]
         return MethodRun(
+            **dict(summary),
             label=edit.label,
-            summary=summary,
             checkpoints=tuple(points),
             changes=tuple(changes(em, kept[0][0])) if kept else (),
             hits=mean_hits([h for h in found if h is not None]),

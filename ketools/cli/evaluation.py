@@ -68,11 +68,11 @@ def evaluate(
     plan = Plan(data, names(methods) or (), protocol, n, out, stops, texts, train, workers)  # type: ignore[arg-type]
     with progress("evaluating") as report:
         found = run_plan(options.settings(), plan, report)
-    missed = misses(wanted, found.summaries)
+    missed = misses(wanted, found.methods)
     if as_json:
         show_json(found.model_dump(mode="json") | {"missed": missed})
     else:
-        _show(found.summaries)
+        _show(found.methods)
         for row in found.bad:
             print(f"not read: {row}", file=sys.stderr)
     if missed:

@@ -49,14 +49,14 @@ def sub_metrics(run: Run) -> str:
     kinds = [
         (group, kind)
         for group in ("portability", "locality")
-        for kind in dict.fromkeys(k for s in run.summaries.values() for k in s.by_kind[group])
+        for kind in dict.fromkeys(k for s in run.methods.values() for k in s.by_kind[group])
     ]
     if not kinds:
         return ""
 
     def draw(axes: Axes) -> None:
         width = 0.8 / len(run.methods)
-        for i, (name, summary) in enumerate(run.summaries.items()):
+        for i, (name, summary) in enumerate(run.methods.items()):
             found = [summary.by_kind[group].get(kind) for group, kind in kinds]
             values = [m.value or 0.0 if m else 0.0 for m in found]
             spans = [m.ci if m and m.ci else (v, v) for m, v in zip(found, values, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -114,8 +114,8 @@ def _title(run: Run) -> str:
 
 
 def _about(run: Run) -> str:
-    n = max((s.n for s in run.summaries.values()), default=0)
-    bad = max((s.bad_rows for s in run.summaries.values()), default=0)
+    n = max((s.n for s in run.methods.values()), default=0)
+    bad = max((s.bad_rows for s in run.methods.values()), default=0)
     return (
         f"Model {run.model_name} ({run.model_hash[:12]}) on the engine {run.engine}; {n} cases, "
         f"{bad} rows could not be read. In brackets: 95% bootstrap intervals over cases."
@@ -127,7 +127,7 @@ def _about(run: Run) -> str:
 
 def tables(run: Run, results: dict[str, list[CaseResult]]) -> list[Table]:
     """Every table that the run has numbers for."""
-    whole = run.summaries
+    whole = run.methods
     found = [
         _measures("Overview", "Greedy answers; fluency in bits times 100.", whole, _MAIN, speed=True),
         _measures(
@@ -147,7 +147,7 @@ def tables(run: Run, results: dict[str, list[CaseResult]]) -> list[Table]:
     return [table for table in found if table.rows and len(table.header) > 1]
 
 
-def _measures(title: str, note: str, whole: dict[str, Summary], names: Sequence[str], speed: bool = False) -> Table:
+def _measures(title: str, note: str, whole: Mapping[str, Summary], names: Sequence[str], speed: bool = False) -> Table:
     present = [name for name in names if any(getattr(s, name) is not None for s in whole.values())]
     rows = []
     for method, s in whole.items():
@@ -166,7 +166,7 @@ def _number(s: Measures, name: str, interval: tuple[float, float] | None = None,
     return f"{value:.{digits}f}{told}"
 
 
-def _by_task(whole: dict[str, Summary]) -> Table:
+def _by_task(whole: Mapping[str, Summary]) -> Table:
     """The form of the survey's Table 4: a row per task and measure, a column per method."""
     tasks = dict.fromkeys(task for s in whole.values() for task in s.by_task)
     names = ("success", "rephrase", "portability", "locality", "kl", "fluency", "refusal", "manner_success")

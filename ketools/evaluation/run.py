@@ -28,8 +28,8 @@ def label_of(method: str, config: BaseModel) -> str:
     return f"{method} {hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
-class MethodRun(BaseModel):
-    """One method. `checkpoints`: of a batch (one) or a sequence; `summary` is then that of the last.
+class MethodRun(Summary):
+    """One method, summed up. `checkpoints`: of a batch (one) or a sequence; the summary is then that of the last.
 
     `label`: what its cases stand under in the record, see `label_of`.
     `changes`: what its first change of weights did; `hits`: over the first few.
@@ -38,7 +38,6 @@ class MethodRun(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     label: str
-    summary: Summary
     checkpoints: tuple[Checkpoint, ...] = ()
     changes: tuple[Change, ...] = ()
     hits: Hits | None = None
@@ -62,11 +61,6 @@ class Run(BaseModel):
     engine: str
     bad: tuple[str, ...] = ()
     methods: dict[str, MethodRun]
-
-    @property
-    def summaries(self) -> dict[str, Summary]:
-        """The summary of each method."""
-        return {name: method.summary for name, method in self.methods.items()}
 
     def write(self, folder: Path) -> None:
         """Keep the run in a folder. Raises `StorageError` when it cannot be written."""

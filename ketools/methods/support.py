@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, TypeVar
 
@@ -22,8 +22,9 @@ from ketools.models.targets import Schedule
 Layers = Annotated[tuple[Annotated[int, Field(ge=0, le=512)], ...], Field(min_length=1, max_length=512)]
 """Blocks by number."""
 
-LONGER = 120
-"""Steps when a change is also taught what follows from the fact."""
+WITH_IMPLIED = {"steps": 120, "relations": 12, "neighbours": 16, "answer": 3, "preservation": 3.0}
+"""The least of each when a change is also taught what follows from the fact: several targets at once, and other
+subjects among them."""
 
 
 class ContextConfig(MethodConfig):
@@ -97,15 +98,19 @@ def for_request(config: Config, request: EditRequest) -> Config:
     """
     if request.kind is not Kind.ERASE:
         return config
-    least = {"neighbours": 16, "answer": 10, "preservation": 4.0, "steps": 200}
-    least = {name: value for name, value in least.items() if name in type(config).model_fields}
-    return config.model_copy(update={name: max(getattr(config, name), value) for name, value in least.items()})
+    return _at_least(config, {"neighbours": 16, "answer": 10, "preservation": 4.0, "steps": 200})
 
 
 def for_training(config: Trained, request: EditRequest) -> Trained:
-    """`for_request`, with more steps when a trained change is also taught what follows: several targets at once."""
+    """`for_request`, with more steps and more preserved when a change is also taught what follows from the fact."""
     config = for_request(config, request)
-    return config.model_copy(update={"steps": max(config.steps, LONGER)}) if request.implied else config
+    return _at_least(config, WITH_IMPLIED) if request.implied else config
+
+
+def _at_least(config: Config, least: Mapping[str, float]) -> Config:
+    """The configuration with none of these, as far as it has them, smaller."""
+    known = {name: value for name, value in least.items() if name in type(config).model_fields}
+    return config.model_copy(update={name: max(getattr(config, name), value) for name, value in known.items()})
 
 
 def resolve_layer(layer: int | None, n_layers: int, depth: float) -> int:

@@ -58,7 +58,7 @@ def test_the_gate_tells_what_was_missed_and_exits_with_one(runs: Runs) -> None:
     good = runs("--require", "locality>=1,bad_rows<=1", "--out", str(out))
     assert good.exit_code == 0, good.output
     assert printed(good)["bad"] == ["towns.json, row 2: the fields what belong to no known format"]
-    summary = printed(good)["methods"]["ice"]["summary"]
+    summary = printed(good)["methods"]["ice"]
     assert (summary["n"], summary["bad_rows"], summary["locality"]) == (2, 1, 1.0)
     lines = (out / "cases.jsonl").read_text()
     missed = runs("--require", "success>=1.1", "--out", str(out))
@@ -111,8 +111,8 @@ def test_several_processes_find_what_one_finds_and_nothing_is_asked_twice(runs: 
     asked = [json.loads(line)["result"]["id"] for line in (out / "cases.jsonl").read_text().splitlines()]
     assert len(asked) == {"single": 2, "sequential": 3}[protocol]
     alone = printed(runs(*arguments))["methods"]["ice"]
-    kept = [name for name, value in alone["summary"].items() if isinstance(value, float) and name != "ms_per_edit"]
-    found, wanted = ({name: one["summary"][name] for name in kept} for one in (shared, alone))
+    kept = [name for name, value in alone.items() if isinstance(value, float) and name != "ms_per_edit"]
+    found, wanted = ({name: one[name] for name in kept} for one in (shared, alone))
     assert found == pytest.approx(wanted, rel=1e-4, abs=1e-6)
 
 

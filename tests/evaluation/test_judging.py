@@ -73,7 +73,7 @@ def llm(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def judge_run(folder: Path, llm: str, *cases: CaseResult) -> Result:
     """`ketools judge` over a run with these cases of one method."""
-    method = MethodRun(label="ice 1", summary=summarise(cases))
+    method = MethodRun(**dict(summarise(cases)), label="ice 1")
     made = {"ice": method}
     run = Run(data="d", protocol="single", model_name="m", model_hash="h", engine="local", methods=made)
     run.write(folder)

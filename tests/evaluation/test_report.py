@@ -55,7 +55,7 @@ def folder(tiny_llama_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     layer = edit(cases[:1], BASE)[0]
     method = MethodRun(
         label="rank-one",
-        summary=points[-1].summary,
+        **dict(points[-1].summary),
         checkpoints=tuple(points),
         changes=tuple(changes(em, layer)),
         hits=hits(em, layer, "Lima"),

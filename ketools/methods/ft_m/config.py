@@ -27,7 +27,7 @@ class FTMConfig(OneLayerConfig):
 def search(n_layers: int) -> list[FTMConfig]:
     """Layers of the later half, with step sizes and what is preserved; late layers are the cheaper ones."""
     layers = sorted({round(share * (n_layers - 1)) for share in (0.6, 0.8, 1.0)}, reverse=True)
-    wide = {"relations": 12, "neighbours": 8, "answer": 3, "preservation": 3.0}
+    wide = {"relations": 12, "neighbours": 16, "answer": 3, "preservation": 3.0}
     return [
         FTMConfig(layer=layer, lr=lr, steps=40, prefixes=0, **preserved)
         for layer in layers
