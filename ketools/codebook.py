@@ -56,7 +56,9 @@ class Codebook:
         return change.to(x.dtype)
 
     def to(self, device: torch.device) -> Codebook:
-        """The same codebook on a device."""
+        """The same codebook on a device; itself when it is there."""
+        if self.keys.device == device:
+            return self
         return Codebook.of({letter: tensor.to(device) for letter, tensor in self.tensors().items()})
 
     def tensors(self) -> dict[str, Tensor]:

@@ -76,9 +76,9 @@ def _watch(manager: Any, name: str) -> None:
         x, y = args[0], output[0] if isinstance(output, tuple) else output
         loaded = manager.list_adapters()
         for slot, rows in groups(module.punica_wrapper.token_lora_indices[: len(x)]):
-            lora = loaded.get(manager.lora_index_to_id[slot])
-            book = getattr(lora, "codebooks", {}).get(name)
-            if book is not None:
-                y[rows] += book.to(x.device).output(x[rows])
+            books = getattr(loaded.get(manager.lora_index_to_id[slot]), "codebooks", {})
+            if name in books:
+                books[name] = books[name].to(x.device)  # moved once
+                y[rows] += books[name].output(x[rows])
 
     module.register_forward_hook(hook)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ketools.artefacts import content_hash
-from ketools.codebook import Codebook
+from ketools.codebook import Blocks, Codebook
 from ketools.edits import HookState
 from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.engine import VLLMEngine
@@ -23,16 +23,18 @@ MODULE = "model.layers.4.mlp.down_proj"
 PROMPT, OTHER = "The capital of France is", "The currency of Peru is"
 
 
-@pytest.fixture(scope="module")
-def layer(world: Any) -> EditLayer:
-    """A codebook with one key: what the module reads at the end of the prompt."""
+@pytest.fixture(scope="module", params=["value", "block"])
+def layer(world: Any, request: pytest.FixtureRequest) -> EditLayer:
+    """A codebook of one key, what the module reads at the prompt's end; it adds a value, or changes the weight."""
     with torch.no_grad(), capture(world.em, [MODULE], inputs=True) as seen:
         world.em.model(torch.tensor([encode_prompt(world.em, PROMPT)]))
     key = seen[MODULE][0, -1:].float()
     value = torch.randn(1, world.outline.sizes[MODULE][1], generator=torch.Generator().manual_seed(5)) * 80
-    state = HookState(
-        "test", MappingProxyType({MODULE: Codebook(key, value, torch.full((1, 1), float(key.norm()) / 50))})
-    )
+    book = Codebook(key, value, torch.full((1, 1), float(key.norm()) / 50))
+    if request.param == "block":
+        blocks = Blocks(key / key.square().sum(), value.T.contiguous(), torch.ones(1, 1))
+        book = Codebook(key, torch.zeros_like(value), book.radius, blocks)
+    state = HookState("test", MappingProxyType({MODULE: book}))
     return BASE.with_edits(LiveEdit("hook", content_hash(state), state))
 
 
