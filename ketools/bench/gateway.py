@@ -62,7 +62,7 @@ class Side:
 
 def bench_gateway(
     settings: Settings,
-    rounds: int = 10,
+    rounds: int = 5,
     tokens: int = 64,
     stream: bool = True,
     concurrency: Sequence[int] = CONCURRENCY,

@@ -95,7 +95,7 @@ def bench_gateway(
     url: Urls = None,
     adapters: Adapters = None,
     vllm_python: VLLMPython = None,
-    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Pairs of blocks per concurrency.")] = 10,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Pairs of blocks per concurrency.")] = 5,
     tokens: Annotated[int, typer.Option(min=1, max=512, help="Tokens of an answer.")] = 64,
     stream: Annotated[bool, typer.Option(help="Streamed answers, a chunk per token.")] = True,
     as_json: Json = False,
