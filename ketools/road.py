@@ -351,6 +351,7 @@ class Road:
                 edit_id=good[0].live.edit_id if len(good) == 1 and good[0].live else None,
                 outcomes=[self._outcome(trip, d, True, retire) for d in good],
             )
+            self.spaces.moved(trip.state, version)
             with contextlib.suppress(StorageError):  # the version stands; a restart closes what stayed pending
                 self._close(trip, [d for d in drafts if not d.passed])
         if trip.space == ROOT:

@@ -71,6 +71,15 @@ class Spaces:
                 self._records.put(record.id, record)
         return known
 
+    def moved(self, state: SpaceState, version: Version) -> None:
+        """Take note of a version that was just written on top of a state, so that it need not be read.
+
+        Only when nothing else was written between: then the rest of the state still holds.
+        """
+        if version.sequence == state.sequence + 1:
+            heads = (*state.heads[:-1], version)
+            self._states.put(version.space, SpaceState(state.space, heads, version.sequence))
+
     def lines(self, state: SpaceState) -> list[list[EditRecord]]:
         """The live edits of each space of the chain, root first, in the order in which they compose."""
         return [self._fetch(head.live) for head in state.heads]

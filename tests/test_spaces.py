@@ -123,6 +123,18 @@ def test_a_childs_edit_of_a_fact_hides_its_ancestors_edit_of_it(desk: Desk) -> N
     assert desk.hash("session/1") == desk.hash("global")
 
 
+@pytest.mark.parametrize("disturbed", [False, True])
+def test_a_noted_version_is_the_state_that_would_be_read(desk: Desk, disturbed: bool) -> None:
+    desk.spaces.create("session/1")
+    record, state = desk.begin("session/1", "France"), desk.spaces.state("session/1")
+    if disturbed:
+        desk.edit("global", "Japan")
+    version = desk.journal.commit("session/1", 0, (record.id,), "edit", record.id, [desk.ending(record)])
+    desk.spaces.moved(state, version)
+    assert desk.spaces.state("session/1") == desk.journal.state("session/1")[0]
+    assert len(desk.spaces.layer("session/1").edits) == 1 + disturbed
+
+
 def test_spaces_that_see_the_same_share_one_layer_object(desk: Desk) -> None:
     desk.edit("global", "France")
     for name in ("session/1", "session/2"):
