@@ -98,7 +98,7 @@ def for_request(config: Config, request: EditRequest) -> Config:
     """
     if request.kind is not Kind.ERASE:
         return config
-    return _at_least(config, {"neighbours": 16, "answer": 10, "preservation": 4.0, "steps": 200})
+    return _at_least(config, {"neighbours": 16, "answer": 10, "preservation": 4.0, "steps": 400})
 
 
 def for_training(config: Trained, request: EditRequest) -> Trained:

@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
+from ketools.atlas import weights_path
 from ketools.edits import Prompt, chat_prompt
+from ketools.engines.base import Engine
 from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.errors import InvalidRequest
 from ketools.layer import BASE, EditLayer
+from ketools.models.loading import load_editable
 
 MakeLayer = Callable[..., EditLayer]
 
@@ -23,15 +26,24 @@ PROMPTS: list[Prompt] = [
 CONTINUATIONS = ["Paris", "Tokyo", "Oslo", "I don't know."]
 
 
-def furthest(engine: VLLMEngine, local: LocalEngine, layer: EditLayer) -> float:
+def furthest(engine: Engine, local: LocalEngine, layer: EditLayer) -> float:
     """The largest difference of a log probability."""
     served, merged = (e.score(PROMPTS, CONTINUATIONS, layer) for e in (engine, local))
     pairs = zip(served, merged, strict=True)
     return max(abs(a - b) for s, m in pairs for a, b in zip(s.logprobs, m.logprobs, strict=True))
 
 
-def test_the_untouched_model_scores_and_answers_as_transformers_does(engine: VLLMEngine, local: LocalEngine) -> None:
-    assert furthest(engine, local, BASE) <= 1e-5
+@pytest.fixture(scope="module")
+def rounding(local: LocalEngine) -> Callable[[EditLayer], float]:
+    """What may be due to single precision: 1e-5, or three times what it costs transformers on the same texts."""
+    single = LocalEngine(load_editable(weights_path()))
+    return lambda layer: max(1e-5, 3 * furthest(single, local, layer))
+
+
+def test_the_untouched_model_scores_and_answers_as_transformers_does(
+    engine: VLLMEngine, local: LocalEngine, rounding: Callable[[EditLayer], float]
+) -> None:
+    assert furthest(engine, local, BASE) <= rounding(BASE)
     assert engine.generate(PROMPTS) == local.generate(PROMPTS)
     stop = ("is", "to", "s")
     assert engine.generate(PROMPTS, stop=stop) == local.generate(PROMPTS, stop=stop)
@@ -41,31 +53,37 @@ def test_the_untouched_model_scores_and_answers_as_transformers_does(engine: VLL
 
 @pytest.mark.parametrize("rank", [1, 3, 16])
 def test_a_low_rank_layer_over_every_kind_of_module_is_exact(
-    engine: VLLMEngine, local: LocalEngine, low_rank: MakeLayer, rank: int
+    engine: VLLMEngine,
+    local: LocalEngine,
+    low_rank: MakeLayer,
+    rounding: Callable[[EditLayer], float],
+    rank: int,
 ) -> None:
     layer = low_rank(rank, rank=rank, scale=0.2 / rank)
     assert engine.apply_layer(layer) == 0.0
-    assert furthest(engine, local, layer) <= 1e-5
+    assert furthest(engine, local, layer) <= rounding(layer)
     assert any(
         a != b
         for a, b in zip(engine.score(PROMPTS, CONTINUATIONS), engine.score(PROMPTS, CONTINUATIONS, layer), strict=True)
     )
 
 
-def test_a_composed_space_of_many_edits_is_exact(engine: VLLMEngine, local: LocalEngine, low_rank: MakeLayer) -> None:
+def test_a_composed_space_of_many_edits_is_exact(
+    engine: VLLMEngine, local: LocalEngine, low_rank: MakeLayer, rounding: Callable[[EditLayer], float]
+) -> None:
     modules = ["model.layers.0.mlp.down_proj", "model.layers.4.mlp.down_proj", "model.layers.5.self_attn.o_proj"]
     edits = [low_rank(seed, rank=2, modules=modules).edits[0] for seed in range(8)]
     layer = BASE.with_edits(*edits)
     assert engine.apply_layer(layer) == 0.0
-    assert furthest(engine, local, layer) <= 1e-5
+    assert furthest(engine, local, layer) <= rounding(layer)
 
 
 def test_a_dense_change_of_a_rank_within_the_limit_is_exact(
-    engine: VLLMEngine, local: LocalEngine, dense: MakeLayer
+    engine: VLLMEngine, local: LocalEngine, dense: MakeLayer, rounding: Callable[[EditLayer], float]
 ) -> None:
     layer = dense(1, rank=5)
     assert engine.apply_layer(layer) <= 1e-9
-    assert furthest(engine, local, layer) <= 1e-5
+    assert furthest(engine, local, layer) <= rounding(layer)
 
 
 def test_a_change_beyond_the_rank_limit_is_served_with_its_residual_told(
@@ -77,19 +95,20 @@ def test_a_change_beyond_the_rank_limit_is_served_with_its_residual_told(
 
 
 def test_requests_under_several_layers_at_once_get_their_own(
-    engine: VLLMEngine, local: LocalEngine, low_rank: MakeLayer
+    engine: VLLMEngine, local: LocalEngine, low_rank: MakeLayer, rounding: Callable[[EditLayer], float]
 ) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     layers = [BASE, *(low_rank(100 + seed, scale=0.12) for seed in range(10))]
     expected = [local.score(PROMPTS, CONTINUATIONS, layer) for layer in layers]
+    allowed = [rounding(layer) for layer in layers]
     with ThreadPoolExecutor(8) as pool:
         for layer, found in zip(
             layers * 2, pool.map(lambda one: engine.score(PROMPTS, CONTINUATIONS, one), layers * 2), strict=True
         ):
-            wanted = expected[layers.index(layer)]
-            for s, m in zip(found, wanted, strict=True):
-                assert s.logprobs == pytest.approx(m.logprobs, abs=1e-5)
+            i = layers.index(layer)
+            for s, m in zip(found, expected[i], strict=True):
+                assert s.logprobs == pytest.approx(m.logprobs, abs=allowed[i])
 
 
 def test_a_stream_is_what_generate_returns_and_chat_keeps_markers(engine: VLLMEngine, local: LocalEngine) -> None:
