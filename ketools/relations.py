@@ -31,6 +31,29 @@ class Relation:
         return f"{self.cloze[template].format(s=subject)} {target}"
 
 
+KINDS = {
+    "person": "a human",
+    "country": "a country",
+    "city": "a city",
+    "company": "a company",
+    "work": "a book",
+    "university": "a university",
+}
+"""How PokeMQA's knowledge prompt names a domain."""
+
+
+def knowledge_prompt(entity: tuple[str, str] | None) -> str:
+    """PokeMQA's line about a question's entity, given by name and domain; None where none is found.
+
+    The bundled model is trained on the line that the agent writes.
+    """
+    return (
+        f"Entity of Question: {entity[0]}, {KINDS.get(entity[1], entity[1])}."
+        if entity
+        else "Entity of Question: unknown."
+    )
+
+
 _ALL = (
     Relation(
         name="capital",

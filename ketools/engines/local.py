@@ -151,8 +151,10 @@ class LocalEngine:
 
     def _stopped(self, ids: list[int], stop: Sequence[str]) -> bool:
         """Whether one of the stops has just been completed: its last token is the last of these."""
-        longest = max(map(len, stop), default=0)  # a token is at least a byte
-        return longest > 0 and any(one in self._text(ids[-4 * longest :]) for one in stop)
+        if not any(stop):
+            return False
+        end = self._text(ids[-4 * max(map(len, stop)) :])  # a token is at least a byte
+        return any(one in end for one in stop)
 
     def _decode(self, rows: list[list[int]], layer: EditLayer, max_new_tokens: int) -> Iterator[list[int]]:
         """The greedy next ids of all rows, step by step; the layer is in use only while a step runs."""

@@ -33,18 +33,24 @@ class ProcessWriters:
 
     def __init__(self, patience_s: float = 3600.0) -> None:
         self.me, self._patience_s = new_writer(), patience_s
+        _here.add(self.me)
 
     def look(self, connection: Connection) -> HasLeft:
         """By the process's id and start; what began on another host counts as left once it is `patience_s` old."""
 
         def has_left(writer: str, since: float) -> bool:
-            alive = is_alive(writer, self.me)
+            alive = is_alive(writer)
             return since < time.time() - self._patience_s if alive is None else not alive
 
         return has_left
 
     def close(self) -> None:
-        """Nothing is held."""
+        """What this one left open counts as left from now on."""
+        _here.discard(self.me)
+
+
+_here: set[str] = set()
+"""The writers of this process that have not been closed."""
 
 
 def new_writer() -> str:
@@ -53,18 +59,13 @@ def new_writer() -> str:
     return f"{socket.gethostname()}/{pid}/{_started(pid)}/{secrets.token_hex(4)}"
 
 
-def is_alive(writer: str, me: str) -> bool | None:
-    """Whether a writer may still finish what it began; None when it runs on another host.
-
-    A writer of this very process, other than `me`, was closed before `me` was opened.
-    """
+def is_alive(writer: str) -> bool | None:
+    """Whether a writer may still finish what it began; None when it runs on another host."""
     host, pid, started, _ = writer.split("/")
-    if writer == me:
-        return True
-    if host != me.split("/")[0]:
+    if host != socket.gethostname():
         return None
     if int(pid) == os.getpid():
-        return False
+        return writer in _here
     return _exists(int(pid)) and _started(int(pid)) == started
 
 

@@ -16,23 +16,13 @@ from ketools.multihop.memory import EditMemory
 from ketools.multihop.prompts import Prompts
 from ketools.multihop.scope import ScopeDetector
 from ketools.multihop.steps import Program, Steps, nearest
+from ketools.relations import knowledge_prompt
 
 MARK = "Generated answer:"
 CANDIDATES = 32
 """How many facts, nearest first, the detector looks at."""
 
-NO_ENTITY = "Entity of Question: unknown."
 _INTERMEDIATE = re.compile(r"entity of Subquestion is:[ \t]*(\S[^\n]*)")
-
-KINDS = {
-    "person": "a human",
-    "country": "a country",
-    "city": "a city",
-    "company": "a company",
-    "work": "a book",
-    "university": "a university",
-}
-"""How the knowledge prompt names a domain of `ketools.relations`."""
 
 KindOf = Callable[[str], tuple[str, str] | None]
 """From a question to the entity that it names and that entity's domain, when known."""
@@ -40,10 +30,7 @@ KindOf = Callable[[str], tuple[str, str] | None]
 
 def entity_line(question: str, kind_of: KindOf | None) -> str:
     """PokeMQA's knowledge prompt; empty when nobody can tell entities."""
-    if kind_of is None:
-        return ""
-    found = kind_of(question)
-    return f"Entity of Question: {found[0]}, {KINDS.get(found[1], found[1])}." if found else NO_ENTITY
+    return knowledge_prompt(kind_of(question)) if kind_of else ""
 
 
 def pokemqa(

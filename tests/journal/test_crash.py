@@ -157,6 +157,8 @@ def test_an_edit_that_a_restart_closed_cannot_be_committed_any_more(path: Path) 
     record = journal.new_record("global", request, principal="a", method="ice", artefact="0" * 64, base_version=0)
     journal.begin_edit(record)
     other = Journal(path)
+    assert other.recover() == []  # two journals of one process are both alive
+    journal._writers.close()  # as if it were dead
     assert other.recover() == [record.id]
     with pytest.raises(Conflict, match=r"ended already \(failed: interrupted\)"):
         journal.commit("global", 0, [record.id], "edit", record.id, [Outcome(record.id, "committed")])

@@ -100,6 +100,12 @@ class Proxy:
                 for source, target in ((client, upstream), (upstream, client)):
                     threading.Thread(target=self.pump, args=(source, target, source is client), daemon=True).start()
 
+    def close(self) -> None:
+        """No way to the server from now on; a close alone would leave the accept that is waiting."""
+        with suppress(OSError):
+            self.server.shutdown(socket.SHUT_RDWR)
+        self.server.close()
+
     def pump(self, source: socket.socket, target: socket.socket, from_client: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
@@ -122,7 +128,7 @@ def proxy(postgresql: Any) -> Iterator[Proxy]:
     made = Proxy(str(postgresql.folder / ".s.PGSQL.5432"))
     threading.Thread(target=made.run, daemon=True).start()
     yield made
-    made.server.close()
+    made.close()
 
 
 def through(proxy: Proxy, place: Any) -> Journal:
@@ -148,9 +154,10 @@ def test_a_commit_that_nobody_can_tell_about_is_told_as_such(
     postgresql: Any, place: Any, journal: Journal, begin: Begin, proxy: Proxy
 ) -> None:
     remote = through(proxy, place)
+    remote.create_space("user/alice")  # from here on its connections are open
     record = begin("France")
     proxy.lose = "answer"
-    proxy.server.close()  # no way back to the database
+    proxy.close()
     with pytest.raises(StorageUnavailable, match=r"may or may not have been written.*list_edits"):
         live_edit(remote, record)
     remote.close()

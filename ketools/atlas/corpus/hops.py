@@ -14,16 +14,7 @@ from ketools.atlas.corpus.noun import (
     subject_kept_for_tests,
 )
 from ketools.atlas.world import Key, never_overridden, other_target, world
-from ketools.relations import RELATIONS
-
-KINDS = {
-    "person": "a human",
-    "country": "a country",
-    "city": "a city",
-    "company": "a company",
-    "work": "a book",
-    "university": "a university",
-}
+from ketools.relations import RELATIONS, knowledge_prompt
 
 
 @dataclass(frozen=True)
@@ -138,12 +129,12 @@ def mello(rng: random.Random) -> Document:
     return Document([*parts, (f"Final answer: {chain.answers[-1]}</s>", 1.0)])
 
 
-NO_ENTITY = "Entity of Question: unknown.\n"
+NO_ENTITY = f"{knowledge_prompt(None)}\n"
 
 
 def entity_line(subject: str, relation: str) -> str:
     """PokeMQA's knowledge prompt; where no entity is found, `NO_ENTITY` stands and tells the grammar from MeLLo's."""
-    return f"Entity of Question: {subject}, {KINDS[RELATIONS[relation].domain]}.\n"
+    return f"{knowledge_prompt((subject, RELATIONS[relation].domain))}\n"
 
 
 def pokemqa_hop(chain: Chain, key: Key, answer: str) -> list[Part]:
