@@ -8,18 +8,17 @@ its relation. `neighbour_cosine` tells how crowded the result is; docs/evaluatio
 from __future__ import annotations
 
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ketools.atlas.world import other_target, unknown_subject
+from ketools.bench.memory import MIB, resident
 from ketools.edits import normalise
 from ketools.jobs import Progress, quiet
 from ketools.relations import RELATIONS, Relation
@@ -30,7 +29,6 @@ SAMPLE = 8_000
 QUERIES = 500
 RESULTS = 8
 _BLOCK = 50_000
-_MIB = 2**20
 
 Rows = NDArray[np.int64]
 
@@ -65,14 +63,14 @@ def _measure(encoder: Encoder, sample: Sample, size: int, path: Path) -> dict[st
     build_s = time.perf_counter() - start
     built.close()
     del built
-    before, start = _resident(), time.perf_counter()
+    before, start = resident(), time.perf_counter()
     index = FactIndex(encoder, path)
     index.prepare()
     open_s = time.perf_counter() - start
     count = min(QUERIES, size, len(sample.facts))
     questions, view = sample.questions[:count], index.view()
     took, found = _search(index, view, questions)
-    memory = _resident() - before
+    memory = resident() - before
     exact = _scan(index, questions, RESULTS)
     neighbours = _neighbour_cosine(index, count)
     index.close()
@@ -81,8 +79,8 @@ def _measure(encoder: Encoder, sample: Sample, size: int, path: Path) -> dict[st
         "open_s": round(open_s, 1),
         "p50_ms": round(float(np.percentile(took, 50)), 2),
         "p99_ms": round(float(np.percentile(took, 99)), 2),
-        "mb": round(memory / _MIB),
-        "disk_mb": round(sum(file.stat().st_size for file in path.parent.iterdir()) / _MIB),
+        "mb": round(memory / MIB),
+        "disk_mb": round(sum(file.stat().st_size for file in path.parent.iterdir()) / MIB),
         "recall_at_1": round(float(np.mean([e[0] in f for e, f in zip(exact, found, strict=True)])), 4),
         "recall_at_8": round(float(np.mean([np.isin(e, f).mean() for e, f in zip(exact, found, strict=True)])), 4),
         "answer_at_8": round(float(np.mean([i in f for i, f in enumerate(found)])), 4),
@@ -187,12 +185,3 @@ def _numeral(number: int) -> str:
         out += letters[low // 5] + "aeiou"[low % 5]
         if not number:
             return out.capitalize()
-
-
-def _resident() -> int:
-    """Bytes of resident memory now; where the system does not tell, the most there ever were."""
-    status = Path("/proc/self/statm")
-    if status.is_file():
-        return int(status.read_text().split()[1]) * 4096
-    unit = 1 if sys.platform == "darwin" else 1024
-    return getrusage(RUSAGE_SELF).ru_maxrss * unit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -162,11 +163,11 @@ def bench_scope(
                 print(f"  {kind:22} {row[rate]:6.3f} of {row['n']}")
 
 
-def _numbers(text: str) -> list[int]:
-    """Comma-separated numbers of notes. Raises BadParameter for anything else."""
+def _numbers(text: str, option: str = "--sizes") -> list[int]:
+    """Comma-separated numbers. Raises BadParameter for anything else."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts or not all(part.isdigit() and 1 <= int(part) <= 10_000_000 for part in parts):
-        raise typer.BadParameter("numbers between 1 and 10000000, separated by commas", param_hint="--sizes")
+        raise typer.BadParameter("numbers between 1 and 10000000, separated by commas", param_hint=option)
     return [int(part) for part in parts]
 
 
@@ -215,3 +216,56 @@ def bench_evaluate(
     for size, rate in found["probes_per_second"].items():
         print(f"batches of {size:>2}: {rate:8.1f} probes/s")
     print(f"speed-up x{found['speedup_batch_64']:.1f} at 64, n {found['n']}")
+
+
+@bench_app.command("methods")
+def bench_methods(
+    context: typer.Context,
+    methods: Annotated[str, typer.Option(help="Comma-separated names; default all that compute with the model.")] = "",
+    sizes: Annotated[str, typer.Option(help="Comma-separated sizes of batches.")] = "1,10,100,1000",
+    budget: Annotated[float, typer.Option(min=1, help="Seconds that a batch may take, or be left out.")] = 300,
+    as_json: Json = False,
+) -> None:
+    """Milliseconds and memory of an edit, alone and in batches, per method."""
+    from ketools.bench.methods import bench_methods as run
+
+    with progress("bench methods") as report:
+        found = run(session(context).settings(), names(methods) or (), _numbers(sizes), budget, report)
+    if as_json:
+        show_json(found)
+        return
+    for name, rows in found["methods"].items():
+        for size, row in rows.items():
+            print(f"{name:10}{size:>6} at once: {row['ms_per_edit']:9.1f} ms an edit, peak {row['peak_mb']:7.1f} MB")
+    for name, sizes_left in found["left_out"].items():
+        print(f"{name}: left out " + ", ".join(f"{size} ({why})" for size, why in sizes_left.items()))
+
+
+@bench_app.command("lifelong")
+def bench_lifelong(
+    context: typer.Context,
+    methods: Annotated[str, typer.Option(help="Comma-separated names.")] = "ft-m,rome,memit,alphaedit,ultraedit",
+    checkpoints: Annotated[str, typer.Option(help="After how many edits everything is asked.")] = "1,10,100,1000,3000",
+    budget: Annotated[float, typer.Option(min=1, help="Seconds that a method may take; then it is stopped.")] = 900,
+    svg: Annotated[Path | None, typer.Option(help="Draw the curves of success to this file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Edits one after another: what holds, and what undoing a random half of them leaves."""
+    from ketools.bench.lifelong import bench_lifelong as run
+    from ketools.bench.lifelong import plot
+
+    stops = _numbers(checkpoints, "--checkpoints")
+    with progress("bench lifelong") as report:
+        found = run(session(context).settings(), names(methods) or (), stops, budget, report)
+    if svg is not None:
+        svg.write_text(plot(found), encoding="utf-8")
+    if as_json:
+        show_json(found)
+        return
+    for name, rows in found["methods"].items():
+        for edits, row in rows.items():
+            if edits.isdigit():
+                shares = f"success {row['success']:.3f}, rephrase {row['rephrase']:.3f}, locality {row['locality']:.3f}"
+                print(f"{name:10}{edits:>6} edits: {shares}, {row['ms_per_edit']:.0f} ms an edit")
+        half = rows["undo_half"]
+        print(f"{name:10} half undone: restored {half['restored']:.3f}, others still right {half['success']:.3f}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ketools.errors import MissingExtra
@@ -77,14 +77,22 @@ def sub_metrics(run: Run) -> str:
 
 def sequence(run: Run, measure: str) -> str:
     """One measure after so many edits (figure 4)."""
+    return curves({name: _points(method, measure) for name, method in run.methods.items()}, measure)
+
+
+def _points(method: MethodRun, measure: str) -> list[tuple[int, float]]:
+    return [(c.edits, v) for c in method.checkpoints if (v := getattr(c.summary, measure)) is not None]
+
+
+def curves(lines: Mapping[str, Sequence[tuple[int, float]]], label: str) -> str:
+    """Shares over numbers of edits, a line each."""
 
     def draw(axes: Axes) -> None:
-        for i, (name, method) in enumerate(run.methods.items()):
-            points = [(c.edits, v) for c in method.checkpoints if (v := getattr(c.summary, measure)) is not None]
+        for i, (name, points) in enumerate(lines.items()):
             axes.plot(*zip(*points, strict=True) if points else ((), ()), marker="o", label=name, color=_colour(i))
         axes.set_xscale("log")
         axes.set_xlabel("edits")
-        _shares(axes, measure)
+        _shares(axes, label)
 
     return figure(draw, 5.0)
 

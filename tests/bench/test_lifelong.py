@@ -1,0 +1,64 @@
+"""Edits of the bundled model one after another, with the undo of half of them and of all."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from ketools.bench.lifelong import HELD_OUT, Stream, bench_lifelong, plot
+from ketools.bench.methods import bench_methods
+from ketools.errors import InvalidRequest, NotFound
+from ketools.settings import Settings
+
+
+def test_a_longer_stream_begins_with_the_shorter_one_and_leaves_the_same_facts_alone() -> None:
+    short, long = Stream.of(20), Stream.of(2000)
+    assert long.requests[:20] == short.requests
+    assert long.held_out == short.held_out
+    touched = {(request.subject, request.relation) for request in long.requests}
+    assert not touched & set(long.held_out)
+    assert len(long.held_out) == HELD_OUT
+
+
+def test_a_fact_that_is_edited_again_is_given_another_target() -> None:
+    requests = Stream.of(2000).requests
+    now: dict[str, str] = {}
+    for request in requests:
+        assert request.target_old != request.target_new
+        assert now.get(request.key, request.target_old) == request.target_old
+        now[request.key] = request.target_new
+    assert len(now) < len(requests)
+
+
+def test_each_checkpoint_tells_what_holds_and_undoing_everything_is_exact(tmp_path: Path) -> None:
+    found = bench_lifelong(Settings(home=tmp_path), ("ft-m",), (1, 3))
+    rows = found["methods"]["ft-m"]
+    assert (rows["1"]["n"], rows["3"]["n"], rows["stopped_at"]) == (1, 3, None)
+    assert rows["3"]["success"] == 1.0
+    assert rows["undo_half"]["edits_undone"] == 1
+    assert rows["undo_half"]["restored"] == 1.0
+    assert rows["undo_all_exact"]
+    assert ElementTree.fromstring(plot(found)).tag.endswith("svg")
+
+
+def test_a_method_whose_time_is_spent_is_asked_where_it_stands(tmp_path: Path) -> None:
+    rows = bench_lifelong(Settings(home=tmp_path), ("ultraedit",), (50,), budget_s=0)["methods"]["ultraedit"]
+    assert rows["stopped_at"] == 1
+    assert set(rows) == {"1", "undo_half", "undo_all_exact", "stopped_at"}
+
+
+def test_unknown_methods_and_checkpoints_below_one_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="rome"):
+        bench_lifelong(Settings(home=tmp_path), ("romm",))
+    with pytest.raises(InvalidRequest, match="at least 1"):
+        bench_lifelong(Settings(home=tmp_path), ("rome",), (0,))
+
+
+def test_batches_are_measured_each_in_its_process_and_long_ones_left_out(tmp_path: Path) -> None:
+    found = bench_methods(Settings(home=tmp_path), ("ft-m",), (1, 2, 1000), budget_s=30)
+    rows = found["methods"]["ft-m"]
+    assert [rows[size]["n"] for size in ("1", "2")] == [1, 2]
+    assert all(rows[size]["ms_per_edit"] > 0 and rows[size]["bytes_per_edit"] > 0 for size in ("1", "2"))
+    assert list(found["left_out"]["ft-m"]) == ["1000"]
