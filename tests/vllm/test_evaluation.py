@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from ketools.artefacts import content_hash
+from ketools.atlas import weights_path
+from ketools.editor import Editor
 from ketools.engines.base import Engine
 from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.evaluation import Baseline, Bench, CaseResult, EditCase, evaluate, load
 from ketools.evaluation.results import MEASURES, Record
-from ketools.layer import EditLayer
+from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.notes import NoteInjector
 
-MakeLayer = Callable[..., EditLayer]
+N = 3
 
 
-def measured(engine: Engine, layer: EditLayer, cases: Sequence[EditCase], path: Path) -> list[CaseResult]:
-    """The cases, each asked under the layer."""
+@pytest.fixture(scope="module")
+def edited() -> dict[str, tuple[EditCase, EditLayer]]:
+    """Cases of the bundled benchmark and a real edit of each, by its id."""
+    editor = Editor(weights_path())
+    cases = [case for case in load("atlas-knowedit").cases if case.request.kind in ("insert", "modify")][:N]
+    made = [editor.compute("rome", [case.request], BASE)[0] for case in cases]
+    layers = [BASE.with_edits(LiveEdit(c.id, content_hash(a), a)) for c, a in zip(cases, made, strict=True)]
+    return {case.id: (case, layer) for case, layer in zip(cases, layers, strict=True)}
+
+
+def measured(engine: Engine, edited: dict[str, tuple[EditCase, EditLayer]], path: Path) -> list[CaseResult]:
+    """The cases, each asked under its edit."""
     bench = Bench(engine, Baseline(engine), NoteInjector(), path)
-    evaluate(bench, lambda chosen, base: (layer, 1.0), cases)
+    evaluate(bench, lambda cases, base: (edited[cases[0].id][1], 1.0), [case for case, _ in edited.values()])
     return list(Record(path, f"{engine.model_hash}//single", CaseResult).read())
 
 
 def test_every_number_is_the_one_of_the_local_engine(
-    engine: VLLMEngine, local: LocalEngine, low_rank: MakeLayer, tmp_path: Path
+    engine: VLLMEngine, local: LocalEngine, edited: dict[str, tuple[EditCase, EditLayer]], tmp_path: Path
 ) -> None:
-    cases, layer = load("atlas-knowedit").first(6), low_rank(7, rank=2, scale=0.15)
-    served = measured(engine, layer, cases, tmp_path / "served.jsonl")
-    here = measured(local, layer, cases, tmp_path / "here.jsonl")
-    assert len(served) == len(here) == len(cases)
+    served = measured(engine, edited, tmp_path / "served.jsonl")
+    here = measured(local, edited, tmp_path / "here.jsonl")
+    assert len(served) == len(here) == N
     for one, other in zip(served, here, strict=True):
         assert [a.answer for a in one.answers] == [a.answer for a in other.answers]
         for name in MEASURES:
             assert getattr(one, name) == pytest.approx(getattr(other, name), abs=1e-4), name
         assert one.success_teacher_forced == other.success_teacher_forced
         assert one.locality_tokens == other.locality_tokens
-    assert max(r.kl or 0 for r in here) > 1e-3  # the layer does something
+    assert any(result.success for result in here)
