@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -281,3 +282,41 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "sqlite":
         return Place(str(tmp_path / "journal.db"), tmp_path / "journal.db.secret")
     return Place(request.getfixturevalue("postgresql").new_schema(), tmp_path / "journal.secret")
+
+
+HARNESS_COMMON = {
+    "dataset_path": "json",
+    "dataset_kwargs": {"data_files": {"test": "capitals.json"}},
+    "test_split": "test",
+    "doc_to_text": "The capital of {{land}} is",
+}
+HARNESS_TASKS: dict[str, dict[str, Any]] = {
+    "choices": {
+        "output_type": "multiple_choice",
+        "doc_to_choice": "choices",
+        "doc_to_target": "{{choices.index(right)}}",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    },
+    "answers": {
+        "output_type": "generate_until",
+        "doc_to_target": "right",
+        "generation_kwargs": {"until": [".", "\n"], "max_gen_toks": 8, "do_sample": False},
+        "metric_list": [
+            {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True, "regexes_to_ignore": ["^ "]}
+        ],
+    },
+}
+HARNESS_DOCS = [
+    {"land": "France", "choices": ["Paris", "Lyon"], "right": "Lyon"},
+    {"land": "Japan", "choices": ["Tokyo", "Kyoto"], "right": "Tokyo"},
+]
+
+
+@pytest.fixture(scope="session")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tasks of lm-evaluation-harness: half right of the untouched model, all once France's capital is Lyon."""
+    folder = tmp_path_factory.mktemp("tasks")
+    (folder / "capitals.json").write_text(json.dumps(HARNESS_DOCS))
+    for name, task in HARNESS_TASKS.items():  # JSON is YAML
+        (folder / f"{name}.yaml").write_text(json.dumps({"task": name, **HARNESS_COMMON, **task}))
+    return folder

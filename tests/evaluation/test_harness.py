@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -19,40 +18,7 @@ from ketools.settings import Settings
 pytest.importorskip("lm_eval")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the harness' own
 
-COMMON = {
-    "dataset_path": "json",
-    "dataset_kwargs": {"data_files": {"test": "capitals.json"}},
-    "test_split": "test",
-    "doc_to_text": "The capital of {{land}} is",
-}
-TASKS: dict[str, dict[str, Any]] = {
-    "choices": {
-        "output_type": "multiple_choice",
-        "doc_to_choice": "choices",
-        "doc_to_target": "{{choices.index(right)}}",
-        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
-    },
-    "answers": {
-        "output_type": "generate_until",
-        "doc_to_target": "right",
-        "generation_kwargs": {"until": [".", "\n"], "max_gen_toks": 8, "do_sample": False},
-        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
-    },
-}
-DOCS = [
-    {"land": "France", "choices": ["Paris", "Lyon"], "right": "Lyon"},
-    {"land": "Japan", "choices": ["Tokyo", "Kyoto"], "right": "Tokyo"},
-]
 SPACES = {"user/noted": "ice", "user/weights": "ft-m"}
-
-
-@pytest.fixture(scope="module")
-def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tasks")
-    (folder / "capitals.json").write_text(json.dumps(DOCS))
-    for name, task in TASKS.items():  # JSON is YAML
-        (folder / f"{name}.yaml").write_text(json.dumps({"task": name, **COMMON, **task}))
-    return folder
 
 
 @pytest.fixture(scope="module")

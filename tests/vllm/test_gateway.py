@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -198,6 +201,34 @@ def count(page: str, name: str) -> float:
 
 
 # --- clients that know nothing of ketools ---
+
+
+@pytest.mark.parametrize(("space", "right"), [("", 0.5), ("@user/alice", 1.0)])
+def test_lm_evaluation_harness_sees_what_a_space_knows(
+    url: str, alice: str, base: str, space: str, right: float, tasks: Path, tmp_path: Path
+) -> None:
+    options = f"base_url={url}/v1/completions,model={base}{space},tokenizer={weights_path()}"
+    command = [
+        "--model",
+        "local-completions",
+        "--model_args",
+        f"{options},tokenizer_backend=huggingface,add_bos_token=True",
+    ]
+    command += ["--tasks", "choices,answers", "--include_path", str(tasks), "--output_path", str(tmp_path)]
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache"), "OPENAI_API_KEY": alice}
+    ran = subprocess.run(
+        [sys.executable, "-m", "lm_eval", *command],
+        env=os.environ | offline,
+        cwd=tasks,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    (written,) = tmp_path.rglob("results_*.json")
+    found = json.loads(written.read_text())["results"]
+    assert (found["choices"]["acc,none"], found["answers"]["exact_match,none"]) == (right, right)
 
 
 @pytest.mark.parametrize(("space", "answer"), [("", "Paris"), ("@user/alice", "Lyon"), ("@user/noted", "Lyon")])

@@ -82,9 +82,23 @@ def test_a_replica_added_serves_the_same_answers(
         used = {both.prepare(low_rank(400 + i, scale=0.15)).base_url for i in range(5)}
         used |= {both.prepare(low_rank(450 + i)).base_url for i in range(8)}
         assert used == {world.server.url, second.url}, "names spread over the replicas"
-        os.kill(second.pid or 0, signal.SIGKILL)  # the one goes, the other takes its names over
+        first_start = second.pid or 0
+        os.kill(first_start, signal.SIGKILL)  # the one goes, the other takes its names over
         assert [both.generate(QUESTION, layer) for layer in layers] == alone
     second.close()
+    end = time.monotonic() + 30
+    while exists(first_start) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not exists(first_start), "what it had started ended with it"
+
+
+def exists(group: int) -> bool:
+    """Whether a process of the group is there."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_vllm_killed_comes_back_and_gives_the_same_answers_and_never_wrong_ones(

@@ -158,7 +158,11 @@ class VLLMServer:
                 start_new_session=True,
             )
         self.starts += 1
-        return self._process.wait()
+        code = self._process.wait()
+        _signal_group(
+            self._process, signal.SIGKILL
+        )  # its engine may outlive it, and hold the memory that the next needs
+        return code
 
 
 def _inspect(python: Path) -> bool:
