@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ketools.edits import Artefact, EditRequest
 from ketools.errors import InvalidRequest
 from ketools.layer import EditLayer
 from ketools.methods.base import EditContext, Method, MethodConfig
+from ketools.methods.papers import Shape, paper_config
 from ketools.methods.profile import Profile, default_directory, load_profile, parse_config
 from ketools.methods.registry import get_method
 from ketools.models.background import Background
@@ -78,7 +80,7 @@ class Editor:
         return self._profiles_dir
 
     def config_for(self, method: Method, config: MethodConfig | Mapping[str, Any] | None = None) -> MethodConfig:
-        """The explicit configuration, else the profile's, else the method's defaults (scaled by depth).
+        """The explicit configuration, else the profile's, the papers' for this shape, the defaults (scaled by depth).
 
         Raises `InvalidRequest` when the explicit one is out of bounds or of another method.
         """
@@ -89,8 +91,22 @@ class Editor:
             return config
         if config is not None:
             return parse_config(method, dict(config))
+        return self.calibrated_config(method) or self.paper_config(method) or method.config()
+
+    def calibrated_config(self, method: Method) -> MethodConfig | None:
+        """What calibration found for this model."""
         profile = self.profile if method.needs_model else None
-        return (profile.config_for(method) if profile else None) or method.config()
+        return profile.config_for(method) if profile else None
+
+    def paper_config(self, method: Method) -> MethodConfig | None:
+        """What the papers used for models of this shape; not measured here."""
+        return paper_config(method, self._shape) if method.needs_model else None
+
+    @cached_property
+    def _shape(self) -> Shape:
+        model = self._shared or self._path
+        assert model is not None
+        return Shape.of(model)
 
     def compute(
         self,

@@ -184,15 +184,22 @@ class JobView(Result):
         return f"{self.job_id} {self.kind}: {self.state}, {self.progress:.0%}. {self.message}".strip()
 
 
+Configuration = Literal["calibrated", "paper", "default"]
+
+
 class MethodView(Result):
-    """One editing method."""
+    """One editing method.
+
+    `configuration`: calibrated for this model, the papers' for models of its shape (not measured here), or the
+    method's defaults.
+    """
 
     name: str
     summary: str
     phase: str
     kinds: tuple[str, ...]
     source: str
-    calibrated: bool
+    configuration: Configuration
 
     def line(self) -> str:
         return f"{self.name} ({self.phase}): {self.summary}"

@@ -35,6 +35,7 @@ from ketools.jobs import Jobs, Progress, quiet
 from ketools.journal import ROOT, Journal
 from ketools.layer import EditLayer
 from ketools.locating import Location, locate
+from ketools.methods.base import Method
 from ketools.methods.registry import get_method, methods
 from ketools.models.contexts import form
 from ketools.models.editable import EditableModel
@@ -48,6 +49,7 @@ from ketools.probing import Prober
 from ketools.results import (
     Answer,
     BatchResult,
+    Configuration,
     EditPage,
     EditResult,
     EditView,
@@ -512,7 +514,6 @@ class EditService:
 
     def list_methods(self) -> MethodList:
         """Every registered method, with what it can do and whether it is calibrated for this model."""
-        profile = self.editor.profile
         views = [
             MethodView(
                 name=m.name,
@@ -520,11 +521,16 @@ class EditService:
                 phase=m.phase,
                 kinds=tuple(sorted(m.kinds)),
                 source=m.source,
-                calibrated=profile is not None and profile.config_for(m) is not None,
+                configuration=self._configuration(m),
             )
             for m in methods().values()
         ]
         return MethodList(methods=tuple(views))
+
+    def _configuration(self, method: Method) -> Configuration:
+        if self.editor.calibrated_config(method) is not None:
+            return "calibrated"
+        return "default" if self.editor.paper_config(method) is None else "paper"
 
     def _batch_result(
         self, space: str, method: str, arrival: Arrival, job_id: str | None, created: bool, dry_run: bool

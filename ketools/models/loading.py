@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from ketools.errors import ModelError
@@ -130,6 +130,12 @@ def load_tokenizer(folder: Path) -> Any:
     # The first call may reset saved padding settings, which must not happen in two threads at once.
     tokenizer("warm up")
     return tokenizer
+
+
+def read_config(folder: Path) -> Any:
+    """The transformers config of a model directory. Raises `ModelError`."""
+    with as_model_error(folder, "The config"):
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig
 
-from ketools.models.loading import as_model_error, check_directory, directory_hash, load_tokenizer
+from ketools.models.loading import as_model_error, check_directory, directory_hash, load_tokenizer, read_config
 from ketools.models.structure import Structure, find_structure
 
 
@@ -55,9 +55,8 @@ def read_outline(path: str | Path) -> Outline:
     """The outline of a Hugging Face causal LM directory. Raises `ModelError` as `load_editable` does."""
     folder = Path(path)
     check_directory(folder)
-    tokenizer = load_tokenizer(folder)
+    tokenizer, config = load_tokenizer(folder), read_config(folder)
     with as_model_error(folder, "The model"):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):
             empty = AutoModelForCausalLM.from_config(config)
         try:

@@ -1,0 +1,64 @@
+"""What the papers used on models of the 7B class, found by a model's shape. Not measured here.
+
+A calibrated profile goes before it, a method's own defaults (scaled by depth) come after it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from ketools.methods.base import Method, MethodConfig
+from ketools.methods.profile import parse_config
+from ketools.models.editable import EditableModel
+from ketools.models.loading import read_config
+
+
+class Shape(BaseModel):
+    """What a published configuration depends on: the family by transformers' name, and its size."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    model_type: str
+    blocks: int
+    hidden: int
+
+    @classmethod
+    def of(cls, model: EditableModel | Path) -> Shape:
+        """The shape of a model, loaded or in a directory. Raises `ModelError` for a directory that is none."""
+        config = (model.model.config if isinstance(model, EditableModel) else read_config(model)).get_text_config()
+        return cls(model_type=config.model_type, blocks=config.num_hidden_layers, hidden=config.hidden_size)
+
+
+class PaperProfile(BaseModel):
+    """Published configurations for models of one shape, in this package's units.
+
+    `models`: which ones they were published for; `source`: where.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    shape: Shape
+    models: str
+    source: str
+    methods: dict[str, dict[str, Any]]
+
+
+@cache
+def paper_profiles() -> tuple[PaperProfile, ...]:
+    """Every published profile that comes with the package."""
+    folder = files("ketools") / "profiles" / "papers"
+    found = sorted((file for file in folder.iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
+    return tuple(PaperProfile.model_validate_json(file.read_text(encoding="utf-8")) for file in found)
+
+
+def paper_config(method: Method, shape: Shape) -> MethodConfig | None:
+    """What the papers used for a method on models of a shape; None where they are silent."""
+    for profile in paper_profiles():
+        if profile.shape == shape and method.name in profile.methods:
+            return parse_config(method, profile.methods[method.name])
+    return None
