@@ -206,7 +206,7 @@ def _prepared(
         record = plan.out / CASES if plan.out else None
         if plan.out:
             plan.out.mkdir(parents=True, exist_ok=True)
-        bench = Bench(service.engine, baseline, service.notes, record, texts, share or Share())
+        bench = Bench(service.engine, baseline, service.notes, record, texts, share or Share(), settings.engine)
         yield data, bench, {name: _edit(service, name, plan, _labelled(name, progress)) for name in names}
 
 

@@ -220,6 +220,11 @@ def _by_task(results: Sequence[CaseResult]) -> dict[str, TaskSummary]:
     return out
 
 
+def record_key(model_hash: str, engine: str, label: str, protocol: str) -> str:
+    """What a method's cases stand under in a record: with another model, engine or configuration they are others."""
+    return f"{model_hash}/{engine}/{label}/{protocol}"
+
+
 R = TypeVar("R", bound=BaseModel)
 
 

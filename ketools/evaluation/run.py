@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ketools.errors import InvalidRequest, NotFound, StorageError
 from ketools.evaluation.restoration import Restoration
-from ketools.evaluation.results import CaseResult, Record, Summary
+from ketools.evaluation.results import CaseResult, Record, Summary, record_key
 from ketools.evaluation.runner import Checkpoint
 from ketools.evaluation.weights import Change, Hits
 
@@ -86,5 +86,6 @@ class Run(BaseModel):
         """The cases of one method, in the order in which they were first asked; of a sequence, at its end."""
         made = self.methods[method]
         last = f"/{made.checkpoints[-1].edits}" if made.checkpoints else ""
-        record = Record(folder / CASES, f"{self.model_hash}/{made.label}/{self.protocol}{last}", CaseResult)
+        key = record_key(self.model_hash, self.engine, made.label, f"{self.protocol}{last}")
+        record = Record(folder / CASES, key, CaseResult)
         return list({result.id: result for result in record.read()}.values())

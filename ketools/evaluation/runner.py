@@ -19,7 +19,7 @@ from ketools.evaluation import metrics
 from ketools.evaluation.asking import Asker, EditedCase
 from ketools.evaluation.baseline import Baseline, Progress, silent
 from ketools.evaluation.cases import EditCase
-from ketools.evaluation.results import CaseResult, Record, Summary, summarise
+from ketools.evaluation.results import CaseResult, Record, Summary, record_key, summarise
 from ketools.layer import BASE, EditLayer
 from ketools.notes import NoteInjector
 from ketools.retrieval import MiniLMEncoder
@@ -58,7 +58,7 @@ class Bench:
 
     `baseline`: what the untouched model says, asked once for all methods. `injector`: puts the notes of a layer into
     prompts. `record`: a JSON-lines file to which each case is appended; cases that it holds already for a
-    label, a protocol and this model are not asked again. `texts`: texts for perplexity.
+    label, a protocol, this model and this kind of engine are not asked again. `texts`: texts for perplexity.
     `share`: which cases are asked here; summaries are over those that have been asked, here or earlier.
     """
 
@@ -68,6 +68,7 @@ class Bench:
     record: Path | None = None
     texts: Sequence[str] = ()
     share: Share = Share()
+    kind: str = "local"
 
     def asker(self) -> Asker:
         """What asks and judges here."""
@@ -75,7 +76,7 @@ class Bench:
 
     def log(self, label: str, protocol: str) -> Record[CaseResult]:
         """The record of one method under one protocol."""
-        return Record(self.record, f"{self.engine.model_hash}/{label}/{protocol}", CaseResult)
+        return Record(self.record, record_key(self.engine.model_hash, self.kind, label, protocol), CaseResult)
 
 
 def evaluate(

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from ketools.cli.main import app
 from ketools.edits import Kind, Trait
 from ketools.evaluation.judging import judged, question, rating
-from ketools.evaluation.results import Answer, CaseResult, Record, summarise
+from ketools.evaluation.results import Answer, CaseResult, Record, record_key, summarise
 from ketools.evaluation.run import CASES, MethodRun, Run
 from ketools.traits import classify
 
@@ -77,7 +77,7 @@ def judge_run(folder: Path, llm: str, *cases: CaseResult) -> Result:
     made = {"ice": method}
     run = Run(data="d", protocol="single", model_name="m", model_hash="h", engine="local", methods=made)
     run.write(folder)
-    record = Record(folder / CASES, "h/ice 1/single", CaseResult)
+    record = Record(folder / CASES, record_key("h", "local", "ice 1", "single"), CaseResult)
     for one in cases:
         record.append(one)
     return CliRunner().invoke(app, ["judge", str(folder), "--llm", llm, "--json"])

@@ -13,7 +13,7 @@ from ketools.engines.base import Engine
 from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.evaluation import Baseline, Bench, CaseResult, EditCase, evaluate, load
-from ketools.evaluation.results import MEASURES, Record
+from ketools.evaluation.results import MEASURES, Record, record_key
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.notes import NoteInjector
 
@@ -34,7 +34,7 @@ def measured(engine: Engine, edited: dict[str, tuple[EditCase, EditLayer]], path
     """The cases, each asked under its edit."""
     bench = Bench(engine, Baseline(engine), NoteInjector(), path)
     evaluate(bench, lambda cases, base: (edited[cases[0].id][1], 1.0), [case for case, _ in edited.values()])
-    return list(Record(path, f"{engine.model_hash}//single", CaseResult).read())
+    return list(Record(path, record_key(engine.model_hash, "local", "", "single"), CaseResult).read())
 
 
 def test_every_number_is_the_one_of_the_local_engine(
