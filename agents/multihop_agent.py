@@ -25,10 +25,7 @@ from ketools.settings import Settings
 
 def shown(event: Event) -> str:
     """One line about a step."""
-    if isinstance(event, Finished):
-        return f"=> {event.result.line()}"
-    fields = event.model_dump(mode="json", exclude={"type", "step"})
-    return f"  {event.step} {event.type}: " + ", ".join(f"{name}={value}" for name, value in fields.items())
+    return f"{'=>' if isinstance(event, Finished) else ' '} {event.line()}"
 
 
 def answer(agent: MultihopAgent, questions: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ import shlex
 import shutil
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,9 @@ def build_request(**fields: Any) -> EditRequest:
         raise InvalidRequest("; ".join(problems)) from None
 
 
+MEMORIES = 8
+
+
 @dataclass(frozen=True)
 class EditService:
     """One served model with its journal, spaces and editor. Thread-safe; methods block."""
@@ -99,6 +102,8 @@ class EditService:
     jobs: Jobs
     multihop: Kit
     recall: Memory
+    _memories: dict[tuple[str, ...], EditMemory] = field(default_factory=dict)
+    """What sets of live edits say, by their ids; a few, since thousands of edits take seconds to read."""
 
     # --- editing ---
 
@@ -319,7 +324,7 @@ class EditService:
         memory, layer, version = self.memory(who, space)
         program = self.multihop.program(agent, memory, question)
         for number, event in enumerate(run(program, EngineWriter(self.engine, layer)), start=1):
-            progress(number, number + 1, event.type)
+            progress(number, number + 1, event.line())
             if isinstance(event, Finished):
                 return event.result.model_copy(update={"space": space, "version": version})
         raise AssertionError("a program ends with its result")
@@ -327,11 +332,20 @@ class EditService:
     def memory(self, who: Principal, space: str) -> tuple[EditMemory, EditLayer, int]:
         """What a space's live edits say, whether notes or weights serve them, with the layer and its version."""
         layer, version = self.layer(who, space)
-        records = self.journal.records([edit.edit_id for edit in layer.edits])
-        told = [r for r in records if r.kind in (Kind.INSERT, Kind.MODIFY)]
-        facts = [(r.id, EditRequest.model_validate(r.request)) for r in told]
-        ids = [edit.edit_id for edit in layer.edits]
-        return self.multihop.memory(facts, lambda: self.recall.of(ids)), layer, version
+        ids = tuple(edit.edit_id for edit in layer.edits)
+        made = self._memories.get(ids) or self._memory_of(layer, ids)
+        self._memories[ids] = made
+        if len(self._memories) > MEMORIES:
+            self._memories.pop(next(iter(self._memories)), None)
+        return made, layer, version
+
+    def _memory_of(self, layer: EditLayer, ids: tuple[str, ...]) -> EditMemory:
+        """Erasures are told by their notes alone: the journal does not keep what they erase."""
+        records = self.journal.records(ids)
+        erased = {edit_id: note.request for edit_id, note in layer.notes if note.request.kind is Kind.ERASE}
+        told = [r for r in records if r.kind in (Kind.INSERT, Kind.MODIFY) or r.id in erased]
+        facts = [(r.id, erased.get(r.id) or EditRequest.model_validate(r.request)) for r in told]
+        return self.multihop.memory(facts, lambda: self.recall.of(ids))
 
     def locate_fact(
         self, who: Principal, prompt: str, subject: str, answer: str | None, samples: int, progress: Progress = quiet
@@ -584,7 +598,7 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
         COMPARE_METHODS: method_comparison(road),
     }
     jobs = Jobs(journal, handlers)
-    kit = multihop_kit(engine.model_hash, encoder, settings.multihop_prompts)
+    kit = multihop_kit(engine.model_hash, encoder, settings.multihop_prompts, settings.multihop_detector)
     recall = Memory(spaces, encoder, settings.home / "memory.db")
     return EditService(settings, engine, journal, spaces, editor, verifier, notes, road, jobs, kit, recall)
 
@@ -603,10 +617,12 @@ def note_budget(engine: Engine) -> Budget:
     return budget_of(served.context_length, lambda text: len(served.tokenizer.encode(text, add_special_tokens=False)))
 
 
-def multihop_kit(model_hash: str, encoder: Encoder, prompts: Path | None = None) -> Kit:
-    """What the multi-hop agents need for a model; `prompts`: a folder in place of the packaged ones."""
+def multihop_kit(model_hash: str, encoder: Encoder, prompts: Path | None = None, detector: Path | None = None) -> Kit:
+    """What the multi-hop agents need for a model; `prompts`, `detector`: in place of the packaged ones."""
     packaged = "atlas" if is_bundled(model_hash) else "default"
-    return Kit(load_prompts(prompts or packaged), encoder, known_aliases(model_hash), known_subjects(model_hash))
+    texts = load_prompts(prompts or packaged, packaged)
+    kit = Kit(texts, encoder, known_aliases(model_hash), known_subjects(model_hash))
+    return replace(kit, detector_file=detector) if detector else kit
 
 
 def open_engine(settings: Settings, model: EditableModel | None = None) -> tuple[Engine, Editor]:

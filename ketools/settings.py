@@ -84,6 +84,9 @@ class Settings(BaseSettings):
         Path | None,
         Field(description="A folder of prompts for the multi-hop agents; default those packaged for the model."),
     ] = None
+    multihop_detector: Annotated[
+        Path | None, Field(description="PokeMQA's scope detector (multihop train-scope); default the bundled model's.")
+    ] = None
     threads: Annotated[int, Field(ge=0, le=256, description="Torch threads; 0 leaves torch's default.")] = 0
 
     @property

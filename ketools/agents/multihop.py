@@ -6,7 +6,8 @@ runs many questions side by side, their model calls batched.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +16,19 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from ketools.engines.base import cut
-from ketools.errors import InvalidRequest, ModelError
-from ketools.multihop import EditMemory, EngineWriter, Event, Finished, Kit, Writer, load_prompts, run, run_all
+from ketools.errors import InvalidRequest, KetoolsError, ModelError
+from ketools.multihop import (
+    EditMemory,
+    EngineWriter,
+    Event,
+    Finished,
+    Kit,
+    Program,
+    Writer,
+    load_prompts,
+    run,
+    run_all,
+)
 from ketools.multihop.loops import FINAL
 from ketools.principals import OPERATOR, Principal
 from ketools.service import EditService
@@ -85,6 +97,17 @@ class MultihopAgent(Runnable[str, Event]):
         """Every event as it happens; the last is `Finished`."""
         yield from run(self.kit.program(self.agent, self.memory, _checked(input)), self.writer)
 
+    async def astream(
+        self,
+        input: str,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Event]:
+        """`stream`, without blocking the event loop."""
+        events = self.stream(input, config)
+        while (event := await asyncio.to_thread(next, events, None)) is not None:
+            yield event
+
     def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> Event:  # noqa: A002
         """The `Finished` event of one question."""
         *_, last = self.stream(input, config)
@@ -99,10 +122,19 @@ class MultihopAgent(Runnable[str, Event]):
         **kwargs: Any,
     ) -> list[Event]:
         """The `Finished` events of many questions, their model calls served together."""
-        programs = [self.kit.program(self.agent, self.memory, _checked(text)) for text in inputs]
-        found: dict[int, Event] = {
-            i: event for i, event in run_all(programs, self.writer) if isinstance(event, Finished)
-        }
+        found: dict[int, Any] = {}
+        programs: dict[int, Program] = {}
+        for i, text in enumerate(inputs):
+            try:
+                programs[i] = self.kit.program(self.agent, self.memory, _checked(text))
+            except KetoolsError as error:
+                if not return_exceptions:
+                    raise
+                found[i] = error
+        places = list(programs)
+        for i, event in run_all(list(programs.values()), self.writer):
+            if isinstance(event, Finished):
+                found[places[i]] = event
         return [found[i] for i in range(len(inputs))]
 
 

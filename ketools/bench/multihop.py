@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 from ketools.errors import NotFound
 from ketools.evaluation.mquake import MultihopData, load_multihop
 from ketools.jobs import Progress, quiet
-from ketools.multihop import AGENTS, EngineWriter, Kit, ScopeDetector, Writer, load_prompts
+from ketools.multihop import AGENTS, EngineWriter, Kit, Writer, load_prompts
 from ketools.multihop.metrics import MultihopSummary
 from ketools.multihop.oracle import OracleReader
 from ketools.multihop.runner import Bench
@@ -48,10 +49,17 @@ def measure(settings: Settings, options: Options, progress: Progress = quiet) ->
     encoder = encoder_of(settings)
     with _reader(settings, options, data, encoder) as (writer, kit, model):
         if options.detector:
-            kit = replace(kit, given_detector=ScopeDetector.load(encoder, options.detector))
-        bench = Bench(data, writer, kit.memory, model, options.record)
+            kit = replace(kit, detector_file=options.detector)
+        bench = Bench(data, writer, kit.memory, _told(settings, kit, model), options.record)
         agents = {name: partial(kit.program, name) for name in options.agents}
         return bench.run(agents, options.sizes, options.n, progress)
+
+
+def _told(settings: Settings, kit: Kit, model: str) -> str:
+    """What answers depend on besides agent and memory, as one word for the record."""
+    detector = kit.detector_file.read_bytes() if kit.detector_file.is_file() else b""
+    parts = (settings.encoder, settings.encoder_model, sorted(kit.prompts.texts.items()), sha256(detector).hexdigest())
+    return f"{model}/{settings.engine}/{sha256(repr(parts).encode()).hexdigest()[:16]}"
 
 
 @contextmanager
@@ -64,7 +72,8 @@ def _reader(
         return
     engine, _ = open_engine(settings)
     try:
-        yield EngineWriter(engine), multihop_kit(engine.model_hash, encoder, prompts), engine.model_hash
+        kit = multihop_kit(engine.model_hash, encoder, prompts, settings.multihop_detector)
+        yield EngineWriter(engine), kit, engine.model_hash
     finally:
         engine.close()
 

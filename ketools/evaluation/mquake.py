@@ -144,13 +144,22 @@ def _mquake(row: Row, case: str) -> MultihopCase:
         raise ValueError("there is no question")
     return MultihopCase(
         id=case,
-        edits=tuple(_rewrite(rewrite, orig.get("edit_triples") or []) for rewrite in row["requested_rewrite"]),
+        edits=_rewrites(row["requested_rewrite"], orig.get("edit_triples") or []),
         questions=questions,
         new_answers=_names(row["new_answer"], row.get("new_answer_alias")),
         old_answers=_names(row["answer"], row.get("answer_alias")),
         before=_hops(row.get("single_hops") or [], orig.get("triples") or []),
         after=_hops(row.get("new_single_hops") or [], orig.get("new_triples") or []),
     )
+
+
+def _rewrites(rewrites: Sequence[Row], triples: Sequence[Sequence[str]]) -> tuple[CaseEdit, ...]:
+    """Each with its triple; of two that change the same relation to the same object, in their order."""
+    left, found = list(triples), []
+    for rewrite in rewrites:
+        found.append(_rewrite(rewrite, left))
+        left = [t for t in left if (t[0], t[1]) != found[-1].key]
+    return tuple(found)
 
 
 def _rewrite(rewrite: Row, triples: Sequence[Sequence[str]]) -> CaseEdit:

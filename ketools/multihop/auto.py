@@ -79,6 +79,7 @@ class _Walk:
     best: list[Hop] = field(default_factory=list)
     conflicts: dict[str, None] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)
+    written: dict[str, str] = field(default_factory=dict)
     doubtful: list[Plan] = field(default_factory=list)
     walked: bool = False
     malformed: int = 0
@@ -193,13 +194,15 @@ class _Walk:
             hops.append(hop)
             if len(hops) > len(self.best):
                 self.best = list(hops)
+            if hop.answer == REFUSAL:
+                break  # the rest of the chain hangs on a fact that was erased
         return hops
 
     def _hop(self, number: int, question: str, entity: str | None, relation: Relation | None) -> Steps[Hop | None]:
         fact = yield from self._fact(number, question, entity, relation)
         if fact is not None:
             yield Retrieved(step=number, edit_id=fact.edit_id, fact=fact.sentence, score=fact.score, in_scope=True)
-            answer = bare(fact.request.target_new)
+            answer = REFUSAL if fact.erased else bare(fact.request.target_new)
             return Hop(question=question, answer=answer, source="edit", edit_id=fact.edit_id, fact=fact.sentence)
         for phrasing in self._phrasings(question, entity, relation):
             answer = yield from self._asked(phrasing)
@@ -218,7 +221,9 @@ class _Walk:
         if question not in self.asked:
             self.generations += 1
             text = self.agent.prompts.fill("answer", question)
-            self.asked[question] = bare((yield from ask(text, ANSWER_TOKENS)))
+            written = yield from ask(text, ANSWER_TOKENS)
+            self.asked[question] = bare(written)
+            self.written[bare(written)] = written.strip()
         return self.asked[question]
 
     def _fact(
@@ -227,12 +232,13 @@ class _Walk:
         """The edit that answers a hop: an edge of the graph, else what is in scope of the question."""
         memory = self.agent.memory
         found = memory.edges(entity, relation.name) if entity and relation else []
-        if not found and len(memory):
+        if not found:
             found = self._scoped(question, entity)
         if not found:
             return None
-        chosen = found[0]
-        rivals = [f for f in found if _disagree(f, chosen, memory)]
+        same = memory.newest_first(f for f in found if _same_fact(f, found[0], memory))
+        chosen = same[0]
+        rivals = [f for f in same if normalise(f.request.target_new) != normalise(chosen.request.target_new)]
         if rivals:
             yield self._conflict(number, chosen, rivals)
         return chosen
@@ -253,8 +259,8 @@ class _Walk:
             self.notes.append(text)
 
     def _conflict(self, number: int, chosen: Remembered, rivals: list[Remembered]) -> ConflictSeen:
-        others = ", ".join(f"{f.edit_id} ({f.request.target_new})" for f in rivals)
-        told = f"{chosen.edit_id} ({chosen.request.target_new}) is newer than {others} and counts."
+        others = ", ".join(f"{f.edit_id} ({_value(f)})" for f in rivals)
+        told = f"{chosen.edit_id} ({_value(chosen)}) is newer than {others} and counts."
         self.conflicts.setdefault(told)
         ids = (chosen.edit_id, *(f.edit_id for f in rivals))
         return ConflictSeen(step=number, edit_ids=ids, chosen=chosen.edit_id, told=told)
@@ -280,6 +286,7 @@ class _Walk:
         return MultihopAnswer(
             question=self.question,
             answer=hops[-1].answer if hops else None,
+            written=self.written.get(hops[-1].answer, hops[-1].answer) if hops else None,
             complete=whole,
             hops=tuple(hops),
             affected=bool(citations),
@@ -291,6 +298,10 @@ class _Walk:
             reason=" ".join([*([] if whole else [self.reason]), *self.notes]).strip(),
             agent="auto",
         )
+
+
+def _value(fact: Remembered) -> str:
+    return "erased" if fact.erased else fact.request.target_new
 
 
 def _planned(chain: Chain) -> Plan:
@@ -309,8 +320,8 @@ def _read(question: str) -> Step:
     return Step(question, relation, None if _PLACE.search(entity) else entity)
 
 
-def _disagree(one: Remembered, other: Remembered, memory: EditMemory) -> bool:
-    """Whether two edits give one fact different values."""
-    same = memory.canonical(one.request.subject) == memory.canonical(other.request.subject)
-    fact = one.relation == other.relation if one.relation and other.relation else one.request.key == other.request.key
-    return same and fact and normalise(one.request.target_new) != normalise(other.request.target_new)
+def _same_fact(one: Remembered, other: Remembered, memory: EditMemory) -> bool:
+    """Whether two edits that answer one question tell one fact: they do unless both name relations, and others."""
+    if one.relation and other.relation and one.relation != other.relation:
+        return False
+    return memory.canonical(one.request.subject) == memory.canonical(other.request.subject)

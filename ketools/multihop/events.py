@@ -32,6 +32,7 @@ class MultihopAnswer(Result):
 
     question: str
     answer: str | None = Field(description="The final answer; if not `complete`, the best partial one.")
+    written: str | None = Field(default=None, description="The answer as it was written, marks and all.")
     complete: bool
     hops: tuple[Hop, ...] = ()
     affected: bool = Field(default=False, description="Whether any edit took part in the answer.")
@@ -58,6 +59,10 @@ class _Event(BaseModel):
 
     step: int = 0
 
+    def line(self) -> str:
+        """What happened, in a line."""
+        raise NotImplementedError
+
 
 class Planned(_Event):
     """The question was taken apart before anything was answered; `#1` stands for the first answer."""
@@ -66,12 +71,18 @@ class Planned(_Event):
     subquestions: tuple[str, ...]
     source: PlanSource
 
+    def line(self) -> str:
+        return f"plan: {' | '.join(self.subquestions)}"
+
 
 class Subquestion(_Event):
     """A question of one hop is about to be answered."""
 
     type: Literal["subquestion"] = "subquestion"
     question: str
+
+    def line(self) -> str:
+        return f"step {self.step}: {self.question}"
 
 
 class Retrieved(_Event):
@@ -83,6 +94,10 @@ class Retrieved(_Event):
     score: float
     in_scope: bool | None
 
+    def line(self) -> str:
+        judged = {True: "in scope", False: "not in scope", None: "put in"}[self.in_scope]
+        return f"step {self.step}: {self.fact} ({self.edit_id}, {judged})"
+
 
 class Intermediate(_Event):
     """A hop has its answer."""
@@ -90,6 +105,9 @@ class Intermediate(_Event):
     type: Literal["intermediate"] = "intermediate"
     answer: str
     source: Source
+
+    def line(self) -> str:
+        return f"step {self.step}: {self.answer} (by the {self.source})"
 
 
 class Malformed(_Event):
@@ -99,12 +117,18 @@ class Malformed(_Event):
     text: str
     reason: str
 
+    def line(self) -> str:
+        return f"step {self.step}: a generation without its form: {self.reason}"
+
 
 class Backtracked(_Event):
     """A plan or a step came to nothing, and another way is tried."""
 
     type: Literal["backtracked"] = "backtracked"
     reason: str
+
+    def line(self) -> str:
+        return f"another way: {self.reason}"
 
 
 class ConflictSeen(_Event):
@@ -115,12 +139,18 @@ class ConflictSeen(_Event):
     chosen: str
     told: str
 
+    def line(self) -> str:
+        return f"conflict: {self.told}"
+
 
 class Finished(_Event):
     """The last event of every run."""
 
     type: Literal["finished"] = "finished"
     result: MultihopAnswer
+
+    def line(self) -> str:
+        return self.result.line()
 
 
 Event = Annotated[

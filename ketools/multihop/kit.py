@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from ketools.edits import EditRequest, normalise
 from ketools.errors import NotFound
@@ -13,7 +14,7 @@ from ketools.multihop.mello import mello
 from ketools.multihop.memory import EditMemory
 from ketools.multihop.pokemqa import pokemqa
 from ketools.multihop.prompts import Prompts
-from ketools.multihop.scope import ScopeDetector
+from ketools.multihop.scope import PACKAGED, ScopeDetector
 from ketools.multihop.steps import Program
 from ketools.notes.scope import name_pattern
 from ketools.retrieval import Encoder, FactView
@@ -32,7 +33,7 @@ class Kit:
     encoder: Encoder
     aliases: Mapping[str, Collection[str]] = field(default_factory=dict)
     subjects: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    given_detector: ScopeDetector | None = None
+    detector_file: Path = PACKAGED
 
     def memory(
         self, facts: Sequence[tuple[str, EditRequest]], index: Callable[[], FactView] | None = None
@@ -53,8 +54,8 @@ class Kit:
 
     @cached_property
     def detector(self) -> ScopeDetector:
-        """The scope detector: the given one, else the one trained for the bundled model."""
-        return self.given_detector or ScopeDetector.load(self.encoder)
+        """The scope detector; the packaged one was trained for the bundled model. Raises `ModelError`."""
+        return ScopeDetector.load(self.encoder, self.detector_file)
 
     def kind_of(self, question: str) -> tuple[str, str] | None:
         """The longest known name in the question, and its domain."""

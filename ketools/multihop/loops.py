@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
+from ketools.edits import REFUSAL
 from ketools.errors import KetoolsError
-from ketools.multihop.events import Event, Hop, Intermediate, Malformed, MultihopAnswer, Source, Subquestion
-from ketools.multihop.memory import Remembered
+from ketools.multihop.events import Event, Hop, Intermediate, Malformed, MultihopAnswer, Retrieved, Source, Subquestion
+from ketools.multihop.memory import EditMemory, Remembered
 from ketools.multihop.steps import Steps, complete
 from ketools.multihop.writers import joined
 
@@ -86,19 +87,27 @@ class Run:
         self.malformed += 1
         yield Malformed(step=self.step, text=written[-400:], reason=reason)
 
+    def refused(self, fact: Remembered) -> Generator[Event, None, MultihopAnswer]:
+        """End the chain at a fact that was erased, whatever the model would have gone on to say."""
+        told = fact.sentence
+        yield Retrieved(step=self.step, edit_id=fact.edit_id, fact=told, score=fact.score, in_scope=True)
+        self.hops.append(Hop(question=self.asked, answer=REFUSAL, source="edit", edit_id=fact.edit_id, fact=told))
+        return self._answer(REFUSAL, True, "")
+
     def ended(self, answer: str) -> MultihopAnswer:
         """The whole chain with the final answer."""
-        return self._answer(bare(answer), True, "")
+        return self._answer(bare(answer), True, "", answer.strip())
 
     def failed(self, reason: str) -> MultihopAnswer:
         """The chain up to the step that failed."""
         return self._answer(self.hops[-1].answer if self.hops else None, False, reason)
 
-    def _answer(self, answer: str | None, whole: bool, reason: str) -> MultihopAnswer:
+    def _answer(self, answer: str | None, whole: bool, reason: str, written: str | None = None) -> MultihopAnswer:
         citations = tuple(hop.edit_id for hop in self.hops if hop.edit_id)
         return MultihopAnswer(
             question=self.question,
             answer=answer,
+            written=written or answer,
             complete=whole,
             hops=tuple(self.hops),
             affected=bool(citations),
@@ -117,13 +126,14 @@ class Loop:
 
     `stops`: where a generation ends, first the mark that is followed by what is put in. `missing`: what lacks when an
     intermediate answer does. `source`: who gave it, told from what was written behind what was put in. `put_in`:
-    looks for an edit and writes behind the mark.
+    looks for an edit in `memory` and writes behind the mark.
     """
 
     stops: tuple[str, ...]
     missing: str
     source: Callable[[Run, str], Source]
     put_in: Callable[[Run, str], Steps[None]]
+    memory: EditMemory
 
     def steps(self, run: Run, most_hops: int) -> Steps[MultihopAnswer]:
         """At most `most_hops` hops, so `most_hops` + 1 generations; an error ends them with the chain so far."""
@@ -143,6 +153,8 @@ class Loop:
             if (yield from run.next_question(written)) is None:
                 yield from run.complain(written, "neither a sub-question nor a final answer")
                 return run.failed("The model wrote neither a sub-question nor a final answer.")
+            if (erased := self.memory.erasure(run.asked)) is not None:
+                return (yield from run.refused(erased))
             if run.step > most_hops:
                 break
             yield from self._mark(run, written)

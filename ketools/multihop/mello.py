@@ -23,7 +23,7 @@ _GENERATED = re.compile(r"Generated answer:[ \t]*(\S[^\n]*)")
 def mello(question: str, memory: EditMemory, prompts: Prompts, most_hops: int = MOST_HOPS) -> Program:
     """The program of one question; at most `most_hops` hops, so `most_hops` + 1 generations."""
     run = Run("mello", question, prompts.fill("mello", question), _INTERMEDIATE)
-    loop = Loop((MARK,), "intermediate answer in MeLLo's form", _source, partial(_put_in, memory))
+    loop = Loop((MARK,), "intermediate answer in MeLLo's form", _source, partial(_put_in, memory), memory)
     return loop.steps(run, most_hops)
 
 

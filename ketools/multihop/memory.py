@@ -30,10 +30,15 @@ class Remembered:
     request: EditRequest
     score: float = 1.0
 
+    @property
+    def erased(self) -> bool:
+        """Whether this is a fact that is not to be told any more."""
+        return self.request.kind is Kind.ERASE
+
     @cached_property
     def sentence(self) -> str:
-        """The edit as memories keep it, with its full stop."""
-        return f"{statement(self.request)}."
+        """The edit as memories keep it, with its full stop; of an erasure nothing."""
+        return "An erased fact." if self.erased else f"{statement(self.request)}."
 
     @cached_property
     def relation(self) -> str | None:
@@ -45,6 +50,7 @@ class Remembered:
 class EditMemory:
     """Insertions and modifications, oldest first. Immutable; embeds when it is searched, not before.
 
+    Erasures are no facts, but the questions that they cover are found: what is asked there must not be answered.
     `aliases`: other names by subject; a fact is found by any of them. `index`: gives a kept index of these
     facts; without it one is made.
     """
@@ -57,14 +63,16 @@ class EditMemory:
         index: Callable[[], FactView] | None = None,
     ) -> None:
         self._index = index
-        kept = [(i, r) for i, r in facts if r.kind in (Kind.INSERT, Kind.MODIFY)]
-        self.facts = tuple(Remembered(edit_id, request) for edit_id, request in kept)
+        kinds = (Kind.INSERT, Kind.MODIFY, Kind.ERASE)
+        self._all = tuple(Remembered(edit_id, request) for edit_id, request in facts if request.kind in kinds)
+        self.facts = tuple(fact for fact in self._all if not fact.erased)
+        self._age = {fact.edit_id: i for i, fact in enumerate(self._all)}
         self._encoder, self._aliases = encoder, aliases or {}
         pairs = [(other, name) for name, others in self._aliases.items() for other in others]
         self._canonical = {normalise(other).removeprefix("the "): normalise(name) for other, name in pairs}
         self._by_id = {fact.edit_id: fact for fact in self.facts}
         self._graph: dict[tuple[str, str], list[Remembered]] = defaultdict(list)
-        for fact in self.facts:
+        for fact in self._all:
             if fact.relation:
                 self._graph[self.canonical(fact.request.subject), fact.relation].append(fact)
 
@@ -86,23 +94,34 @@ class EditMemory:
         return [[Remembered(f.fact.id, self._by_id[f.fact.id].request, f.score) for f in row] for row in found]
 
     def in_scope(self, question: str) -> list[Remembered]:
-        """The facts that a question of one hop asks for, most relevant first.
+        """The edits that a question of one hop asks for, erasures among them, most relevant first.
 
-        A fact counts only when the question names its subject: nothing is concluded backwards.
+        An edit counts only when the question names its subject: nothing is concluded backwards.
         """
         hits = self._book.in_scope(chat_prompt(question))[::-1]
         found = [Remembered(hit.edit_id, hit.note.request, hit.score) for hit in hits]
         return [fact for fact in found if self._names(fact.request.subject).search(question)]
 
+    def newest_first(self, edits: Iterable[Remembered]) -> list[Remembered]:
+        """The same edits by age."""
+        return sorted(edits, key=lambda fact: -self._age[fact.edit_id])
+
+    def erasure(self, question: str) -> Remembered | None:
+        """The erasure that a question of one hop falls under, unless the fact was told anew since."""
+        if len(self.facts) == len(self._all):
+            return None
+        found = self.newest_first(self.in_scope(question))
+        return found[0] if found and found[0].erased else None
+
     def subjects(self) -> set[str]:
         """Whose facts were edited."""
-        return {fact.request.subject for fact in self.facts}
+        return {fact.request.subject for fact in self._all}
 
     @cached_property
     def told_relations(self) -> tuple[Relation, ...]:
         """Relations that `ketools.relations` does not know, as the newest edits put them."""
         found: dict[str, Relation | None] = {}
-        for fact in self.facts[::-1]:
+        for fact in self._all[::-1]:
             if request_relation(fact.request) is None and len(found) < MOST_TOLD:
                 names = self._names(fact.request.subject)
                 texts = [names.sub(SLOT, text) for text in (fact.request.prompt, *fact.request.rephrases)]
@@ -114,7 +133,7 @@ class EditMemory:
 
     @cached_property
     def _book(self) -> NoteBook:
-        notes = [(fact.edit_id, Note("multihop", fact.request)) for fact in self.facts]
+        notes = [(fact.edit_id, Note("multihop", fact.request)) for fact in self._all]
         return NoteBook(notes, encoder=self._encoder, aliases=self._aliases, pool=POOL)
 
     @cached_property

@@ -45,7 +45,7 @@ def pokemqa(
     text = prompts.fill("pokemqa", question, entity_line(question, kind_of))
     run = Run("pokemqa", question, text, _INTERMEDIATE)
     put_in = partial(_put_in, memory, detector)
-    loop = Loop((MARK, "\n\n"), "entity of the sub-question in PokeMQA's form", _source, put_in)
+    loop = Loop((MARK, "\n\n"), "entity of the sub-question in PokeMQA's form", _source, put_in, memory)
     return loop.steps(run, most_hops)
 
 

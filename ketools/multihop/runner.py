@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
 from ketools.edits import EditRequest
-from ketools.errors import InvalidRequest
+from ketools.errors import EngineUnavailable, InvalidRequest, ModelError
 from ketools.evaluation.mquake import Key, MultihopCase, MultihopData, Untouched, untouched_of
 from ketools.evaluation.results import Record
 from ketools.jobs import Progress, quiet
@@ -43,12 +44,15 @@ PROBES = 100
 
 @dataclass(frozen=True)
 class Bench:
-    """A benchmark, the model that writes, and how a memory is made of edits."""
+    """A benchmark, the model that writes, and how a memory is made of edits.
+
+    `reader`: all that answers may depend on besides agent and memory (model, engine, prompts, ...), for the record.
+    """
 
     data: MultihopData
     writer: Writer
     make_memory: MakeMemory
-    model: str
+    reader: str
     record: Path | None = None
 
     def run(
@@ -57,7 +61,8 @@ class Bench:
         """Every agent at every size of memory on the first `n` cases.
 
         Sizes are numbers of cases whose edits are in memory together, or `all`: those of the whole data set.
-        Raises `InvalidRequest` for a size that is neither, StorageError when the record cannot be written.
+        Raises `InvalidRequest` for a size that is neither, StorageError when the record cannot be written, and what a
+        model or an encoder that is away raises: an outage is no wrong answer.
         """
         cases = self.data.cases[:n]
         batches = {size: self._batches(cases, size) for size in sizes}
@@ -106,7 +111,7 @@ class Bench:
     def _results(
         self, name: str, size: str, agent: Agent, items: Sequence[_Item], progress: Progress
     ) -> list[QuestionResult]:
-        log = Record(self.record, f"{self.model}/{self.data.source}/{name}/{size}", QuestionResult)
+        log = Record(self.record, f"{self.reader}/{self.data.source}/{name}/{size}/{_digest(items)}", QuestionResult)
         done = {(row.kind, row.case, row.index): row for row in log.read()}
         waiting = [item for item in items if item.name not in done]
         keys = self._keys()
@@ -126,7 +131,7 @@ class Bench:
     ) -> list[MultihopAnswer]:
         programs = [agent(item.shared.memory, item.question) for item in chunk]
         found: dict[int, MultihopAnswer] = {}
-        for i, event in run_all(programs, self.writer, progress):
+        for i, event in run_all(programs, self.writer, progress, (EngineUnavailable, ModelError)):
             if isinstance(event, Finished):
                 found[i] = event.result
         return [found[i] for i in range(len(chunk))]
@@ -181,7 +186,7 @@ class _Item:
             case=self.case,
             index=self.index,
             kind=self.kind,
-            strict=strictly(result.answer, self.answers),
+            strict=strictly(result.written, self.answers),
             lenient=leniently(result.answer, self.answers),
             hopwise=hopwise(result, hops, self.answers) if hops else None,
             overridden=self.overridden,
@@ -194,6 +199,13 @@ class _Item:
             seconds=seconds,
             result=result,
         )
+
+
+def _digest(items: Sequence[_Item]) -> str:
+    """Of what is asked over which memories: with more cases, a shared memory is another one."""
+    memories = {id(item.shared): sorted(item.shared.targets.items()) for item in items}
+    asked = [(item.name, item.question, item.answers) for item in items]
+    return sha256(repr((list(memories.values()), asked)).encode()).hexdigest()[:16]
 
 
 def _number(size: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,10 @@ from ketools.retrieval import Encoder
 
 PACKAGED = Path(__file__).parent / "weights" / "scope-atlas.safetensors"
 """The detector trained for the bundled model."""
+
+PROBE = "The capital of France is Paris"
+SAME_ENCODER = 0.99
+"""Least cosine between embeddings of one text by one encoder, one of them in half precision."""
 
 WIDTH = 256
 HIDDEN = 32
@@ -56,24 +61,43 @@ class ScopeDetector:
 
     heads: Heads
     encoder: Encoder
+    made_with: Tensor | None = None
+    """How the encoder that it was trained on embeds `PROBE`, `[d]`; None where that was not kept."""
 
     @classmethod
     def load(cls, encoder: Encoder, path: Path = PACKAGED) -> ScopeDetector:
         """Read trained heads. Raises `ModelError` when the file is absent or broken."""
         try:
             tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
+            made_with = tensors.pop("made_with", None)
             heads = Heads(tensors["project.weight"].shape[1], tensors["project.weight"].shape[0])
             heads.load_state_dict(tensors)
         except (OSError, SafetensorError, KeyError, RuntimeError) as error:
             raise ModelError(
                 f"The scope detector {path} cannot be read ({error}). Run: ketools multihop train-scope"
             ) from error
-        return cls(heads.eval(), encoder)
+        return cls(heads.eval(), encoder, made_with)
 
     def save(self, path: Path) -> None:
-        """Write the heads in half precision."""
+        """Write the heads in half precision, with how their encoder embeds a probe. Raises `ModelError`."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: t.half().contiguous() for name, t in self.heads.state_dict().items()}, path)
+        tensors = {**self.heads.state_dict(), "made_with": self._probe()}
+        save_file({name: t.half().contiguous() for name, t in tensors.items()}, path)
+
+    def _probe(self) -> Tensor:
+        return torch.from_numpy(np.array(self.encoder.encode([PROBE])))[0]
+
+    @cached_property
+    def _fits(self) -> bool:
+        """True. Raises `ModelError` for another encoder than the one that it was trained on."""
+        probe = self._probe()
+        fits = len(probe) == self.heads.project.in_features
+        if not fits or (self.made_with is not None and float(self.made_with @ probe) < SAME_ENCODER):
+            raise ModelError(
+                "The scope detector was trained on the embeddings of another encoder. Train one for this encoder "
+                "(ketools multihop train-scope) and name it by KETOOLS_MULTIHOP_DETECTOR."
+            )
+        return True
 
     def choose(self, question: str, candidates: Sequence[Remembered]) -> Remembered | None:
         """The fact that the question asks for. Raises `ModelError` when the encoder cannot be reached."""
@@ -82,7 +106,7 @@ class ScopeDetector:
 
     def pick(self, question: str, sentences: Sequence[str]) -> int | None:
         """The index of the sentence that answers the question, None when none does."""
-        if not sentences:
+        if not sentences or not self._fits:
             return None
         near, same = self._probabilities(question, sentences)
         kept = np.flatnonzero(near >= LEAST)

@@ -75,12 +75,17 @@ def run(program: Program, writer: Writer) -> Iterator[Event]:
 
 
 def run_all(
-    programs: Sequence[Program], writer: Writer, progress: Callable[[int, int], None] | None = None
+    programs: Sequence[Program],
+    writer: Writer,
+    progress: Callable[[int, int], None] | None = None,
+    fatal: tuple[type[KetoolsError], ...] = (),
 ) -> Iterator[tuple[int, Event]]:
     """The events of many programs, each with its index; wants are served together, round by round.
 
-    `progress(finished, total)` is called after every round and may raise `Cancelled`.
+    `progress(finished, total)` is called after every round and may raise `Cancelled`. An error of a model or an index
+    ends the chain that wanted something; one of the kinds `fatal` is raised.
     """
+    fatal = (Cancelled, *fatal)
     wants: dict[int, Want] = {}
     for i, program in enumerate(programs):
         yield from _advance(i, program, None, wants)
@@ -88,7 +93,7 @@ def run_all(
         if progress:
             progress(len(programs) - len(wants), len(programs))
         served, wants = wants, {}
-        for i, reply in _serve(served, writer):
+        for i, reply in _serve(served, writer, fatal):
             yield from _advance(i, programs[i], reply, wants)
     if progress:
         progress(len(programs), len(programs))
@@ -106,12 +111,12 @@ def _advance(i: int, program: Program, reply: Any, wants: dict[int, Want]) -> It
         yield i, Finished(result=end.value)
 
 
-def _serve(wants: dict[int, Want], writer: Writer) -> Iterator[tuple[int, Any]]:
+def _serve(wants: dict[int, Want], writer: Writer, fatal: tuple[type[KetoolsError], ...]) -> Iterator[tuple[int, Any]]:
     for batch in _alike(wants):
         kind = list(batch.values())
         try:
             yield from zip(batch, _answers(kind, writer), strict=True)
-        except Cancelled:
+        except fatal:
             raise
         except KetoolsError as error:
             yield from _one_by_one(batch, writer, error)

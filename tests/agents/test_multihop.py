@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from langchain_core.language_models import FakeListChatModel, FakeListLLM
 
 from ketools.agents.multihop import LangChainWriter, MultihopAgent
-from ketools.edits import EditRequest
+from ketools.edits import REFUSAL, EditRequest, Kind
 from ketools.errors import InvalidRequest, ModelError
 from ketools.multihop import Finished
 from ketools.principals import OPERATOR
@@ -51,6 +52,27 @@ def test_batch_answers_many_questions_and_a_space_sees_its_own_edits(service: Ed
     assert [answer(e) for e in MultihopAgent.over(service).batch(questions)] == ["sol", "Lima"]
 
 
+def test_astream_shows_the_same_steps(service: EditService) -> None:
+    agent = MultihopAgent.over(service, SPACE)
+
+    async def seen() -> list[str]:
+        return [event.type async for event in agent.astream(QUESTION)]
+
+    assert asyncio.run(seen()) == [event.type for event in agent.stream(QUESTION)]
+
+
+def test_a_bad_question_in_a_batch_leaves_the_others_when_asked_to(service: EditService) -> None:
+    found = MultihopAgent.over(service, SPACE).batch(["", QUESTION], return_exceptions=True)
+    assert isinstance(found[0], InvalidRequest) and answer(found[1]) == "yen"
+
+
+def test_an_erasure_by_note_is_kept_to_in_chains(service: EditService) -> None:
+    gone = EditRequest(kind=Kind.ERASE, subject="Oslo", prompt="The country of Oslo is", target_new=REFUSAL)
+    assert service.edit(OPERATOR, gone, "user/erased", "ice").status == "committed"
+    found = service.answer_multihop(OPERATOR, "What is the currency of the country of Oslo?", "user/erased")
+    assert found.answer == REFUSAL and found.affected
+
+
 def test_a_completion_model_and_a_chat_model_can_lead_the_chain(service: EditService) -> None:
     said = ["Subquestion: What is the country of Lima?\n", "entity of Subquestion is: Japan\nFinal answer: Japan"]
     for llm in (FakeListLLM(responses=said), FakeListChatModel(responses=said)):
@@ -83,5 +105,5 @@ def test_the_runnable_front_end_shows_the_chain(tmp_path: Path) -> None:
     command = [sys.executable, str(script), "--home", str(tmp_path), QUESTION]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    assert "1 subquestion: question=What is the country of Lima?" in done.stdout
+    assert "step 1: What is the country of Lima?" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("=> sol (not affected by any edit")

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from ketools.edits import EditRequest
+from ketools.edits import REFUSAL, EditRequest, Kind
 from ketools.engines.local import LocalEngine
 from ketools.errors import ModelError
-from ketools.multihop import EditMemory, EngineWriter, Finished, Kit, MultihopAnswer, run, run_all
+from ketools.multihop import AGENTS, EditMemory, EngineWriter, Finished, Kit, MultihopAnswer, run, run_all
 from ketools.multihop.events import Event
 from ketools.retrieval import Vectors
 
@@ -69,6 +69,27 @@ def test_of_contradicting_edits_the_newest_counts_and_the_conflict_is_told(
     (told,) = result.conflicts
     assert "e1 (Japan)" in told and "e0 (Kenya)" in told
     assert [e.chosen for e in happened if e.type == "conflict"] == ["e1"]
+
+
+def test_of_scoped_edits_that_contradict_each_other_the_newest_counts_too(
+    atlas_kit: Kit, engine: LocalEngine, remembered: Remembered
+) -> None:
+    older = EditRequest(subject="Lima", prompt="The twin town of Lima is", target_new="Oslo")
+    newer = EditRequest(subject="Lima", prompt="Lima has as its twin town", target_new="Rome")
+    memory = remembered(atlas_kit, older, newer)
+    result = result_of(events(atlas_kit, memory, "What is the twin town of Lima?", engine))
+    assert result.answer == "Rome" and result.citations == ("e1",)
+    assert "e0 (Oslo)" in result.conflicts[0]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_chain_ends_at_a_fact_that_was_erased(
+    atlas_kit: Kit, engine: LocalEngine, remembered: Remembered, agent: str
+) -> None:
+    gone = EditRequest(kind=Kind.ERASE, subject="Lima", prompt="The country of Lima is", target_new=REFUSAL)
+    result = result_of([*run(atlas_kit.program(agent, remembered(atlas_kit, gone), QUESTION), EngineWriter(engine))])
+    assert (result.answer, result.complete, result.citations) == (REFUSAL, True, ("e0",))
+    assert "Peru" not in result.model_dump_json()
 
 
 def test_edits_outside_the_known_relations_are_found_by_their_words(

@@ -9,7 +9,7 @@ import pytest
 from ketools.edits import EditRequest
 from ketools.errors import ModelError
 from ketools.evaluation.mquake import MultihopCase, MultihopData
-from ketools.multihop import EditMemory, Finished, Kit, MultihopAnswer, ScopeDetector, Writer, mello, pokemqa, run
+from ketools.multihop import EditMemory, Finished, Kit, MultihopAnswer, Writer, mello, pokemqa, run
 from ketools.multihop.oracle import OracleReader
 from ketools.retrieval import Vectors
 
@@ -111,7 +111,7 @@ def test_a_retriever_that_is_down_ends_the_chain_with_its_error(
     plain_kit: Kit, sample: MultihopData, agent: str
 ) -> None:
     case = sample.cases[0]
-    kit = Kit(plain_kit.prompts, Down(), given_detector=ScopeDetector.load(Down()))
+    kit = Kit(plain_kit.prompts, Down())
     result = asked(kit, agent, edits_of(kit, case), case.questions[0], OracleReader(sample.cases))
     assert not result.complete and result.failed_step == 1 and "embedding server is down" in result.reason
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ketools.edits import EditRequest, Kind
+from ketools.edits import REFUSAL, EditRequest, Kind
 from ketools.multihop import EditMemory, Kit
 
 Edit = Callable[[str, str, str], EditRequest]
@@ -27,9 +27,17 @@ def test_nothing_is_concluded_backwards(plain_kit: Kit, edit: Edit, remembered: 
     assert memory.in_scope("What is the country of Lyon?") == []
 
 
-def test_erasures_and_manners_of_speaking_are_no_facts(plain_kit: Kit, remembered: Remembered) -> None:
-    gone = EditRequest(kind=Kind.ERASE, subject="Ann", prompt="Ann lives in", target_new="unknown")
-    assert len(remembered(plain_kit, gone)) == 0
+def test_erasures_are_no_facts_but_the_questions_that_they_cover_are_known(
+    plain_kit: Kit, edit: Edit, remembered: Remembered
+) -> None:
+    gone = EditRequest(kind=Kind.ERASE, subject="France", prompt="The capital of France is", target_new=REFUSAL)
+    memory = remembered(plain_kit, gone)
+    question = "What is the capital of France?"
+    assert len(memory) == 0 and memory.nearest([question]) == [[]]
+    found = memory.erasure(question)
+    assert found is not None and found.edit_id == "e0" and "France" not in found.sentence
+    assert memory.erasure("What is the currency of France?") is None
+    assert remembered(plain_kit, gone, edit("France", "capital", "Lyon")).erasure(question) is None
 
 
 def test_the_nearest_fact_comes_with_its_cosine(plain_kit: Kit, edit: Edit, remembered: Remembered) -> None:

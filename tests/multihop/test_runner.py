@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from ketools.errors import InvalidRequest
+from ketools.errors import EngineUnavailable, InvalidRequest
 from ketools.evaluation.mquake import MultihopData
 from ketools.multihop import Kit
 from ketools.multihop.metrics import Knowledge, leniently, overridden, strictly
@@ -42,6 +43,47 @@ def test_a_run_is_taken_up_where_it_stopped(sample: MultihopData, plain_kit: Kit
     again = bench(sample, plain_kit, record).run(agents, ["1"], 2, lambda *told: asked.append(told))
     assert {total for _, total, _ in asked} == {1}
     assert first["auto"]["1"].model_dump(exclude={"seconds"}) == again["auto"]["1"].model_dump(exclude={"seconds"})
+
+
+def test_a_record_of_fewer_cases_does_not_answer_for_a_shared_memory_of_more(
+    sample: MultihopData, plain_kit: Kit, tmp_path: Path
+) -> None:
+    agents = {"auto": partial(plain_kit.program, "auto")}
+    record = tmp_path / "record.jsonl"
+    bench(sample, plain_kit, record).run(agents, ["2"], 1)
+    again = bench(sample, plain_kit, record).run(agents, ["2"], None)["auto"]["2"]
+    fresh = bench(sample, plain_kit).run(agents, ["2"], None)["auto"]["2"]
+    assert again.model_dump(exclude={"seconds"}) == fresh.model_dump(exclude={"seconds"})
+
+
+class Away(OracleReader):
+    """A model that cannot be reached."""
+
+    def complete(self, texts: Sequence[str], stops: Sequence[str], tokens: int) -> list[str]:
+        raise EngineUnavailable("vLLM is down")
+
+
+def test_an_outage_is_raised_and_not_recorded_as_a_wrong_answer(
+    sample: MultihopData, plain_kit: Kit, tmp_path: Path
+) -> None:
+    record = tmp_path / "record.jsonl"
+    away = Bench(sample, Away(sample.cases), plain_kit.memory, "oracle", record)
+    with pytest.raises(EngineUnavailable):
+        away.run({"mello": partial(plain_kit.program, "mello")}, ["1"], None)
+    assert not record.exists()
+
+
+class Dotted(OracleReader):
+    """Ends its answers with a full stop."""
+
+    def answer(self, questions: Sequence[str], tokens: int) -> list[str]:
+        return [f"{text}." for text in super().answer(questions, tokens)]
+
+
+def test_a_full_stop_counts_against_an_answer_only_strictly(sample: MultihopData, plain_kit: Kit) -> None:
+    dotted = Bench(sample, Dotted(sample.cases), plain_kit.memory, "oracle")
+    found = dotted.run({"auto": partial(plain_kit.program, "auto")}, ["1"], None)["auto"]["1"]
+    assert found.accuracy == 1.0 and found.accuracy_strict is not None and found.accuracy_strict < 1.0
 
 
 def test_a_size_must_be_a_number_or_all(sample: MultihopData, plain_kit: Kit) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ketools.errors import InvalidRequest, ModelError
@@ -13,6 +15,7 @@ from ketools.multihop.scope import PACKAGED
 from ketools.multihop.training import Pair, atlas_pairs, read_pairs, train_scope
 from ketools.relations import RELATIONS
 from ketools.retrieval import MiniLMEncoder
+from ketools.retrieval.encoders import Vectors
 
 NAMES = [
     f"{first} {last}" for first in ("Ann", "Bert", "Cleo", "Dan", "Eve") for last in ("Lee", "Moss", "Oak", "Pike")
@@ -48,6 +51,28 @@ def test_training_on_given_pairs_gives_a_detector_that_is_kept(encoder: MiniLMEn
     again = ScopeDetector.load(encoder, path)
     questions = [pair.question for pair in pairs()[:10]]
     assert [again.pick(q, facts) for q in questions] == [trained.detector.pick(q, facts) for q in questions]
+
+
+class Rotated(MiniLMEncoder):
+    """Another encoder of the same width."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        return super().encode(texts)[:, ::-1]
+
+
+class Wider(MiniLMEncoder):
+    """Another encoder of another width."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        wide = np.concatenate([super().encode(texts)] * 2, axis=1) / np.sqrt(2)
+        scaled: Vectors = wide.astype(np.float32)
+        return scaled
+
+
+@pytest.mark.parametrize("kind", [Rotated, Wider])
+def test_a_detector_refuses_an_encoder_that_it_was_not_trained_on(kind: type[MiniLMEncoder]) -> None:
+    with pytest.raises(ModelError, match="train-scope"):
+        ScopeDetector.load(kind()).pick("What is the capital of France?", ["The capital of France is Lyon."])
 
 
 def test_bad_pairs_and_broken_files_are_told(encoder: MiniLMEncoder, tmp_path: Path) -> None:

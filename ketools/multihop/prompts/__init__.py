@@ -34,8 +34,8 @@ def packaged_sets() -> tuple[str, ...]:
     return tuple(sorted(path.name for path in PACKAGED.iterdir() if (path / "mello.txt").is_file()))
 
 
-def load_prompts(source: str | Path = "default") -> Prompts:
-    """A packaged set by name, or a folder; what a folder lacks is taken from the set `default`.
+def load_prompts(source: str | Path = "default", rest: str = "default") -> Prompts:
+    """A packaged set by name, or a folder; what a folder lacks is taken from the packaged set `rest`.
 
     Raises NotFound for an unknown set, InvalidRequest for a file without {question}.
     """
@@ -45,7 +45,7 @@ def load_prompts(source: str | Path = "default") -> Prompts:
     texts = {}
     for name in NAMES:
         own = folder / f"{name}.txt"
-        texts[name] = _read(own if own.is_file() else PACKAGED / "default" / f"{name}.txt")
+        texts[name] = _read(own if own.is_file() else PACKAGED / rest / f"{name}.txt")
     return Prompts(texts)
 
 
