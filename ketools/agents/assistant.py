@@ -113,14 +113,20 @@ class PersonalAssistant:
         return Turn(text, text_of(result), (call,), (message,))
 
     async def forget(self) -> str:
-        """Take back every edit of the user's space, newest first, and the conversation with it."""
+        """Take back every edit of the user's space, newest first, and the conversation with it.
+
+        Nothing of it reaches an answer any more. The journal, which is only ever added to, keeps what was said.
+        """
         gone = 0
         while edits := await self._live_edits():
             for edit in edits:
                 await self._call("undo_edit", edit_id=edit["edit_id"])
                 gone += 1
         self._agent = None
-        return f"Done. I have taken back {gone} things that I knew about you, and forgotten this conversation."
+        return (
+            f"Done. I have taken back {gone} things that I knew about you, and forgotten this conversation. No answer "
+            "uses them any more; the server's journal still holds them, so that taking back can be undone."
+        )
 
     async def _live_edits(self) -> list[dict[str, Any]]:
         found = await self._call("list_edits", space=self.space, live_only=True, limit=PAGE)

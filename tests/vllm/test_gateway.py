@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
+from ketools.agents.assistant import GatewayReply
 from ketools.atlas import weights_path
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.errors import InvalidRequest
@@ -201,6 +203,16 @@ def count(page: str, name: str) -> float:
 
 
 # --- clients that know nothing of ketools ---
+
+
+@pytest.mark.parametrize(("space", "answer"), [("", "Paris"), ("@user/alice", "Lyon"), ("@user/noted", "Lyon")])
+def test_the_assistant_answers_over_the_gateway(url: str, alice: str, base: str, space: str, answer: str) -> None:
+    async def asked() -> str:
+        headers = {"Authorization": f"Bearer {alice}"}
+        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=300) as http:
+            return await GatewayReply(http, base + space)(QUESTION)
+
+    assert asyncio.run(asked()) == answer
 
 
 @pytest.mark.parametrize(("space", "right"), [("", 0.5), ("@user/alice", 1.0)])
