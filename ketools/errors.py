@@ -14,6 +14,14 @@ class InvalidRequest(KetoolsError):
     """The caller's input is wrong: change it and call again."""
 
 
+_WHERE = {
+    "edit": " list_edits shows those that there are.",
+    "job": " The tool that began a job tells its id.",
+    "space": " list_spaces shows those that there are.",
+}
+"""Where to look for names when none are known."""
+
+
 class NotFound(InvalidRequest):
     """An unknown space, edit, job, method, relation or data set; the message lists near names."""
 
@@ -22,7 +30,7 @@ class NotFound(InvalidRequest):
         names = sorted(self.known)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         shown = near or names[:12]
-        hint = f" Known: {', '.join(shown)}." if shown else ""
+        hint = f" Known: {', '.join(shown)}." if shown else _WHERE.get(what, "")
         super().__init__(f"There is no {what} named {name!r}.{hint}")
 
     def among(self, seen: Callable[[str], bool]) -> NotFound:

@@ -15,7 +15,7 @@ from ketools.edits import EditRequest, Kind, Probe, is_question
 from ketools.relations import RELATIONS, Relation, match_prompt
 from ketools.traits import OPINION_QUESTIONS
 
-CLOZES, QUESTIONS, NEIGHBOURS, SAME_SUBJECT, UNRELATED = 3, 3, 6, 4, 4
+CLOZES, QUESTIONS, NEIGHBOURS, SAME_SUBJECT, UNRELATED, LIVE = 3, 3, 6, 4, 4, 4
 FOLLOWING = 10
 
 
@@ -62,13 +62,17 @@ class Prober:
         made = [] if given else [probe(text, "rephrase") for text in self._rephrases(request)]
         return tuple(dict.fromkeys([own, *(p for p in [*given, *made] if p.prompt != own.prompt)]))
 
-    def locality(self, request: EditRequest) -> tuple[Probe, ...]:
-        """Prompts whose answers must stay: neighbours, the subject's other relations, unrelated facts."""
+    def locality(self, request: EditRequest, live: Sequence[EditRequest] = ()) -> tuple[Probe, ...]:
+        """Prompts whose answers must stay: neighbours, the subject's other relations, unrelated facts.
+
+        `live`: other facts that were edited; the newest of them are asked too.
+        """
         if request.probes:
             return request.probes
         rng = random.Random(hashlib.sha256(request.key.encode()).digest())
         relation = RELATIONS.get(request.relation or "")
         made = [*self._neighbours(request, relation, rng), *self._same_subject(request, relation, rng)]
+        made += [probe(other.prompt, "live_edit") for other in live[-LIVE:]]
         return (*made, *self._unrelated(request, relation, rng))
 
     def implied(self, request: EditRequest) -> tuple[Implication, ...]:

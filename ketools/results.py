@@ -93,7 +93,7 @@ class EditView(Result):
     method: str
     outcome: str
     live: bool
-    created_at: str
+    created_at: str = Field(description="ISO 8601, UTC.")
     principal: str
     fact: str = Field(description="The edit as a sentence, or a keyed hash for an erased fact.")
     evidence: Evidence | None = None

@@ -89,6 +89,10 @@ def _versus(verb: str, record: EditRecord, request: EditRequest) -> str:
     return f"{verb} {record.id}: {old.get('prompt')} {old.get('target_new')}{back}"
 
 
+NEWEST = 16
+"""How many of the newest live edits are looked at for facts that must stay."""
+
+
 @dataclass(frozen=True)
 class Trip:
     """Where a batch travels: the space, its head, on which it is computed, and its layer."""
@@ -297,23 +301,36 @@ class Road:
 
     def _judge(self, trip: Trip, drafts: list[Draft], base: EditLayer, apply_valid: bool) -> list[Draft]:
         """Verify every draft under the layer that would be committed; drop failures and look again."""
+        live = self._live_facts(trip, drafts)
         for _ in range(3):
             good = [d for d in drafts if d.passed]
             after = base.with_edits(*(d.live for d in good if d.live is not None))
             with trip.clock.part("swap_ms"):
                 residual = self.engine.apply_layer(after)
-            judged = [self._verdict(trip, d, after, residual) if d.passed else d for d in drafts]
+            judged = [self._verdict(trip, d, after, residual, live) if d.passed else d for d in drafts]
             if not apply_valid or sum(d.passed for d in judged) in (0, len(good)):
                 return judged
             drafts = judged
         return drafts
 
-    def _verdict(self, trip: Trip, draft: Draft, after: EditLayer, residual: float) -> Draft:
+    def _live_facts(self, trip: Trip, drafts: Sequence[Draft]) -> tuple[EditRequest, ...]:
+        """The newest facts of other live edits, which these edits must leave alone."""
+        if not self.verify:
+            return ()
+        gone = {record.id for draft in drafts for record in (*draft.replaces, *draft.hides)}
+        told = self.journal.records([edit.edit_id for edit in trip.before.edits[-NEWEST:] if edit.edit_id not in gone])
+        facts = [EditRequest.model_validate(r.request) for r in told if r.kind in (Kind.INSERT, Kind.MODIFY)]
+        keys = {draft.request.key for draft in drafts}
+        return tuple(fact for fact in facts if fact.key not in keys)
+
+    def _verdict(
+        self, trip: Trip, draft: Draft, after: EditLayer, residual: float, live: Sequence[EditRequest]
+    ) -> Draft:
         if not self.verify:
             return draft
         trip.progress(0, 1, "verifying")
         with trip.clock.part("verify_ms"):
-            verdict = self.verifier.verify(draft.request, trip.before, after)
+            verdict = self.verifier.verify(draft.request, trip.before, after, live)
         verdict = replace(verdict, evidence=verdict.evidence.model_copy(update={"residual": residual}))
         objection = self.policy.objection(draft.request, verdict.evidence) or _below(trip.floor, verdict.evidence)
         if trip.floor is not None and not objection:

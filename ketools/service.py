@@ -80,8 +80,13 @@ def build_request(**fields: Any) -> EditRequest:
     try:
         return EditRequest(**fields)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc'])) or 'request'}: {e['msg']}" for e in error.errors()]
-        raise InvalidRequest("; ".join(problems)) from None
+        raise InvalidRequest("; ".join(map(_problem, error.errors()))) from None
+
+
+def _problem(found: Any) -> str:
+    """A validation error as a sentence: its field, unless the whole request is meant, and what is wrong."""
+    place, told = ".".join(map(str, found["loc"])), found["msg"].removeprefix("Value error, ")
+    return f"{place}: {told}" if place else told
 
 
 MEMORIES = 8
@@ -443,6 +448,15 @@ class EditService:
         who.require(Scope.EDIT, name)
         self.spaces.fork(source, name, owner=who.name)
         return self._space_view(name)
+
+    def drop_space(self, who: Principal, name: str, *, with_children: bool = False) -> tuple[str, ...]:
+        """End a space; its edits serve nobody any more, its record stays. Returns the names that were dropped.
+
+        Raises `Forbidden`, `NotFound`, and `InvalidRequest` for the root or children that are not to go too.
+        """
+        who.require(Scope.EDIT, name)
+        who.require(Scope.ADMIN, name)
+        return self.spaces.drop(name, with_children=with_children)
 
     def compare_spaces(self, who: Principal, a: str, b: str, prompts: Sequence[str] = ()) -> SpaceDiff:
         """Edits only in one of two spaces, and both answers to each prompt."""

@@ -93,9 +93,11 @@ class Verifier:
         """What the model says to each phrasing of the request; the first is the request's own prompt."""
         return self.answers([p.rendered() for p in self.prober.phrasings(request)], layer)
 
-    def verify(self, request: EditRequest, before: EditLayer, after: EditLayer) -> Verdict:
-        """Compare two layers on the request's phrasings and locality probes."""
-        phrasings, locality = self.prober.phrasings(request), self.prober.locality(request)
+    def verify(
+        self, request: EditRequest, before: EditLayer, after: EditLayer, live: Sequence[EditRequest] = ()
+    ) -> Verdict:
+        """Compare two layers on the request's phrasings and locality probes; `live`: other facts that were edited."""
+        phrasings, locality = self.prober.phrasings(request), self.prober.locality(request, live)
         old = self.answers([p.rendered() for p in (*phrasings, *locality)], before)
         leaks = leak_probes(request, phrasings, old)
         new = self.answers([p.rendered() for p in (*phrasings, *locality, *leaks)], after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Literal
 
 from ketools.edits import REFUSAL, EditRequest, Kind, Note, says
@@ -36,7 +37,7 @@ def edit_result(
         created_space=created,
         timings=arrival.timings,
         reason=_reason(draft, committed),
-        next=_next(draft, edit_id, committed, job_id),
+        next=_next(draft, edit_id, committed, job_id, dry_run),
     )
 
 
@@ -56,14 +57,16 @@ def _reason(draft: Draft, committed: bool) -> str:
     return str(draft.error) if draft.error else draft.objection or ("" if committed else "Nothing was committed.")
 
 
-def _next(draft: Draft, edit_id: str | None, committed: bool, job_id: str | None) -> str:
+def _next(draft: Draft, edit_id: str | None, committed: bool, job_id: str | None, dry_run: bool) -> str:
     if committed and job_id:
         return f"job_status {job_id} tells when it is in the weights; undo_edit {edit_id} takes it back."
     if committed:
         return f"undo_edit {edit_id} takes it back."
     if draft.objection:
         return "Nothing changed. Try another method (list_methods), or give better rephrases or probes."
-    return ""
+    if draft.error:
+        return "Nothing changed. Do what the reason says, and call again."
+    return "Nothing changed. Call again without dry_run to commit it." if dry_run else ""
 
 
 def edit_view(record: EditRecord, live: set[str]) -> EditView:
@@ -78,7 +81,7 @@ def edit_view(record: EditRecord, live: set[str]) -> EditView:
         method=record.method,
         outcome=outcome.outcome if outcome else "pending",
         live=record.id in live,
-        created_at=str(record.created_at),
+        created_at=datetime.fromtimestamp(record.created_at, UTC).isoformat(timespec="milliseconds"),
         principal=record.principal,
         fact=fact if erased else EditRequest.model_validate(record.request).sentence,
         evidence=outcome.evidence if outcome else None,

@@ -92,7 +92,7 @@ def bench_spaces(
 @bench_app.command("gateway")
 def bench_gateway(
     context: typer.Context,
-    engine: EngineName = "vllm",
+    engine: EngineName = None,
     url: Urls = None,
     adapters: Adapters = None,
     vllm_python: VLLMPython = None,
@@ -104,7 +104,7 @@ def bench_gateway(
     """vLLM through the gateway against vLLM asked directly: tokens a second and latency."""
     from ketools.bench.gateway import bench_gateway as run
 
-    options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
+    options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python).served()
     with progress("bench gateway") as report:
         found = run(options.settings(), rounds, tokens, stream, progress=report)
     if as_json:

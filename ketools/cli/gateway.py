@@ -18,7 +18,7 @@ def gateway(
     token_path: TokenPath = None,
     model: Model = None,
     journal: JournalPlace = None,
-    engine: EngineName = "vllm",
+    engine: EngineName = None,
     url: Urls = None,
     adapters: Adapters = None,
     vllm_python: VLLMPython = None,
@@ -27,8 +27,10 @@ def gateway(
     from ketools.servers.gateway import gateway_app
     from ketools.servers.http import listen, verifier_for
 
-    options = session(context).but(
-        model=model, journal=journal, engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python
+    options = (
+        session(context)
+        .but(model=model, journal=journal, engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
+        .served()
     )
     host, port = address(http)
     tokens = token_file(options, token_path)

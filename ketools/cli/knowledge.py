@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ketools.cli.errors import fail
-from ketools.cli.session import DryRun, Json, Method, Space, run_tool, session, show
+from ketools.cli.session import DryRun, Json, Method, Space, run_tool, session, show, show_json
 
 if TYPE_CHECKING:
     from ketools.results import EditResult, EditView, JobView, Result, SpaceDiff
@@ -155,6 +155,26 @@ def fork(
 ) -> None:
     """Make a new space with the live edits of another."""
     show(session(context).run("fork_space", source=source, name=name), as_json)
+
+
+def drop(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The space to end.")],
+    with_children: Annotated[bool, typer.Option("--with-children", help="Also those below it.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """End a space: its edits serve nobody any more; the journal keeps its record."""
+    if not yes:
+        typer.confirm(f"End the space {name}?", abort=True)
+    from ketools.principals import OPERATOR
+
+    with session(context).service() as service:
+        dropped = service.drop_space(OPERATOR, name, with_children=with_children)
+    if as_json:
+        show_json({"dropped": list(dropped)})
+    else:
+        print(f"dropped {', '.join(dropped)}")
 
 
 def compare(

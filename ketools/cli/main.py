@@ -68,6 +68,7 @@ _add(
     {
         "spaces": knowledge.spaces,
         "fork": knowledge.fork,
+        "drop": knowledge.drop,
         "compare": knowledge.compare,
         "restore": knowledge.restore,
         "consolidate": knowledge.consolidate,

@@ -48,10 +48,15 @@ def _section(path: str, command: Any) -> str:
     return "\n".join([f"### `{_usage(path, command)}`", "", (command.help or "").strip(), "", *table]).rstrip()
 
 
+def _of_typer(parameter: Any) -> bool:
+    """Help and shell completion, which every command line of this kind has."""
+    return parameter.name in ("help", "install_completion", "show_completion")
+
+
 def render() -> str:
     """The reference: one section per command, in the order of `ketools --help`."""
     root: Any = typer.main.get_command(app)
-    everywhere = [_parameter(p) for p in root.params if p.name in ("model", "home", "version")]
+    everywhere = [_parameter(p) for p in root.params if p.param_type_name == "option" and not _of_typer(p)]
     head = "\n".join(["### Before every command", "", "| | |", "| --- | --- |", *everywhere])
     return "\n\n".join([head, *(_section(path, command) for path, command in _commands(root, "ketools"))])
 

@@ -60,6 +60,10 @@ class Session:
         """These options with those overriding them that were given."""
         return replace(self, **{key: value for key, value in given.items() if value is not None})
 
+    def served(self) -> Session:
+        """These options, with vLLM where nobody named an engine."""
+        return self if self.engine or os.environ.get("KETOOLS_ENGINE") else replace(self, engine="vllm")
+
     def given(self) -> dict[str, Any]:
         """What was given, by the names of the settings."""
         return {key: value for key, value in asdict(self).items() if value is not None}

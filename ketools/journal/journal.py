@@ -207,10 +207,12 @@ class Journal:
     ) -> Page:
         """Edits newest first: those begun in a space, or with `live_only` those live there.
 
-        `space` None means every space; `after`: the `next` of the page before.
+        `space` None means every space; `after`: the `next` of the page before. Raises NotFound for another one.
         """
 
         def work(connection: Connection) -> Page:
+            if after is not None:
+                edit_rows.find_edit(connection, after)
             choose = _live_ids if live_only else _begun_ids
             ids = choose(connection, space, after, limit + 1)
             found = edit_rows.find_edits(connection, ids[:limit])

@@ -15,7 +15,7 @@ from ketools.journal.options import OPTIONS, writing
 WRITERS = 0x6B65746F6F6C73  # the advisory lock that a writing transaction holds: "ketools" in ASCII
 POOL = 16
 _XID = "ketools_xid"
-_AGAIN = "ketools goes on by itself when it is back; call again then."
+_AGAIN = "Call again when it is back; a server goes on by itself then."
 _UNAVAILABLE = {
     "08": f"The connection broke. {_AGAIN}",
     "53300": "It has no connection left: raise max_connections, or run fewer tool servers. Then call again.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +210,31 @@ def test_a_bad_address_is_wrong_usage(tmp_path: Path, text: str) -> None:
 def test_names_are_split_at_commas() -> None:
     assert names("a, b,,c") == ["a", "b", "c"]
     assert names(None) is None and names("") == []
+
+
+def test_a_space_is_dropped_only_when_it_is_meant(run: Run) -> None:
+    assert run("edit", *LYON, "--space", "user/dropped").exit_code == 0
+    assert run("drop", "user/dropped", input="n\n").exit_code == 1
+    assert "Lyon" in run("ask", QUESTION, "--space", "user/dropped").stdout
+    assert json.loads(run("drop", "user/dropped", "--yes", "--json").stdout) == {"dropped": ["user/dropped"]}
+    assert "user/dropped" not in run("spaces").stdout
+    assert run("drop", "global", "--yes").exit_code == 1
+
+
+def test_a_dry_run_and_a_wrong_request_tell_what_to_do_next(run: Run) -> None:
+    dry = json.loads(run("edit", *LYON, "--space", "user/dry", "--dry-run", "--json").stdout)
+    assert "without dry_run" in dry["next"]
+    wrong = run("edit", "Peru", "The capital of France is", "Lyon")
+    assert wrong.exit_code == 1 and "Value error" not in wrong.output and "does not contain" in wrong.output
+
+
+def test_pages_go_on_from_a_known_edit_only_and_tell_when_each_was_made(run: Run) -> None:
+    assert run("edit", *LYON, "--space", "user/paged").exit_code == 0
+    (row,) = json.loads(run("list", "--space", "user/paged", "--json").stdout)["edits"]
+    assert datetime.fromisoformat(row["created_at"]).tzinfo is not None
+    assert run("list", "--cursor", "bogus").exit_code == 1
+
+
+def test_the_gateway_wants_vllm_and_says_so(run: Run) -> None:
+    told = run("--engine", "local", "gateway", "--http", "8199")
+    assert told.exit_code == 1 and "vllm" in told.output

@@ -2,6 +2,7 @@
 
 The server kills itself with SIGKILL at the KILL_AT-th function call inside ketools or the database library
 after an edit has set out on the road; 0 means never, and then the number of calls is written to HOME/calls.
+Each kill adds a line to HOME/killed.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class Killer:
         if name.startswith(WATCHED[0]) or WATCHED[1] in name:
             self.count += UNWATCHED not in name
             if self.count == self.kill_at:
+                with (self.report.parent / "killed").open("a") as told:
+                    told.write(f"{self.count}\n")
                 os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -77,6 +77,17 @@ def test_what_follows_from_a_note_moves_into_the_weights_with_it(service: EditSe
     assert box.ask("What is the capital of Mali?", "session/1").answer == "Bamako"
 
 
+def test_other_live_edits_are_among_what_must_stay(box: Toolbox) -> None:
+    def probes(space: str) -> int:
+        found = box.edit_fact("Lima", "The twin town of Lima is", "Oslo", space=space, method="ice", dry_run=True)
+        assert found.evidence is not None
+        return found.evidence.locality_n
+
+    alone = probes("user/alone")
+    box.edit_fact("Quito", "The twin town of Quito is", "Rome", space="user/two", method="ice")
+    assert probes("user/two") == alone + 1
+
+
 def test_any_edit_can_be_undone_not_only_the_last(box: Toolbox) -> None:
     first = box.edit_fact(*FRANCE, "Lyon", method="ft-m")
     box.edit_fact("Japan", "The capital of Japan is", "Oslo", method="ice")

@@ -22,7 +22,7 @@ from ketools.atlas.world import world
 from ketools.journal import Journal
 from ketools.spaces import Spaces
 
-POINTS = 52
+POINTS = 60
 SCRIPT = Path(__file__).parent / "killable_server.py"
 
 
@@ -109,15 +109,14 @@ def test_an_acknowledged_edit_survives_kill_9_at_any_point_and_no_half_edit_appe
     _, first = run(nursery, tmp_path, 0, next(supply))
     calls = int((tmp_path / "calls").read_text())
     acknowledged = [first] if first else []
-    killed = 0
     for point in range(POINTS):
-        _, made = run(nursery, tmp_path, 1 + point * calls // (POINTS - 2), next(supply))
+        _, made = run(nursery, tmp_path, 1 + point * calls // POINTS, next(supply))
         acknowledged += [made] if made else []
-        killed += made is None
         live = check(tmp_path)
         assert set(acknowledged) <= set(live)
         assert len(live) <= point + 2
-    assert killed >= POINTS // 2
+    killed = (tmp_path / "killed").read_text().splitlines()
+    assert len(killed) >= 50  # by themselves, on the road
     assert len(acknowledged) >= 1
 
 

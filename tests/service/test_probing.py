@@ -34,6 +34,12 @@ def test_given_rephrases_and_probes_take_the_place_of_made_ones() -> None:
     assert prober.locality(request) == (probe,)
 
 
+def test_the_newest_other_edits_are_asked_too() -> None:
+    others = [EditRequest(subject=f"Town {i}", prompt=f"The river of Town {i} is", target_new="Rye") for i in range(9)]
+    asked = [p.prompt for p in Prober(SUBJECTS).locality(REQUEST, others) if p.kind == "live_edit"]
+    assert asked == [f"The river of Town {i} is" for i in (5, 6, 7, 8)]
+
+
 def test_locality_asks_neighbours_and_other_relations_of_the_subject_but_never_the_fact_itself() -> None:
     probes = Prober(SUBJECTS).locality(REQUEST)
     assert {p.kind for p in probes} == {"neighbour", "same_subject", "unrelated"}

@@ -15,6 +15,8 @@ from ketools.errors import EngineRefused, EngineUnavailable, KetoolsError
 
 log = logging.getLogger(__name__)
 HEALTH_S = 2.0
+TOLD_AFTER_S = 3.0
+"""How long a wait for a first replica goes on before it is told."""
 UNFIT_WAITS = 15
 """An unfit server is looked at again after so many looks: somebody may have restarted it."""
 
@@ -68,8 +70,14 @@ class Replicas:
         wrong with each when none is ready in time.
         """
         with self._changed:
-            end = time.monotonic() + timeout_s
-            while not (self._ready() or all(r.refused for r in self.all) or give_up()) and time.monotonic() < end:
+            begin, told = time.monotonic(), False
+            while not (self._ready() or all(r.refused for r in self.all) or give_up()):
+                waited = time.monotonic() - begin
+                if waited >= timeout_s:
+                    break
+                if waited > TOLD_AFTER_S and not told:
+                    told = True
+                    log.warning("%s Waiting up to %.0f s (KETOOLS_WAIT_S).", self.unavailable(), timeout_s)
                 self._changed.wait(0.5)
         if why := give_up():
             raise EngineUnavailable(why)
