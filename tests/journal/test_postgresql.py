@@ -63,7 +63,7 @@ def test_while_the_database_is_gone_calls_say_so_and_afterwards_all_goes_on(
     postgresql.stop("immediate")
     try:
         for call in (journal.change_counter, lambda: journal.head("global"), lambda: journal.create_space("user/a")):
-            with pytest.raises(StorageUnavailable, match="goes on by itself when it is back"):
+            with pytest.raises(StorageUnavailable, match="a server goes on by itself"):
                 call()
         with pytest.raises(StorageUnavailable):
             live_edit(journal, second)
@@ -201,7 +201,7 @@ def test_a_read_only_database_still_reads_and_tells_why_it_does_not_write(place:
     [
         ({"username": "stranger"}, "Check user and password"),
         ({"database": "nowhere"}, "createdb"),
-        ({"query": {"host": "/nowhere"}}, "goes on by itself when it is back"),
+        ({"query": {"host": "/nowhere"}}, "a server goes on by itself"),
     ],
 )
 def test_a_url_that_leads_nowhere_is_told_with_the_next_step(place: Any, change: Any, advice: str) -> None:
