@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -85,6 +86,7 @@ def serve(
     url: Urls = None,
     adapters: Adapters = None,
     vllm_python: VLLMPython = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Where it listens, as a line of JSON (HTTP only).")] = False,
 ) -> None:
     """Serve the tools over MCP, on stdio or streamable HTTP."""
     from ketools.servers.mcp import build_server, select
@@ -97,15 +99,24 @@ def serve(
     if http is None:
         if gateway:
             raise typer.BadParameter("a gateway is served over HTTP; add --http HOST:PORT", param_hint="--gateway")
+        if as_json:
+            raise typer.BadParameter("on stdio only MCP may be written; add --http HOST:PORT", param_hint="--json")
         with options.service() as service:
             service.jobs.take_part()
             build_server(service, allow_erase=allow_erase, **choice).run("stdio")
         return
-    _serve_http(options, address(http), token_path, allowed_host or [], gateway, allow_erase=allow_erase, **choice)
+    doors = {"gateway": gateway, "as_json": as_json}
+    _serve_http(options, address(http), token_path, allowed_host or [], **doors, allow_erase=allow_erase, **choice)
 
 
 def _serve_http(
-    options: Session, where: tuple[str, int], token_path: Path | None, allowed: list[str], gateway: bool, **chosen: Any
+    options: Session,
+    where: tuple[str, int],
+    token_path: Path | None,
+    allowed: list[str],
+    gateway: bool,
+    as_json: bool,
+    **chosen: Any,
 ) -> None:
     from ketools.servers.gateway import gateway_app
     from ketools.servers.http import http_app, listen, verifier_for
@@ -115,12 +126,16 @@ def _serve_http(
     guarded = verifier_for(host, tokens) is not None  # refuse before the model is loaded
     with options.service() as service:
         how = "with bearer tokens" if guarded else "without tokens, for this machine only"
-        sys.stderr.write(f"ketools: serving MCP on http://{host}:{port}/mcp {how}\n")
+        place = f"http://{host}:{port}"
+        sys.stderr.write(f"ketools: serving MCP on {place}/mcp {how}\n")
+        if as_json:
+            told = {"mcp": f"{place}/mcp", "gateway": f"{place}/v1" if gateway else None, "tokens": guarded}
+            print(json.dumps(told), flush=True)
         service.jobs.take_part()
         app = http_app(service, host=host, port=port, tokens=tokens, allowed_hosts=allowed, **chosen)
         if gateway:
             app = gateway_app(service, host=host, tokens=tokens, allowed_hosts=allowed, rest=app)
-            sys.stderr.write(f"ketools: OpenAI-compatible gateway on http://{host}:{port}/v1\n")
+            sys.stderr.write(f"ketools: OpenAI-compatible gateway on {place}/v1\n")
         listen(app, host, port)
 
 

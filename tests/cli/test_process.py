@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,32 @@ def test_a_command_prints_json_alone_on_stdout(tmp_path: Path) -> None:
     done = ketools("--home", str(tmp_path), "ask", "What is the capital of France?", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["answer"] == "Paris"
+
+
+def test_a_server_tells_where_it_listens_as_json(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "ketools.cli.main",
+        "--home",
+        str(tmp_path),
+        "serve",
+        "--http",
+        str(port),
+        "--json",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout is not None
+        told = json.loads(server.stdout.readline())
+        server.terminate()
+    assert told == {"mcp": f"http://127.0.0.1:{port}/mcp", "gateway": None, "tokens": False}
+    assert ketools("--home", str(tmp_path), "serve", "--json").returncode == 2
+
+
+def test_shell_completion_is_offered() -> None:
+    assert "ketools" in ketools("--show-completion", "bash").stdout
 
 
 def test_the_version_is_told() -> None:
