@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -65,8 +66,11 @@ def test_a_server_tells_where_it_listens_as_json(tmp_path: Path) -> None:
     assert ketools("--home", str(tmp_path), "serve", "--json").returncode == 2
 
 
-def test_shell_completion_is_offered() -> None:
-    assert "ketools" in ketools("--show-completion", "bash").stdout
+def test_a_shell_completes_commands() -> None:
+    script = Path(sys.executable).parent / "ketools"
+    asked = {"_KETOOLS_COMPLETE": "complete_bash", "COMP_WORDS": "ketools per", "COMP_CWORD": "1"}
+    done = subprocess.run([script], env=os.environ | asked, capture_output=True, text=True, timeout=300)
+    assert done.stdout.split() == ["personality"]
 
 
 def test_the_version_is_told() -> None:
