@@ -6,14 +6,13 @@ A calibrated profile goes before it, a method's own defaults (scaled by depth) c
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from ketools.methods.base import Method, MethodConfig
-from ketools.methods.profile import parse_config
+from ketools.methods.profile import packaged, parse_config
 from ketools.models.editable import EditableModel
 from ketools.models.loading import read_config
 
@@ -51,9 +50,7 @@ class PaperProfile(BaseModel):
 @cache
 def paper_profiles() -> tuple[PaperProfile, ...]:
     """Every published profile that comes with the package."""
-    folder = files("ketools") / "profiles" / "papers"
-    found = sorted((file for file in folder.iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
-    return tuple(PaperProfile.model_validate_json(file.read_text(encoding="utf-8")) for file in found)
+    return tuple(PaperProfile.model_validate_json(content) for _, content in packaged("papers"))
 
 
 def paper_config(method: Method, shape: Shape) -> MethodConfig | None:

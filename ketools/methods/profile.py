@@ -92,10 +92,15 @@ def load_profile(model_hash: str, directory: Path) -> Profile | None:
 
 def shipped_profiles() -> Iterator[Profile]:
     """The profiles that come with the package."""
-    folder = files("ketools") / "profiles"
+    yield from (_parse(content, name) for name, content in packaged())
+
+
+def packaged(*folders: str) -> Iterator[tuple[str, str]]:
+    """Names and texts of the JSON files under the package's `profiles`, or a folder in it, by name."""
+    folder = files("ketools").joinpath("profiles", *folders)
     for file in sorted(folder.iterdir(), key=lambda item: item.name) if folder.is_dir() else ():
         if file.name.endswith(".json"):
-            yield _parse(file.read_text(encoding="utf-8"), file.name)
+            yield file.name, file.read_text(encoding="utf-8")
 
 
 def store_profile(profile: Profile, directory: Path) -> Path:

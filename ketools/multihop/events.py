@@ -59,10 +59,6 @@ class _Event(BaseModel):
 
     step: int = 0
 
-    def line(self) -> str:
-        """What happened, in a line."""
-        raise NotImplementedError
-
 
 class Planned(_Event):
     """The question was taken apart before anything was answered; `#1` stands for the first answer."""
@@ -157,3 +153,4 @@ Event = Annotated[
     Planned | Subquestion | Retrieved | Intermediate | Malformed | Backtracked | ConflictSeen | Finished,
     Field(discriminator="type"),
 ]
+"""Each tells itself in a `line`."""
