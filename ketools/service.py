@@ -338,8 +338,9 @@ class EditService:
         """What a space's live edits say, whether notes or weights serve them, with the layer and its version."""
         layer, version = self.layer(who, space)
         ids = tuple(edit.edit_id for edit in layer.edits)
-        made = self._memories.get(ids) or self._memory_of(layer, ids)
-        self._memories[ids] = made
+        made = self._memories.get(ids)
+        if made is None:  # one without facts is false
+            self._memories[ids] = made = self._memory_of(layer, ids)
         if len(self._memories) > MEMORIES:
             self._memories.pop(next(iter(self._memories)), None)
         return made, layer, version

@@ -159,9 +159,8 @@ class VLLMServer:
             )
         self.starts += 1
         code = self._process.wait()
-        _signal_group(
-            self._process, signal.SIGKILL
-        )  # its engine may outlive it, and hold the memory that the next needs
+        # Its engine may outlive it, and hold the memory that the next one needs.
+        _signal_group(self._process, signal.SIGKILL)
         return code
 
 
