@@ -165,7 +165,7 @@ class LocalEngine:
         cache = None
         for _ in range(min(max_new_tokens, limit - min(map(len, rows)))):
             out = self._forward(ids, mask, positions, layer, cache=cache, use_cache=True)
-            cache, tokens = out.past_key_values, out.logits[:, -1].argmax(-1)
+            cache, tokens = getattr(out, self.editable.cache_name), out.logits[:, -1].argmax(-1)
             yield tokens.tolist()
             ids, mask = tokens[:, None], torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
             # Rows that have used up the context run along until the others are done.
@@ -212,9 +212,9 @@ class LocalEngine:
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=positions,
-                past_key_values=cache,
                 use_cache=use_cache,
                 logits_to_keep=keep,
+                **{em.cache_name: cache},
             )
 
     def _text(self, ids: list[int], skip_special: bool = True) -> str:

@@ -97,8 +97,8 @@ def _sample(em: EditableModel, rows: int, tokens: int, generator: torch.Generato
     cache, step, out = None, ids.to(em.device), []
     with torch.no_grad():
         for _ in range(tokens):
-            result = em.model(input_ids=step, past_key_values=cache, use_cache=True)
-            cache = result.past_key_values
+            result = em.model(input_ids=step, use_cache=True, **{em.cache_name: cache})
+            cache = getattr(result, em.cache_name)
             chances = result.logits[:, -1].float().softmax(-1).cpu()
             out.append(torch.multinomial(chances, 1, generator=generator))
             step = out[-1].to(em.device)

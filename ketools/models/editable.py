@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
+from inspect import signature
 from typing import Any
 
 import torch
@@ -40,3 +42,11 @@ class EditableModel:
     def context_length(self) -> int:
         """The most tokens that the model can attend to."""
         return int(self.model.config.get_text_config().max_position_embeddings)
+
+    @cached_property
+    def cache_name(self) -> str:
+        """What the model's `forward` and its output call the keys and values of earlier tokens.
+
+        transformers renamed `past_key_values` to `cache` within its version 5.
+        """
+        return "cache" if "cache" in signature(self.model.forward).parameters else "past_key_values"

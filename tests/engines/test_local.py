@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -139,6 +140,22 @@ def test_a_batch_answers_as_its_prompts_do_one_by_one(tiny_editable: Editable, f
         (single,) = engine.score([PROMPTS[i]], [continuations[i]], layer)
         assert single.ranks == score.ranks
         assert single.logprobs == pytest.approx(score.logprobs, abs=1e-4)
+
+
+def test_earlier_tokens_are_handed_on_by_the_name_that_the_model_has_for_them(
+    engine: LocalEngine, tiny_llama_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    em = load_editable(tiny_llama_dir)
+    forward, names = em.model.forward, list[str]()
+
+    def older(past_key_values: Any = None, **arguments: Any) -> SimpleNamespace:
+        out = forward(**{engine.editable.cache_name: past_key_values}, **arguments)
+        names.append("past_key_values")
+        return SimpleNamespace(logits=out.logits, past_key_values=out[engine.editable.cache_name])
+
+    monkeypatch.setattr(em.model, "forward", older)
+    assert LocalEngine(em).generate(PROMPTS, max_new_tokens=8) == engine.generate(PROMPTS, max_new_tokens=8)
+    assert len(names) > 1
 
 
 @pytest.mark.parametrize("family", FAMILIES)
