@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable
 
 
 class KetoolsError(Exception):
-    """Base of every error that ketools raises on purpose; its text may be shown to an agent."""
+    """Base of every error that ketools raises on purpose; its text may be shown to an agent.
+
+    `which`: the requests of a batch that it is about, counted from 0; none when it is about all, or there is one.
+    """
+
+    def __init__(self, *args: object, which: Iterable[int] = ()) -> None:
+        super().__init__(*args)
+        self.which = tuple(which)
 
 
 class InvalidRequest(KetoolsError):

@@ -1,7 +1,7 @@
 """The edit layer: the live edits of one version of one space chain, composed.
 
-Low-rank factors of many edits compose by concatenation along the rank, dense deltas by addition; base
-weights are never touched, so taking every edit off gives the base model bit for bit.
+Low-rank factors of many edits compose by concatenation along the rank, until a matrix is the cheaper form; dense
+deltas by addition. Base weights are never touched, so taking every edit off gives the base model bit for bit.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class ModuleDelta:
         """(in, out) of the module that this changes."""
         if self.dense is not None:
             return self.dense.shape[1], self.dense.shape[0]
+        if self.a is None and self.codebook is not None:
+            return self.codebook.keys.shape[1], self.codebook.values.shape[1]
         a, b = self.factors()
         return a.shape[1], b.shape[0]
 
@@ -92,6 +94,8 @@ class EditLayer:
     """Immutable and compiled lazily; two layers of the same edits in the same order have the same hash."""
 
     edits: tuple[LiveEdit, ...] = ()
+    _below: EditLayer | None = field(default=None, compare=False, repr=False)
+    """A composed layer that this one adds edits to; let go of once this one is composed."""
 
     @cached_property
     def hash(self) -> str:
@@ -115,7 +119,9 @@ class EditLayer:
     @cached_property
     def deltas(self) -> Mapping[str, ModuleDelta]:
         """The composed delta per linear module name; empty when no edit changes weights."""
-        return MappingProxyType(compose([e.artefact for e in self.edits]))
+        done, start = (len(self._below.edits), self._below.deltas) if self._below else (0, {})
+        object.__setattr__(self, "_below", None)
+        return MappingProxyType(compose([e.artefact for e in self.edits[done:]], start))
 
     @cached_property
     def _placed(self) -> dict[torch.device, Mapping[str, ModuleDelta]]:
@@ -129,7 +135,7 @@ class EditLayer:
 
     def with_edits(self, *edits: LiveEdit) -> EditLayer:
         """This layer with more edits on top."""
-        return EditLayer((*self.edits, *edits))
+        return EditLayer((*self.edits, *edits), self if "deltas" in self.__dict__ else None)
 
     def beyond(self, held: EditLayer) -> EditLayer:
         """What is left to add where `held` is in the weights already: the other edits, less what only it has.
@@ -177,17 +183,23 @@ def _negated(edit: LiveEdit) -> LiveEdit:
     return replace(edit, artefact_hash=f"-{edit.artefact_hash}", artefact=replace(made, deltas=deltas))
 
 
-def compose(artefacts: Sequence[Artefact]) -> dict[str, ModuleDelta]:
-    """Sum the weight changes of many edits, kept factored where they are; notes change no weights.
+def compose(
+    artefacts: Sequence[Artefact], onto: Mapping[str, ModuleDelta] = MappingProxyType({})
+) -> dict[str, ModuleDelta]:
+    """Sum the weight changes of many edits, kept factored while that is cheaper; notes change no weights.
 
+    Edits are added in their order, so composing onto what earlier ones came to gives the same bits as all at once.
     Raises `InvalidRequest` when two edits disagree about a module's sizes.
     """
-    changes: dict[str, list[ModuleDelta]] = {}
-    for name, change in _changes(artefacts):
-        changes.setdefault(name, []).append(change)
+    sums = {name: _Sum(name, delta) for name, delta in onto.items()}
     # Inference tensors could not take part in an editor's backward pass.
     with torch.inference_mode(False), torch.no_grad():
-        return {name: _sum(name, changes[name]) for name in sorted(changes)}
+        for name, change in _changes(artefacts):
+            if name in sums:
+                sums[name].add(change)
+            else:
+                sums[name] = _Sum(name, change)
+        return {name: sums[name].delta() for name in sorted(sums)}
 
 
 def _changes(artefacts: Iterable[Artefact]) -> Iterator[tuple[str, ModuleDelta]]:
@@ -200,25 +212,63 @@ def _changes(artefacts: Iterable[Artefact]) -> Iterator[tuple[str, ModuleDelta]]
                 yield name, ModuleDelta(dense=delta)
         elif isinstance(artefact, HookState):
             for name, book in artefact.codebooks.items():
-                a, b = book.keys.new_zeros(1, book.keys.shape[1]), book.keys.new_zeros(book.values.shape[1], 1)
-                yield name, ModuleDelta(a=a, b=b, codebook=book)
+                yield name, ModuleDelta(codebook=book)
 
 
-def _sum(name: str, changes: Sequence[ModuleDelta]) -> ModuleDelta:
-    if not all(_well_formed(change) for change in changes) or len({c.sizes for c in changes}) > 1:
+class _Sum:
+    """The changes of one module so far. Factors whose ranks outgrow the matrix are multiplied out."""
+
+    def __init__(self, name: str, first: ModuleDelta) -> None:
+        self._name = name
+        self._a: list[Tensor] = []
+        self._b: list[Tensor] = []
+        self._dense: Tensor | None = None
+        self._books: list[Codebook] = []
+        _require_one_size(name, first)
+        self._sizes = first.sizes
+        self.add(first)
+
+    def add(self, change: ModuleDelta) -> None:
+        _require_one_size(self._name, change, self._sizes)
+        if change.dense is not None:
+            self._dense = change.dense if self._dense is None else self._dense + change.dense
+        if change.a is not None and not _fills(change):
+            a, b = change.factors()
+            self._a.append(a)
+            self._b.append(b)
+        if change.codebook is not None:
+            self._books.append(change.codebook)
+        width, out = self._sizes
+        if sum(map(len, self._a)) * (width + out) > width * out:
+            whole = torch.cat(self._b, dim=1) @ torch.cat(self._a)
+            self._dense = whole if self._dense is None else self._dense + whole
+            self._a, self._b = [], []
+
+    def delta(self) -> ModuleDelta:
+        width, out = self._sizes
+        a, b = self._a, self._b
+        if not a and self._dense is None:
+            book = self._books[0]
+            a, b = [book.keys.new_zeros(1, width)], [book.keys.new_zeros(out, 1)]
+        return ModuleDelta(
+            a=torch.cat(a) if a else None,
+            b=torch.cat(b, dim=1) if b else None,
+            dense=self._dense,
+            codebook=joined(self._books),
+        )
+
+
+def _fills(change: ModuleDelta) -> bool:
+    """Whether the factors are the zeros beside a mere codebook."""
+    return change.codebook is not None and change.a is not None and len(change.a) == 1 and not change.a.any()
+
+
+def _require_one_size(name: str, change: ModuleDelta, sizes: tuple[int, int] | None = None) -> None:
+    if not _well_formed(change) or (sizes is not None and change.sizes != sizes):
         raise InvalidRequest(
             f"The edits' changes of {name!r} do not have one size; they were made for different models. "
             "Undo the ones that were made for another model."
         )
-    a = [c.a for c in changes if c.a is not None]
-    b = [c.b for c in changes if c.b is not None]
-    dense = [c.dense for c in changes if c.dense is not None]
-    return ModuleDelta(
-        a=torch.cat(a) if a else None,
-        b=torch.cat(b, dim=1) if b else None,
-        dense=sum(dense[1:], start=dense[0]) if dense else None,
-        codebook=joined([c.codebook for c in changes if c.codebook is not None]),
-    )
 
 
 def _well_formed(change: ModuleDelta) -> bool:

@@ -112,6 +112,25 @@ def test_the_order_of_edits_does_not_change_the_composed_matrices(live: tuple[Li
         torch.testing.assert_close(delta.matrix(), two.deltas[name].matrix(), rtol=1e-4, atol=1e-4)
 
 
+@settings(deadline=None)
+@given(live=edits, at=st.integers(0, 7))
+def test_a_layer_composed_onto_another_has_the_bits_of_one_composed_at_once(
+    live: tuple[LiveEdit, ...], at: int
+) -> None:
+    below = EditLayer(live[:at])
+    assert below.deltas.keys() == changes(below).keys()
+    assert_same_bits(below.with_edits(*live[at:]), EditLayer(live))
+
+
+def test_factors_that_outgrow_the_matrix_are_multiplied_out() -> None:
+    made = [artefact("low-rank", "mlp.0", 1, seed) for seed in range(5)]
+    assert compose(made[:2])["mlp.0"].dense is None
+    whole = compose(made)["mlp.0"]
+    assert whole.a is None or len(whole.a) * (INNER + OUTER) <= INNER * OUTER
+    reference = sum(b.double() @ a.double() for a, b in (one.factors["mlp.0"] for one in made))  # type: ignore[union-attr]
+    torch.testing.assert_close(whole.matrix().double(), reference, rtol=1e-4, atol=1e-4)
+
+
 def test_the_hash_is_of_artefacts_in_order_and_not_of_ids() -> None:
     one, two = LiveEdit("a", "h1", NOTE), LiveEdit("b", "h2", NOTE)
     renamed = LiveEdit("z", "h1", NOTE)

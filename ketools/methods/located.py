@@ -7,8 +7,8 @@ is spread over the layers. Each request's part of the joint update is an artefac
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -16,7 +16,8 @@ from pydantic import Field
 from torch import Tensor
 
 from ketools.edits import Artefact, EditRequest, LowRankDelta
-from ketools.layer import LiveEdit
+from ketools.errors import Diverged, InvalidRequest
+from ketools.layer import EditLayer, LiveEdit
 from ketools.methods.base import Compute, EditContext
 from ketools.methods.support import (
     Layers,
@@ -28,9 +29,14 @@ from ketools.methods.support import (
     with_covariances,
 )
 from ketools.models.batch import Batch, chunks, edits_only, merged
-from ketools.models.editable import EditableModel
-from ketools.models.keys import mean_keys, subject_keys
+from ketools.models.contexts import fact_of
+from ketools.models.covariance import Progress
+from ketools.models.keys import Keys, confidences, read, read_keys
+from ketools.models.sites import sites_of
 from ketools.models.targets import Outcome, Schedule, compute_z
+
+Factors = dict[str, tuple[Tensor, Tensor]]
+"""A `[n, in]` and B `[out, n]` by module."""
 
 
 class JointConfig(LocatedConfig):
@@ -38,118 +44,193 @@ class JointConfig(LocatedConfig):
 
     The papers bound the offset by four times the norm of the hidden state; `clamp` is in norms of what the down
     projection puts out, which is several times smaller.
+    `rounds`: how often at most what the writing left undone is aimed at anew, facts that have it all sparing the rest.
+    The papers write once; a small model cannot take a thousand facts in at once.
     """
 
     steps: int = Field(default=40, ge=1, le=500)
     clamp: float = Field(default=12.0, gt=0, le=1000)
     layers: Layers | None = None
+    rounds: int = Field(default=1, ge=1, le=50)
 
 
 @dataclass(frozen=True)
 class Rule:
     """What sets one method apart.
 
-    `depths`: first and last block, as shares of the model. `rows(context, module, keys [n, in])`: A `[n, in]`.
+    `depths`: first and last block, as shares of the model. `rows(context, module, keys)`: A `[values, in]`.
     `part(remaining)`: the share of what is missing that a layer writes when so many are left, itself included.
     `attention`: the attention's output is optimised too, and the FFN's own output is what must be reached.
     """
 
     method: str
     depths: tuple[float, float]
-    rows: Callable[[EditContext, str, Tensor], Tensor]
+    rows: Callable[[EditContext, str, Keys], Tensor]
     part: Callable[[int], float] = lambda remaining: 1 / remaining
     attention: bool = False
 
 
 def jointly(rule: Rule) -> Compute:
     """A computation of all requests at once. It raises `Diverged`, `InvalidRequest`."""
+    return lambda requests, context: _Joint.of(rule, requests, context).edited()
 
-    def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artefact]:
+
+@dataclass
+class _Joint:
+    """A batch of requests on its way into the weights.
+
+    `context`: its layer holds what has been written so far. `batches`, `schedules`: of each request; `values`: how
+    many it has.
+    """
+
+    rule: Rule
+    context: EditContext
+    blocks: Sequence[int]
+    batches: Sequence[Batch]
+    schedules: Sequence[Schedule]
+    values: Sequence[int]
+    parts: list[Factors] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, rule: Rule, requests: Sequence[EditRequest], context: EditContext) -> _Joint:
         em, config = context.require_model(), cast(JointConfig, context.config)
         blocks = resolve_layers(config.layers, len(em.structure.blocks), rule.depths)
         context = with_covariances(context, [em.structure.blocks[block].down_proj for block in blocks])
+        edited = {fact_of(request) for request in requests}
+        batches, schedules = [], []
         with em.switch.use(context.layer):
-            prepared = _optimised(rule, requests, context, blocks[-1])
-        factors = _written(rule, [batch for batch, _ in prepared], _offsets(prepared), context, blocks)
-        described = {"layers": ",".join(map(str, blocks))}
-        return [
-            LowRankDelta(
-                rule.method,
-                {name: (a[i : i + 1].clone(), b[:, i : i + 1].clone()) for name, (a, b) in factors.items()},
-                {**described, "steps": found.steps, "nll": found.nll, "kl": found.kl, "edits": len(requests)},
-            )
-            for i, (_, found) in enumerate(prepared)
-        ]
+            for i, request in enumerate(requests):
+                own = for_request(config, request)
+                try:
+                    batches.append(batch_of(request, context, own, edited=edited))
+                except InvalidRequest as error:
+                    error.which = (i,)
+                    raise
+                schedules.append(own.schedule)
+        values = [int(sites_of(batch, config.fact_token).slots) for batch in batches]
+        return cls(rule, context, blocks, batches, schedules, values)
 
-    return compute
+    @property
+    def config(self) -> JointConfig:
+        return cast(JointConfig, self.context.config)
 
+    def edited(self) -> list[Artefact]:
+        """One change per request."""
+        em, layer = self.context.require_model(), self.context.layer
+        found: list[Outcome | None] = [None] * len(self.batches)
+        for turn in range(self.config.rounds):
+            with em.switch.use(layer):
+                missing = range(len(self.batches)) if not turn else self._unreached()
+                aims = self._aims(missing, turn)
+            if turn and not any(bool(aim.value.any()) for aim in aims.values()):
+                break
+            found = [found[i] or aims[i] for i in range(len(found))]
+            self.parts.append(self._written(layer, aims, turn))
+            layer = layer.with_edits(*_temporary(self.rule.method, self.parts[-1]))
+        return [self._artefact(i, outcome) for i, outcome in enumerate(found) if outcome is not None]
 
-def _offsets(prepared: Sequence[tuple[Batch, Outcome]]) -> Tensor:
-    return torch.stack([outcome.value for _, outcome in prepared])
+    def _unreached(self) -> list[int]:
+        """The requests that some context of theirs does not yet answer with confidence."""
+        em, found = self.context.require_model(), list[Tensor]()
+        for batches, _ in chunks(em, ((edits_only(batch), None) for batch in self.batches)):
+            found.append(confidences(em, merged(em, batches)))
+        return [i for i, value in enumerate(torch.cat(found).tolist()) if value < self.schedules[i].confidence]
 
+    def _aims(self, wanted: Sequence[int], turn: int) -> dict[int, Outcome]:
+        """For each wanted request the offsets `[values, out]` of its values at the last block.
 
-def _optimised(
-    rule: Rule, requests: Sequence[EditRequest], context: EditContext, block: int
-) -> list[tuple[Batch, Outcome]]:
-    """Each request's contexts and the offset `[out]` of its value at the block; many are optimised at once."""
-    em, config = context.require_model(), cast(JointConfig, context.config)
-    name = em.structure.blocks[block].down_proj
-    done: list[tuple[Batch, Outcome]] = []
-    for batches, schedule in chunks(em, _with_schedules(requests, context)):
-        batch = merged(em, batches)
-        _, values = subject_keys(em, name, batch)
-        found = compute_z(
-            em,
-            batch,
-            block,
-            values,
-            schedule,
-            clamp=config.clamp,
-            attention=rule.attention,
-            progress=portion(context.progress, len(done), len(batches), len(requests)),
+        Many are optimised at once. Raises `Diverged` with all those that come to nothing at their first turn.
+        """
+        em, config, block = self.context.require_model(), self.config, self.blocks[-1]
+        name, alone = em.structure.blocks[block].down_proj, config.fact_token == "prompt_last"
+        aims: dict[int, Outcome] = {}
+        stuck: list[Diverged] = []
+        # Where a value stands in its own prompts only, nothing else can change.
+        labelled = ((edits_only(self.batches[i]) if alone else self.batches[i], self.schedules[i]) for i in wanted)
+        at = 0
+        for batches, schedule in chunks(em, labelled):
+            chosen, batch = wanted[at : at + len(batches)], merged(em, batches)
+            progress = portion(self._progress(turn), at, len(batches), len(wanted))
+            at += len(batches)
+            sites = sites_of(batch, config.fact_token)
+            _, values = read(em, batch, sites.at, name)
+            try:
+                found = compute_z(
+                    em,
+                    batch,
+                    block,
+                    sites,
+                    values,
+                    schedule,
+                    clamp=config.clamp,
+                    attention=self.rule.attention,
+                    required=not turn,
+                    progress=progress,
+                )
+            except Diverged as error:
+                error.which = tuple(chosen[i] for i in error.which)
+                stuck.append(error)
+                continue
+            aims |= zip(chosen, found, strict=True)
+        if stuck:
+            raise Diverged(*stuck[0].args, which=[i for error in stuck for i in error.which])
+        return aims
+
+    def _written(self, layer: EditLayer, aims: Mapping[int, Outcome], turn: int) -> Factors:
+        """Each layer writes its part of what is still missing; requests without an aim are to stay as they are.
+
+        Later layers read keys that the earlier layers' updates have already changed.
+        """
+        em, rule = self.context.require_model(), self.rule
+        last = em.structure.blocks[self.blocks[-1]]
+        state = last.down_proj if rule.attention else last.name
+        groups = [merged(em, batches) for batches, _ in chunks(em, ((batch, None) for batch in self.batches))]
+        factors: Factors = {}
+        start: Tensor | None = None
+        for i, block in enumerate(self.blocks):
+            name = em.structure.blocks[block].down_proj
+            self._progress(turn)(900 + round(100 * i / len(self.blocks)), 1000, f"writing block {block}")
+            with em.switch.use(layer):
+                keys = read_keys(em, groups, self.config.fact_token, name, state)
+            start = keys.states if start is None else start
+            rows = rule.rows(self.context, name, keys).to(keys.means)
+            missing = (self._offsets(aims, start) - (keys.states - start)) * rule.part(len(self.blocks) - i)
+            factors[name] = (rows, missing.T)
+            layer = layer.with_edits(*_temporary(rule.method, {name: factors[name]}))
+        return factors
+
+    def _offsets(self, aims: Mapping[int, Outcome], like: Tensor) -> Tensor:
+        """The offset of every value `[values, out]`."""
+        return torch.cat(
+            [aims[i].value if i in aims else like.new_zeros(n, like.shape[1]) for i, n in enumerate(self.values)]
         )
-        done += zip(map(edits_only, batches), found, strict=True)
-    return done
+
+    def _artefact(self, i: int, outcome: Outcome) -> Artefact:
+        """Request i's share of everything that was written."""
+        own = slice(sum(self.values[:i]), sum(self.values[: i + 1]))
+        factors = {
+            name: (
+                torch.cat([part[name][0][own] for part in self.parts]),
+                torch.cat([part[name][1][:, own] for part in self.parts], dim=1),
+            )
+            for name in self.parts[0]
+        }
+        metadata: dict[str, float | int | str] = {
+            "layers": ",".join(map(str, self.blocks)),
+            "edits": len(self.batches),
+            "rounds": len(self.parts),
+            "steps": outcome.steps,
+            "nll": outcome.nll,
+            "kl": outcome.kl,
+        }
+        return LowRankDelta(self.rule.method, factors, metadata)
+
+    def _progress(self, turn: int) -> Progress:
+        """Progress of one round, as progress of the whole, in thousandths."""
+        whole, rounds = self.context.progress, self.config.rounds
+        return lambda done, total, message: whole(round(1000 * (turn + done / total) / rounds), 1000, message)
 
 
-def _with_schedules(requests: Sequence[EditRequest], context: EditContext) -> Iterator[tuple[Batch, Schedule]]:
-    for request in requests:
-        config = for_request(cast(JointConfig, context.config), request)
-        yield batch_of(request, context, config), config.schedule
-
-
-def _written(
-    rule: Rule, batches: Sequence[Batch], offsets: Tensor, context: EditContext, blocks: Sequence[int]
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Factors A `[n, in]`, B `[out, n]` per module: each layer writes its part of what is still missing.
-
-    Later layers read keys that the earlier layers' updates have already changed.
-    """
-    em = context.require_model()
-    last = em.structure.blocks[blocks[-1]]
-    state = last.down_proj if rule.attention else last.name
-    factors: dict[str, tuple[Tensor, Tensor]] = {}
-    layer, start = context.layer, None
-    for i, block in enumerate(blocks):
-        name = em.structure.blocks[block].down_proj
-        context.progress(900 + round(100 * i / len(blocks)), 1000, f"writing block {block}")
-        with em.switch.use(layer):
-            keys, now = _read(em, name, state, batches)
-        start = now if start is None else start
-        rows = rule.rows(context, name, keys).to(keys)
-        missing = (offsets - (now - start)) * rule.part(len(blocks) - i)
-        factors[name] = (rows, missing.T)
-        made = LowRankDelta(rule.method, {name: factors[name]})
-        layer = layer.with_edits(LiveEdit(f"pending-{i}", uuid.uuid4().hex, made))
-    return factors
-
-
-def _read(em: EditableModel, name: str, state: str, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
-    """Each request's mean key `[n, in]` and mean state `[n, out]`, many requests in one pass."""
-    keys, states = [], []
-    for chunk, _ in chunks(em, ((batch, None) for batch in batches)):
-        batch = merged(em, chunk)
-        seen, reached = subject_keys(em, name, batch, state)
-        keys.append(mean_keys(seen, batch))
-        states.append(mean_keys(reached, batch))
-    return torch.cat(keys), torch.cat(states)
+def _temporary(method: str, factors: Factors) -> list[LiveEdit]:
+    """Something pending as an edit. Its name is unique: a cache must not confuse two of them."""
+    return [LiveEdit("pending", uuid.uuid4().hex, LowRankDelta(method, factors))]

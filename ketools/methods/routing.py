@@ -5,8 +5,6 @@ A query is what a linear module reads at a token that predicts; at the end of a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -16,9 +14,7 @@ from ketools.edits import EditRequest
 from ketools.errors import InvalidRequest
 from ketools.methods.base import EditContext
 from ketools.methods.support import ContextConfig, batch_of
-from ketools.models import hooks
 from ketools.models.batch import Batch, Positions
-from ketools.models.editable import EditableModel
 
 
 class RoutedConfig(ContextConfig):
@@ -42,19 +38,6 @@ def routed_batch(request: EditRequest, context: EditContext, config: RoutedConfi
     if not len(batch.kept):
         raise InvalidRequest(f"Nothing to tell {request.prompt!r} from; set relations or neighbours above 0.")
     return batch
-
-
-def read(em: EditableModel, batch: Batch, modules: Sequence[str]) -> tuple[dict[str, Tensor], Tensor]:
-    """What the modules read on the batch, `[n, t, in]`, and the logits `[m, vocabulary]` that predict its targets.
-
-    One forward pass, under the layer in use.
-    """
-    rows, columns = batch.target.rows, batch.target.columns
-    # The head is the dearest part of a small model, so it reads these tokens only.
-    predicting = hooks.edit_input(em, em.structure.lm_head, lambda hidden: hidden[rows, columns][None])
-    with torch.no_grad(), predicting, hooks.capture(em, modules, inputs=True) as seen:
-        logits: Tensor = em.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits[0]
-    return seen, logits
 
 
 def routed(inputs: Tensor, batch: Batch, reach: float, a: Tensor, b: Tensor) -> Codebook:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, TypeVar
 
 from pydantic import Field
 
 from ketools.edits import Artefact, EditRequest, Kind
-from ketools.errors import InvalidRequest
+from ketools.errors import Diverged, InvalidRequest
 from ketools.layer import LiveEdit
 from ketools.methods.base import EditContext, MethodConfig
 from ketools.models.background import Background
 from ketools.models.batch import Batch, make_batch
 from ketools.models.contexts import Breadth, contexts_of
 from ketools.models.covariance import CovarianceStore, Progress, sampled_background
+from ketools.models.keys import Keys
+from ketools.models.sites import FactToken
+from ketools.models.solves import Metric
 from ketools.models.targets import Schedule
 
 Layers = Annotated[tuple[Annotated[int, Field(ge=0, le=512)], ...], Field(min_length=1, max_length=512)]
@@ -78,12 +81,17 @@ class LocatedConfig(OptimisedConfig):
 
     `clamp`: bound on the offset's norm, as a multiple of the value's. `ridge`: lambda added to the covariance,
     as a multiple of its mean diagonal.
+    `fact_token`: at which token the fact is written, see `ketools.models.sites`; the papers' is the subject's last.
+    `spare`: how much the keys of what is preserved, and the differences between contexts, count beside the covariance
+    (`ketools.models.keys`); 0, as in the papers, leaves them out.
     """
 
     lr: float = Field(default=0.5, gt=0, le=10)
     decay: float = Field(default=1e-3, ge=0, le=1000)
     clamp: float = Field(default=4.0, gt=0, le=1000)
     ridge: float = Field(default=1e-2, gt=0, le=1000)
+    fact_token: FactToken = "subject_last"
+    spare: float = Field(default=0.0, ge=0, le=1000)
 
 
 Config = TypeVar("Config", bound=ContextConfig)
@@ -155,13 +163,25 @@ def with_covariances(context: EditContext, modules: Sequence[str]) -> EditContex
     return replace(context, extra={**context.extra, "covariances": store})
 
 
-def batch_of(request: EditRequest, context: EditContext, config: ContextConfig, teach_implied: bool = False) -> Batch:
+def metric_of(context: EditContext, config: LocatedConfig, module: str, keys: Keys) -> Metric:
+    """What an update of the module should leave alone: what the model's text reads, and what its keys are to spare."""
+    factor = covariances_of(context).factor(context.require_model(), module, config.ridge, context.progress)
+    return Metric(factor, config.spare**0.5 * keys.spared if config.spare else None)
+
+
+def batch_of(
+    request: EditRequest,
+    context: EditContext,
+    config: ContextConfig,
+    teach_implied: bool = False,
+    edited: Collection[str] = frozenset(),
+) -> Batch:
     """The request's contexts as a batch, with `teach_implied` also what follows from the fact.
 
-    Raises `InvalidRequest` when they do not fit the model.
+    `edited`: see `contexts_of`. Raises `InvalidRequest` when they do not fit the model.
     """
     em = context.require_model()
-    contexts = contexts_of(em, request, background_of(context), config.breadth)
+    contexts = contexts_of(em, request, background_of(context), config.breadth, edited)
     preserve = config.preservation > 0
     implied = [(p.rendered(), p.answer) for p in request.implied if p.answer] if teach_implied else []
     return make_batch(
@@ -185,8 +205,12 @@ def one_after_another(
     layer = context.layer
     for i, request in enumerate(requests):
         inner = replace(context, layer=layer, progress=_part(context.progress, i, len(requests), request))
-        with context.require_model().switch.use(layer):
-            made.append(compute(request, inner))
+        try:
+            with context.require_model().switch.use(layer):
+                made.append(compute(request, inner))
+        except (Diverged, InvalidRequest) as error:
+            error.which = (i,)
+            raise
         # The temporary names are unique: a cache keyed by the layer's hash must not confuse two of them.
         layer = layer.with_edits(LiveEdit(f"pending-{i}", uuid.uuid4().hex, made[-1]))
     return made

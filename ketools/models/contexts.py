@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 
-from ketools.edits import EditRequest, Kind, Message, Prompt, chat_prompt, is_question
+from ketools.edits import EditRequest, Kind, Message, Prompt, chat_prompt, is_question, normalise
 from ketools.errors import InvalidRequest
 from ketools.models import text
 from ketools.models.background import Background
@@ -58,16 +58,28 @@ def relation_of(request: EditRequest) -> Relation | None:
     return named or match_prompt(request.prompt, request.subject)
 
 
-def contexts_of(em: EditableModel, request: EditRequest, background: Background, breadth: Breadth) -> Contexts:
+def contexts_of(
+    em: EditableModel,
+    request: EditRequest,
+    background: Background,
+    breadth: Breadth,
+    edited: Collection[str] = frozenset(),
+) -> Contexts:
     """All contexts of a request, without duplicates and the same at every call.
 
+    `edited`: the facts, by `fact_key`, that are edited with it, which therefore need not stay as they are.
     Raises `InvalidRequest` when a prompt with its target does not fit into the model's window.
     """
-    neighbours = tuple(background.neighbours(request, breadth.neighbours))
+    relation = relation_of(request)
+    neighbours = tuple(
+        other
+        for other in background.neighbours(request, breadth.neighbours)
+        if fact_key(other, relation, request.prompt.replace(request.subject, other)) not in edited
+    )
     if request.kind is Kind.PERSONALITY:
         found = _personality(em, request, neighbours, breadth)
     else:
-        found = _fact(em, request, neighbours, breadth)
+        found = _fact(em, request, relation, neighbours, breadth, edited)
     found = Contexts(
         edit=_unique([*found.edit, *_prefixed(request, background, breadth.prefixes)]),
         same_subject=_unique(found.same_subject),
@@ -87,8 +99,24 @@ def seeded(request: EditRequest) -> random.Random:
     return random.Random(hashlib.sha256(f"{request.key}|{request.target_new}".encode()).digest())
 
 
-def _fact(em: EditableModel, request: EditRequest, others: Sequence[str], breadth: Breadth) -> Contexts:
-    relation = relation_of(request)
+def fact_key(subject: str, relation: Relation | None, prompt: str) -> str:
+    """What a prompt asks for, as `EditRequest.key` says it, whether or not the request names its relation."""
+    return f"{normalise(subject)}|{relation.name if relation else normalise(prompt)}"
+
+
+def fact_of(request: EditRequest) -> str:
+    """`fact_key` of a request."""
+    return fact_key(request.subject, relation_of(request), request.prompt)
+
+
+def _fact(
+    em: EditableModel,
+    request: EditRequest,
+    relation: Relation | None,
+    others: Sequence[str],
+    breadth: Breadth,
+    edited: Collection[str],
+) -> Contexts:
     ways = [request.prompt, *_templates(relation, request.subject, breadth.templates), *request.rephrases]
     edit: list[Prompt] = [form(way) for way in ways]
     questions: list[Prompt] = [way for way in edit if not isinstance(way, str)]
@@ -99,7 +127,7 @@ def _fact(em: EditableModel, request: EditRequest, others: Sequence[str], breadt
         edit += _in_conversations(em, questions[:1])
     return Contexts(
         edit=tuple(edit),
-        same_subject=tuple(_same_subject(request, relation, breadth.relations)),
+        same_subject=tuple(_same_subject(request, relation, breadth.relations, edited)),
         neighbours=tuple(_neighbours(request, relation, others)),
     )
 
@@ -129,7 +157,9 @@ def _accepted(em: EditableModel, prompt: Prompt) -> bool:
         return False
 
 
-def _same_subject(request: EditRequest, relation: Relation | None, count: int) -> Iterator[Prompt]:
+def _same_subject(
+    request: EditRequest, relation: Relation | None, count: int, edited: Collection[str]
+) -> Iterator[Prompt]:
     """Prompts about the subject that ask for something else."""
     subject = request.subject
     if relation is None:
@@ -139,6 +169,8 @@ def _same_subject(request: EditRequest, relation: Relation | None, count: int) -
     others = [r for r in RELATIONS.values() if r.domain == relation.domain and r.name != relation.name]
     rng = seeded(request)
     for other in rng.sample(others, min(count, len(others))):
+        if fact_key(subject, other, "") in edited:
+            continue
         for template in (*_first_and_another(rng, other.cloze), *_first_and_another(rng, other.questions)):
             yield form(template.format(s=subject))
 

@@ -1,34 +1,130 @@
-"""Keys and values: what a down projection reads and writes at the subject's last token (ROME, 3.1)."""
+"""What a module reads and writes where an edit acts: its keys and values (ROME, section 3.1)."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ketools.models import hooks
-from ketools.models.batch import Batch
+from ketools.models.batch import CHUNK_TOKENS, Batch, Positions
 from ketools.models.editable import EditableModel
+from ketools.models.sites import FactToken, sites_of
 
 
-def subject_keys(em: EditableModel, module: str, batch: Batch, state: str | None = None) -> tuple[Tensor, Tensor]:
-    """Keys k `[m, in]` and values W k + b `[m, out]` at the subject's last token in the m rows that name it.
+@dataclass(frozen=True)
+class Keys:
+    """What is read for the values of one or many requests.
 
-    With `state`, that module's outputs there instead of the values. One forward pass, under the layer in use.
+    `means [values, in]`: k*, the mean key over a value's contexts (ROME, eq. 3); `states [values, out]`: the mean
+    output of another module there. `spared [p, in]`: keys at which a change should do nothing: by how much a value's
+    keys differ between its contexts (the same change is wanted in all of them), scaled so that those of a value count
+    1 together, and the keys of prompts to preserve, scaled so that those of a request do.
+    """
+
+    means: Tensor
+    states: Tensor
+    spared: Tensor
+
+
+def read(
+    em: EditableModel, batch: Batch, at: Positions, module: str, state: str | None = None
+) -> tuple[Tensor, Tensor]:
+    """A module's inputs `[m, in]` at m places, and the outputs `[m, out]` there of `state`, by default the same module.
+
+    Under the layer in use. Rows go through the model by length, and the head does not run.
     """
     state = state or module
-    reading, writing = hooks.capture(em, [module], inputs=True), hooks.capture(em, [state])
-    with torch.no_grad(), reading as inputs, writing as outputs:
-        em.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
-    rows, columns = batch.subject.rows, batch.subject.columns
-    return inputs[module][rows, columns], outputs[state][rows, columns]
+    inputs: list[Tensor] = []
+    outputs: list[Tensor] = []
+    order: list[Tensor] = []
+    lengths = batch.mask.sum(1)
+    for rows in _by_length(lengths, at.rows):
+        place = torch.full((len(lengths),), -1, device=rows.device).index_put((rows,), torch.arange(len(rows)))
+        inside = (place[at.rows] >= 0).nonzero()[:, 0]
+        longest = int(lengths[rows].max())
+        headless = hooks.edit_input(em, em.structure.lm_head, lambda hidden: hidden[:1, :1])
+        with (
+            torch.no_grad(),
+            headless,
+            hooks.capture(em, [module], inputs=True) as reading,
+            hooks.capture(em, [state]) as writing,
+        ):
+            em.model(input_ids=batch.ids[rows, :longest], attention_mask=batch.mask[rows, :longest], use_cache=False)
+        where = place[at.rows[inside]], at.columns[inside]
+        inputs.append(reading[module][where])
+        outputs.append(writing[state][where])
+        order.append(inside)
+    back = torch.cat(order).argsort()
+    return torch.cat(inputs)[back], torch.cat(outputs)[back]
 
 
-def mean_keys(keys: Tensor, batch: Batch) -> Tensor:
-    """k* of each request `[requests, in]`: the mean key over the rows that are its contexts (ROME, eq. 3).
+def _by_length(lengths: Tensor, wanted: Tensor) -> Iterator[Tensor]:
+    """The wanted rows in groups of like length, each of at most `CHUNK_TOKENS` padded tokens."""
+    rows = torch.unique(wanted)
+    rows = rows[lengths[rows].argsort(stable=True)]
+    start = 0
+    while start < len(rows):
+        # Rows grow longer, so the group that fits is found from its longest.
+        sizes = lengths[rows[start:]] * torch.arange(1, len(rows) - start + 1, device=rows.device)
+        count = max(int((sizes <= CHUNK_TOKENS).sum()), 1)
+        yield rows[start : start + count]
+        start += count
 
-    `keys [m, in]` are those of the batch's subject tokens, as `subject_keys` gives them.
+
+def read_keys(
+    em: EditableModel, batches: Sequence[Batch], token: FactToken, module: str, state: str | None = None
+) -> Keys:
+    """The keys of every value of the batches, one after the other, under the layer in use."""
+    means: list[Tensor] = []
+    states: list[Tensor] = []
+    spared = torch.zeros(0, em.structure.linear_names[module][0], device=em.device)
+    for batch in batches:
+        found = _keys_of(em, batch, token, module, state)
+        means.append(found.means)
+        states.append(found.states)
+        spared = _condensed(torch.cat([spared, found.spared]))
+    return Keys(torch.cat(means), torch.cat(states), spared)
+
+
+def _keys_of(em: EditableModel, batch: Batch, token: FactToken, module: str, state: str | None) -> Keys:
+    sites = sites_of(batch, token)
+    m, elsewhere = len(sites.at), ~sites.edit
+    alone = batch.kept if token == "prompt_last" else Positions(sites.at.rows[elsewhere], sites.at.columns[elsewhere])
+    both = Positions(torch.cat([sites.at.rows, alone.rows]), torch.cat([sites.at.columns, alone.columns]))
+    keys, states = read(em, batch, both, module, state)
+    means, where = sites.means(keys[:m]), sites.flat[sites.edit]
+    differences = (keys[:m][sites.edit] - means[where]) / torch.bincount(where)[where].sqrt()[:, None]
+    owner = batch.owner[alone.rows]
+    preserved = keys[m:] / torch.bincount(owner, minlength=batch.requests)[owner].sqrt()[:, None]
+    return Keys(means, sites.means(states[:m]), torch.cat([differences, preserved]))
+
+
+def _condensed(rows: Tensor) -> Tensor:
+    """Rows X with the same X^T X, no more than there are columns: memory does not grow with the number of edits."""
+    if len(rows) <= rows.shape[1]:
+        return rows
+    triangle: Tensor = torch.linalg.qr(rows.double(), mode="r").R
+    return triangle.to(rows)
+
+
+def read_targets(em: EditableModel, batch: Batch, modules: Sequence[str] = ()) -> tuple[dict[str, Tensor], Tensor]:
+    """What the modules read on the batch, `[n, t, in]`, and the logits `[m, vocabulary]` that predict its targets.
+
+    One forward pass, under the layer in use.
     """
-    inside = batch.subject.rows < batch.contexts
-    owner = batch.owner[batch.subject.rows[inside]]
-    sums = keys.new_zeros(batch.requests, keys.shape[1]).index_add(0, owner, keys[inside])
-    return sums / torch.bincount(owner, minlength=batch.requests)[:, None]
+    rows, columns = batch.target.rows, batch.target.columns
+    # The head is the dearest part of a small model, so it reads these tokens only.
+    predicting = hooks.edit_input(em, em.structure.lm_head, lambda hidden: hidden[rows, columns][None])
+    with torch.no_grad(), predicting, hooks.capture(em, modules, inputs=True) as seen:
+        logits: Tensor = em.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits[0]
+    return seen, logits
+
+
+def confidences(em: EditableModel, batch: Batch) -> Tensor:
+    """The smallest probability of a target's token over each request's contexts, `[requests]`; as `read_targets`."""
+    _, logits = read_targets(em, batch)
+    said = logits.float().log_softmax(-1).gather(1, batch.target_ids[:, None])[:, 0].exp()
+    return said.new_ones(batch.requests).scatter_reduce(0, batch.owner[batch.target.rows], said, "amin")

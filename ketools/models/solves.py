@@ -1,11 +1,14 @@
 """The closed forms of locate-then-edit: from keys and a covariance to the input side of an update.
 
-An update of n edits is Delta = R A with residuals R `[out, n]` and rows A `[n, in]`; only A depends on the keys.
-The change stays factored, and row i with residual i is the part of edit i, which can be taken off by itself.
+An update of n values is Delta = R A with residuals R `[out, n]` and rows A `[n, in]`; only A depends on the keys.
+The change stays factored, and row i with residual i is the part of value i, which can be taken off by itself.
 All arithmetic is in float64.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,22 +18,62 @@ from ketools.errors import InvalidRequest
 _LOST_DIGITS = 1e-11
 
 
-def update_rows(factor: Tensor, keys: Tensor, weight: float) -> Tensor:
-    """A = K^T (w C + K K^T)^-1 `[n, in]` (MEMIT eq. 14), for w = `weight`; in the limit w = 0, A K = I.
+@dataclass(frozen=True)
+class Metric:
+    """How much an update changes what should stay, as the quadratic form M = L L^T + X^T X.
 
-    `factor [in, in]`: the Cholesky factor of C; `keys [n, in]`: K^T. By Woodbury's identity this is
-    (w I + K^T C^-1 K)^-1 K^T C^-1, so an n x n system is all that is solved. w = 0 with one key is ROME's
-    u = C^-1 k / (k^T C^-1 k), with many EMMET's equality-constrained solution (eq. 9).
+    `factor [in, in]`: L, the Cholesky factor of the covariance of the model's own keys. `spared [m, in]`: X, single
+    keys that count besides; none by default, as in the papers.
+    """
+
+    factor: Tensor
+    spared: Tensor | None = None
+
+    def solve(self, b: Tensor) -> Tensor:
+        """M^-1 b `[in, k]`; by Woodbury's identity while the single keys are fewer than the inputs."""
+        if self._direct is not None:
+            whole: Tensor = torch.cholesky_solve(b, self._direct)
+            return whole
+        solved: Tensor = torch.cholesky_solve(b, self.factor)
+        if not len(self._x):
+            return solved
+        half: Tensor = torch.cholesky_solve(self._x.T, self.factor)  # (L L^T)^-1 X^T [in, m]
+        inner = self._x @ half + torch.eye(len(self._x), dtype=half.dtype)
+        correction: Tensor = half @ torch.linalg.solve(inner, half.T @ b)
+        return solved - correction
+
+    def matrix(self) -> Tensor:
+        """M `[in, in]`."""
+        return self.factor @ self.factor.T + self._x.T @ self._x
+
+    @cached_property
+    def _x(self) -> Tensor:
+        return self.factor.new_zeros(0, len(self.factor)) if self.spared is None else self.spared.double().cpu()
+
+    @cached_property
+    def _direct(self) -> Tensor | None:
+        return torch.linalg.cholesky(self.matrix()) if len(self._x) >= len(self.factor) else None
+
+
+def update_rows(metric: Metric, keys: Tensor, weight: float) -> Tensor:
+    """A = K^T (w M + K K^T)^-1 `[n, in]` (MEMIT eq. 14, with M = C), for w = `weight`; in the limit w = 0, A K = I.
+
+    `keys [n, in]`: K^T. The smaller of two systems is solved: (w M + K K^T) A^T = K `[in, in]`, or by Woodbury's
+    identity (w I + K^T M^-1 K) A = K^T M^-1 `[n, n]`. w = 0 with one key is ROME's
+    u = M^-1 k / (k^T M^-1 k), with many EMMET's equality-constrained solution (eq. 9).
     Raises `InvalidRequest` when w = 0 and the keys are not linearly independent.
     """
     k = keys.double().cpu()
-    solved = torch.cholesky_solve(k.T, factor)  # C^-1 K [in, n]
+    if weight > 0 and len(k) > k.shape[1]:
+        rows: Tensor = torch.linalg.solve(weight * metric.matrix() + k.T @ k, k.T)
+        return rows.T
+    solved = metric.solve(k.T)  # M^-1 K [in, n]
     gram = k @ solved
     if weight == 0:
         _require_independent(gram)
     gram.diagonal().add_(weight)
-    rows: Tensor = torch.linalg.solve(gram, solved.T)
-    return rows
+    a: Tensor = torch.linalg.solve(gram, solved.T)
+    return a
 
 
 def _require_independent(gram: Tensor) -> None:

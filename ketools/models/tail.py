@@ -33,7 +33,8 @@ Changes = Change | Mapping[str, Change]
 class Tail:
     """Log probabilities of a batch at given positions when block `start`'s down projection is changed.
 
-    `keys [n, t, in]`: the inputs of that down projection, which no change of its output can move.
+    `keys [n, t, in]`: the inputs of that down projection, which no change of its output can move; `owner [n]`: whose
+    they are. Behind the last block these are the places that are looked at, `[m, 1, in]`.
     `base [m, vocabulary]`: log probabilities without a change. `whole`: whether replaying was not possible.
     Use it in the thread, and under the layer, that it was built in.
     """
@@ -49,6 +50,21 @@ class Tail:
             self.keys = seen[self._module]
             self.whole = not self._replays()
             self._after_first = None if self.whole else self._additive_output()
+        self.owner = batch.owner
+        self._picked = self._after_first is not None and len(self._blocks) == 1
+        if self._picked and self._after_first is not None:
+            self.keys, self._after_first = self._pick(self.keys)[:, None], self._pick(self._after_first)[:, None]
+            self.owner = batch.owner[at.rows]
+
+    def places(self, at: Positions) -> tuple[Tensor, Tensor]:
+        """Where tokens of the batch stand among the keys, counted row by row `[m]`, and which of them do `[m]`."""
+        rows, width = self._batch.ids.shape
+        places = torch.arange(rows * width, device=at.rows.device).view(rows, width)
+        if self._picked:
+            picked = torch.arange(len(self._at), device=at.rows.device)
+            places = torch.full_like(places, -1).index_put((self._at.rows, self._at.columns), picked)
+        found = places[at.rows, at.columns]
+        return found, found >= 0
 
     def log_probs(self, changes: Changes) -> Tensor:
         """Log probabilities `[m, vocabulary]` with the changes added to the modules' outputs."""
@@ -56,7 +72,7 @@ class Tail:
             with hooks.add_output(self._em, changes):
                 logits = self._replayed()
         elif self._after_first is not None:
-            logits = self._run_blocks(self._after_first + changes(self.keys), first=1)
+            logits = self._run_blocks(self._after_first + changes(self.keys), first=1, picked=self._picked)
         else:
             with self._changed(changes):
                 logits = self._replayed()
@@ -66,6 +82,7 @@ class Tail:
         return self._run_whole() if self.whole else self._run_blocks(_hidden(*self._calls[0]))
 
     def _changed(self, change: Change) -> AbstractContextManager[None]:
+        # Before the places are picked, or where they are not.
         return hooks.edit_output(self._em, self._module, lambda out: out + change(self.keys))
 
     def _additive_output(self) -> Tensor | None:
@@ -95,12 +112,12 @@ class Tail:
         first: Tensor = out[0] if isinstance(out, tuple) else out
         return first
 
-    def _run_blocks(self, hidden: Tensor, first: int = 0) -> Tensor:
+    def _run_blocks(self, hidden: Tensor, first: int = 0, picked: bool = False) -> Tensor:
         model, structure = self._em.model, self._em.structure
         for i in range(first, len(self._blocks)):
             hidden = self._run_block(i, hidden)
         assert structure.final_norm is not None
-        normed = get_module(model, structure.final_norm)(self._pick(hidden))
+        normed = get_module(model, structure.final_norm)(hidden[:, 0] if picked else self._pick(hidden))
         logits: Tensor = get_module(model, structure.lm_head)(normed)
         return logits
 

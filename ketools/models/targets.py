@@ -17,6 +17,7 @@ from ketools.errors import Diverged
 from ketools.models.batch import Batch, Positions
 from ketools.models.covariance import Progress, silent
 from ketools.models.editable import EditableModel
+from ketools.models.sites import Sites
 from ketools.models.structure import Block
 from ketools.models.tail import Change, Changes, Tail
 
@@ -49,8 +50,17 @@ class Objective:
 
     @property
     def keys(self) -> Tensor:
-        """The down projection's inputs on the batch, `[n, t, in]`."""
+        """The down projection's inputs at the places that are changed, `[n, t, in]`; see `Tail`."""
         return self._tail.keys
+
+    @property
+    def owner(self) -> Tensor:
+        """Whose each row of `keys` is, `[n]`."""
+        return self._tail.owner
+
+    def places(self, at: Positions) -> tuple[Tensor, Tensor]:
+        """Where tokens of the batch stand among the keys; see `Tail`."""
+        return self._tail.places(at)
 
     @property
     def requests(self) -> int:
@@ -152,6 +162,7 @@ def minimise_each(
     penalty: Callable[[Tensor], Tensor] | None = None,
     term: Callable[[Tensor], Tensor] | None = None,
     project: Callable[[Tensor], None] | None = None,
+    required: bool = True,
     progress: Progress = silent,
 ) -> list[Outcome]:
     """Optimise a tensor per request, all at once, from `start [requests, ...]`.
@@ -160,7 +171,8 @@ def minimise_each(
     `term(tensor) [requests]` as it is; `project(tensor)` puts it back within its bounds, in place, after each step
     (its `grad` is still there).
     Requests do not share their losses, so each is optimised as it would be alone, and stops by itself.
-    Raises `Diverged` on NaN or infinity, or when a target never became more probable; and what `progress` raises.
+    Raises `Diverged` on NaN or infinity, or, where that is `required`, when a target never became more probable;
+    and what `progress` raises.
     """
     value = start.clone().requires_grad_(True)
     adam = torch.optim.Adam([value], lr=schedule.lr)
@@ -182,7 +194,7 @@ def minimise_each(
         if project is not None:
             with torch.no_grad():
                 project(value)
-    return best.outcomes()
+    return best.outcomes(required)
 
 
 class _Best:
@@ -210,36 +222,43 @@ class _Best:
                 self._done.append(False)
             if self._done[i]:
                 continue
-            _require_finite(now, step)
+            _require_finite(now, step, i)
             if now < self._found[i][0]:
                 self._found[i] = (now, Outcome(value[i].clone(), step, nll, kl, confidence))
             self._done[i] = kept[i] and confidence >= self._schedule.confidence
 
-    def outcomes(self) -> list[Outcome]:
-        """What was found. Raises `Diverged` when a target is no more probable than before."""
-        pairs = zip(self._found, self._first, strict=True)
-        return [_require_progress(found, first, self._schedule) for (_, found), first in pairs]
+    def outcomes(self, required: bool) -> list[Outcome]:
+        """What was found. Raises `Diverged` when a target is no more probable than before although it is `required`."""
+        outcomes = [found for _, found in self._found]
+        stuck = [i for i, one in enumerate(outcomes) if not _approached(one, self._first[i], self._schedule)]
+        if stuck and required:
+            raise Diverged(
+                f"After {self._schedule.steps} steps the target was no more probable than before (nll "
+                f"{self._first[stuck[0]]:.3f}); raise lr or steps, choose another layer, or run calibrate for this "
+                "model.",
+                which=stuck,
+            )
+        return outcomes
 
 
-def _require_finite(loss: float, step: int) -> None:
+def _require_finite(loss: float, step: int, request: int) -> None:
     if not math.isfinite(loss):
-        raise Diverged(f"The optimisation became {loss} at step {step}; lower lr, or run calibrate for this model.")
+        raise Diverged(
+            f"The optimisation became {loss} at step {step}; lower lr, or run calibrate for this model.",
+            which=[request],
+        )
 
 
-def _require_progress(outcome: Outcome, first: float, schedule: Schedule) -> Outcome:
-    already = outcome.steps == 0 and outcome.confidence >= schedule.confidence
-    if outcome.nll < first or already:
-        return outcome
-    raise Diverged(
-        f"After {schedule.steps} steps the target was no more probable than before (nll {first:.3f}); "
-        "raise lr or steps, choose another layer, or run calibrate for this model."
-    )
+def _approached(outcome: Outcome, first: float, schedule: Schedule) -> bool:
+    """Whether the target is more probable than at first, or was probable enough."""
+    return outcome.nll < first or (outcome.steps == 0 and outcome.confidence >= schedule.confidence)
 
 
 def compute_z(
     em: EditableModel,
     batch: Batch,
     block: int,
+    sites: Sites,
     values: Tensor,
     schedule: Schedule,
     *,
@@ -247,71 +266,77 @@ def compute_z(
     clamp: float = 4.0,
     attention: bool = False,
     term: Callable[[Tensor], Tensor] | None = None,
+    required: bool = True,
     progress: Progress = silent,
 ) -> list[Outcome]:
-    """ROME's v* as an offset d `[out]` of the value at the subject's last token, for every request at once.
+    """ROME's v* as offsets d `[values, out]` of what stands at the batch's sites, for every request at once.
 
-    `values [m, out]`: the module's outputs at the batch's subject tokens. A step is `lr` times their root mean
-    square, so that one `lr` suits models of any scale; ||d|| stays within `clamp` times their mean norm; the
-    penalty is ||d||^2 / ||v||^2.
-    Without `directions`, d is added to the value there, as in ROME. With `directions` u `[requests, in]`, d acts
-    through the very update that will be written, d u^T, at every token: the loss then sees what leaks elsewhere.
-    With `attention`, the attention's output there is optimised with it (PMET); it is not part of the outcome.
-    `term(d) [requests]`, for offsets `[requests, out]`, is a further part of the loss. Raises `Diverged`.
+    `values [m, out]`: the module's outputs at the sites. A step is `lr` times their root mean square, so that one `lr`
+    suits models of any scale; the norm of an offset stays within `clamp` times their mean norm; the penalty is the sum
+    of ||d||^2 / ||v||^2.
+    Without `directions`, d is added to the value there, as in ROME. With `directions` u `[requests, values, in]`, d
+    acts through the very update that will be written, sum of d u^T, at every token: the loss then sees what leaks
+    elsewhere. With `attention`, the attention's output is optimised there too (PMET), which is no part of the outcome.
+    `term(d) [requests]`, for the requests' first offsets `[requests, out]`, is a further part of the loss.
+    Raises `Diverged`, see `minimise_each`.
     """
     objective, width = Objective(em, batch, block), values.shape[-1]
-    size = _mean_norms(batch, values)
-    unit = (size / width**0.5)[:, None, None]
+    unit = (_mean_norms(sites, values) / width**0.5)[:, None, None, None]
     if directions is not None:
-        acting = _through_update(batch, directions.float())
+        acting = _through_update(objective, directions.float())
     else:
-        acting = _at_subject(batch, objective.keys, em.structure.blocks[block] if attention else None)
+        acting = _at_sites(objective, batch, sites, em.structure.blocks[block] if attention else None)
 
     def project(x: Tensor) -> None:
-        for row in x.flatten(0, 1):
-            clamp_norm(row, clamp * width**0.5)
+        norms = x.norm(dim=-1, keepdim=True)
+        x.mul_((clamp * width**0.5 / norms.clamp_min(1e-30)).clamp_max(1.0))
 
     found = minimise_each(
         objective,
-        values.new_zeros(batch.requests, 2 if attention else 1, width),
+        values.new_zeros(batch.requests, 2 if attention else 1, sites.widest, width),
         lambda x: acting(x * unit),
         schedule,
-        penalty=lambda x: x.square().sum((1, 2)) / width,
-        term=(lambda x: term((x * unit)[:, 0])) if term is not None else None,
+        penalty=lambda x: x.square().sum((1, 2, 3)) / width,
+        term=(lambda x: term((x * unit)[:, 0, 0])) if term is not None else None,
         project=project,
+        required=required,
         progress=progress,
     )
-    return [replace(one, value=one.value[0] * unit[i, 0]) for i, one in enumerate(found)]
+    counts = sites.slots.tolist()
+    return [replace(one, value=(one.value * unit[i])[0, : counts[i]]) for i, one in enumerate(found)]
 
 
-def _mean_norms(batch: Batch, values: Tensor) -> Tensor:
-    """The mean norm of each request's values, `[requests]`."""
-    owner = batch.owner[batch.subject.rows]
-    sums = values.new_zeros(batch.requests).index_add(0, owner, values.norm(dim=-1))
-    return (sums / torch.bincount(owner, minlength=batch.requests)).clamp_min(1e-6)
+def _mean_norms(sites: Sites, values: Tensor) -> Tensor:
+    """The mean norm of each request's values in its contexts, `[requests]`."""
+    owner, norms = sites.owner[sites.edit], values[sites.edit].norm(dim=-1)
+    sums = values.new_zeros(len(sites.slots)).index_add(0, owner, norms)
+    return (sums / torch.bincount(owner, minlength=len(sums))).clamp_min(1e-6)
 
 
-def clamp_norm(vector: Tensor, limit: float) -> None:
-    """Shorten the vector in place to at most `limit`."""
-    norm = vector.norm()
-    if norm > limit:
-        vector.mul_(limit / norm)
+def _through_update(objective: Objective, directions: Tensor) -> Callable[[Tensor], Changes]:
+    """Offsets `[requests, 1, values, out]` through u `[requests, values, in]`."""
+    u, owner = directions[objective.owner], objective.owner
+    return lambda d: lambda keys: torch.einsum("nti,nsi,nso->nto", keys, u, d[owner, 0])
 
 
-def _through_update(batch: Batch, directions: Tensor) -> Callable[[Tensor], Changes]:
-    """Offsets `[requests, 1, out]` through u `[requests, in]`."""
-    u = directions[batch.owner]
-    return lambda d: lambda keys: torch.einsum("nti,ni->nt", keys, u)[..., None] * d[batch.owner]
-
-
-def _at_subject(batch: Batch, keys: Tensor, both: Block | None) -> Callable[[Tensor], Changes]:
-    """Offsets `[requests, parts, out]` at the subject; with `both`, the second part at its attention's output."""
-    where = keys.new_zeros(keys.shape[:2])
-    where[batch.subject.rows, batch.subject.columns] = 1.0
+def _at_sites(objective: Objective, batch: Batch, sites: Sites, both: Block | None) -> Callable[[Tensor], Changes]:
+    """Offsets `[requests, parts, values, out]` at their sites; with `both`, the second part at the attention's."""
+    places, inside = objective.places(sites.at)
+    everywhere = sites.at.rows * batch.ids.shape[1] + sites.at.columns
+    shape = objective.keys.shape[:2]
 
     def at(d: Tensor, part: int) -> Change:
-        return lambda _: where[..., None] * d[batch.owner, part][:, None]
+        offsets = d[:, part].flatten(0, 1)[sites.padded]
+        if both is None:
+            return lambda _: _scattered(offsets[inside], places[inside], shape)
+        return lambda _: _scattered(offsets, everywhere, batch.ids.shape)
 
     if both is None:
         return lambda d: at(d, 0)
     return lambda d: {both.down_proj: at(d, 0), both.attn_out: at(d, 1)}
+
+
+def _scattered(offsets: Tensor, places: Tensor, shape: torch.Size) -> Tensor:
+    """Offsets `[m, out]` at their places, zero elsewhere: `[n, t, out]`."""
+    flat = offsets.new_zeros(shape[0] * shape[1], offsets.shape[1]).index_put((places,), offsets)
+    return flat.view(*shape, -1)

@@ -25,7 +25,7 @@ from ketools.methods.support import batch_of, covariances_of
 from ketools.models import batch
 from ketools.models.background import Background
 from ketools.models.editable import EditableModel
-from ketools.models.keys import mean_keys, subject_keys
+from ketools.models.keys import read_keys
 
 PLACES = {"France": "Lima", "Japan": "Paris", "Peru": "Tokyo", "Brazil": "Berlin"}
 REQUESTS = [EditRequest(subject=s, prompt=f"The capital of {s} is", target_new=t) for s, t in PLACES.items()]
@@ -58,14 +58,13 @@ def live(artefacts: Sequence[Artefact]) -> EditLayer:
 
 
 def keys_at(em: EditableModel, config: JointConfig, block: int, layer: EditLayer = BASE) -> Tensor:
-    """k* of every request `[n, in]`, each from a forward pass of its own."""
+    """k* of every value `[n, in]`, each request's from a forward pass of its own."""
     name, out = em.structure.blocks[block].down_proj, []
     with em.switch.use(layer):
         for request in REQUESTS:
             alone = batch_of(request, context(em, config), config)
-            keys, _ = subject_keys(em, name, alone)
-            out.append(mean_keys(keys, alone)[0])
-    return torch.stack(out).double()
+            out.append(read_keys(em, [alone], config.fact_token, name).means)
+    return torch.cat(out).double()
 
 
 @pytest.mark.parametrize("name", CONFIGS)

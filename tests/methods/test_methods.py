@@ -33,7 +33,7 @@ from ketools.methods.support import batch_of, covariances_of, resolve_layer
 from ketools.methods.ultraedit.config import UltraEditConfig
 from ketools.models.background import Background
 from ketools.models.editable import EditableModel
-from ketools.models.keys import mean_keys, subject_keys
+from ketools.models.keys import read, read_keys
 from ketools.models.structure import get_module, weight_of
 
 FRANCE = EditRequest(subject="France", prompt="The capital of France is", target_new="Lima")
@@ -137,8 +137,7 @@ def test_rome_maps_the_mean_key_to_the_optimised_value(em: EditableModel) -> Non
     name = em.structure.blocks[1].down_proj
     (a, b) = artefact.factors[name]
     batch = batch_of(FRANCE, given, config)
-    keys, _ = subject_keys(em, name, batch)
-    key = mean_keys(keys, batch)[0].double()
+    key = read_keys(em, [batch], "subject_last", name).means[0].double()
     # The closed form of the paper, in float64 and with an explicit inverse.
     c = covariances_of(given).covariance(em, name)
     inverse = torch.linalg.inv(c + config.ridge * c.diagonal().mean() * torch.eye(len(c), dtype=c.dtype))
@@ -157,8 +156,9 @@ def test_rome_offset_is_relative_to_the_weight_under_the_layer(em: EditableModel
     given = context(em, config, layer)
     name = em.structure.blocks[1].down_proj
     with em.switch.use(layer):
-        _, edited = subject_keys(em, name, batch_of(FRANCE, given, config))
-    _, base = subject_keys(em, name, batch_of(FRANCE, context(em, config), config))
+        batch = batch_of(FRANCE, given, config)
+        _, edited = read(em, batch, batch.subject, name)
+    _, base = read(em, batch, batch.subject, name)
     assert not torch.allclose(edited, base)
 
 

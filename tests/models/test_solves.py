@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ketools.errors import InvalidRequest
 from ketools.models.covariance import cholesky
-from ketools.models.solves import null_space, projected_rows, update_rows
+from ketools.models.solves import Metric, null_space, projected_rows, update_rows
 
 SEEDS = st.integers(0, 10_000)
 
@@ -31,7 +31,7 @@ def regularised(c: Tensor, ridge: float) -> Tensor:
 @given(width=st.integers(2, 12), seed=SEEDS, ridge=st.floats(1e-4, 1.0))
 def test_one_key_without_weight_gives_romes_direction(width: int, seed: int, ridge: float) -> None:
     c, key = covariance_of(normal(seed, 3 * width, width)), normal(seed + 1, width)
-    u = update_rows(cholesky(c, ridge), key[None], 0.0)[0]
+    u = update_rows(Metric(cholesky(c, ridge)), key[None], 0.0)[0]
     solved = torch.linalg.solve(regularised(c, ridge), key)
     torch.testing.assert_close(u, solved / (key @ solved), rtol=1e-6, atol=1e-9)
     assert float(u @ key) == pytest.approx(1.0)
@@ -41,7 +41,7 @@ def test_one_key_without_weight_gives_romes_direction(width: int, seed: int, rid
 @given(n=st.integers(1, 15), seed=SEEDS, weight=st.floats(1e-3, 100.0))
 def test_rows_with_a_weight_solve_memits_normal_equations(n: int, seed: int, weight: float) -> None:
     c, keys = covariance_of(normal(seed, 30, 8)), normal(seed + 1, n, 8)
-    rows = update_rows(cholesky(c, 0.01), keys, weight)
+    rows = update_rows(Metric(cholesky(c, 0.01)), keys, weight)
     expected = keys @ torch.linalg.inv(weight * regularised(c, 0.01) + keys.T @ keys)
     torch.testing.assert_close(rows, expected, rtol=1e-6, atol=1e-9)
 
@@ -50,16 +50,37 @@ def test_rows_with_a_weight_solve_memits_normal_equations(n: int, seed: int, wei
 @given(n=st.integers(1, 6), seed=SEEDS)
 def test_without_weight_every_key_is_mapped_exactly_and_memit_tends_to_that(n: int, seed: int) -> None:
     c, keys = covariance_of(normal(seed, 40, 12)), normal(seed + 1, n, 12)
-    factor = cholesky(c, 0.01)
-    exact = update_rows(factor, keys, 0.0)
+    metric = Metric(cholesky(c, 0.01))
+    exact = update_rows(metric, keys, 0.0)
     torch.testing.assert_close(exact @ keys.T, torch.eye(n, dtype=torch.float64), rtol=1e-7, atol=1e-7)
-    torch.testing.assert_close(update_rows(factor, keys, 1e-12), exact, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(update_rows(metric, keys, 1e-12), exact, rtol=1e-6, atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(1, 12), m=st.integers(0, 20), seed=SEEDS, weight=st.floats(1e-3, 100.0))
+def test_single_keys_count_beside_the_covariance(n: int, m: int, seed: int, weight: float) -> None:
+    c, keys, spared = covariance_of(normal(seed, 30, 8)), normal(seed + 1, n, 8), normal(seed + 2, m, 8)
+    whole = regularised(c, 0.01) + spared.T @ spared
+    metric = Metric(cholesky(c, 0.01), spared)
+    torch.testing.assert_close(metric.solve(keys.T), torch.linalg.solve(whole, keys.T), rtol=1e-6, atol=1e-9)
+    expected = keys @ torch.linalg.inv(weight * whole + keys.T @ keys)
+    torch.testing.assert_close(update_rows(metric, keys, weight), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_what_is_spared_stays_the_more_the_more_it_counts() -> None:
+    c, key, other = covariance_of(normal(0, 30, 8)), normal(1, 1, 8), normal(2, 1, 8)
+    moved = [
+        float((update_rows(Metric(cholesky(c, 0.01), weight**0.5 * other), key, 0.0) @ other.T).abs())
+        for weight in (0.0, 1.0, 100.0)
+    ]
+    assert moved[0] > moved[1] > moved[2]
+    assert moved[2] < 0.02 * moved[0]
 
 
 def test_keys_that_depend_on_each_other_cannot_all_be_mapped_exactly() -> None:
     keys = normal(0, 2, 8)
     with pytest.raises(InvalidRequest, match="memit"):
-        update_rows(cholesky(covariance_of(normal(1, 30, 8)), 0.01), torch.cat([keys, keys[:1]]), 0.0)
+        update_rows(Metric(cholesky(covariance_of(normal(1, 30, 8)), 0.01)), torch.cat([keys, keys[:1]]), 0.0)
 
 
 @settings(max_examples=25, deadline=None)

@@ -10,14 +10,15 @@ import torch
 from ketools.edits import EditRequest, chat_prompt
 from ketools.errors import Cancelled, Diverged, InvalidRequest
 from ketools.models.background import Background
-from ketools.models.batch import Batch, edits_only, make_batch, merged
+from ketools.models.batch import Batch, make_batch, merged
 from ketools.models.contexts import Breadth, Contexts, contexts_of
 from ketools.models.editable import EditableModel
-from ketools.models.hooks import add_output
-from ketools.models.keys import mean_keys, subject_keys
+from ketools.models.hooks import add_output, capture
+from ketools.models.keys import confidences, read, read_keys
+from ketools.models.sites import FactToken, sites_of
 from ketools.models.structure import get_module
 from ketools.models.tail import Tail
-from ketools.models.targets import Objective, Outcome, Schedule, clamp_norm, compute_z, minimise
+from ketools.models.targets import Objective, Outcome, Schedule, compute_z, minimise
 
 FAMILIES = ["llama", "gemma2", "gemma3", "gpt2", "gpt_neox", "opt", "qwen3", "mistral"]
 CONTEXTS = Contexts(
@@ -117,25 +118,32 @@ def test_a_target_that_exceeds_the_window_is_refused(em: EditableModel) -> None:
 
 def test_the_offset_raises_the_targets_probability_within_its_bound(em: EditableModel) -> None:
     batch, block = batch_for(em), 1
-    _, values = subject_keys(em, em.structure.blocks[block].down_proj, batch)
+    sites = sites_of(batch, "subject_last")
+    _, values = read(em, batch, sites.at, em.structure.blocks[block].down_proj)
     before = float(Objective(em, batch, block).losses(lambda keys: keys.new_zeros(())).nll)
-    (outcome,) = compute_z(em, batch, block, values, Schedule(steps=12, lr=0.5), clamp=3.0)
+    (outcome,) = compute_z(em, batch, block, sites, values, Schedule(steps=12, lr=0.5), clamp=3.0)
     assert outcome.nll < before
-    assert float(outcome.value.norm()) <= 3.0 * float(values.norm(dim=-1).mean()) * 1.0001
+    assert outcome.value.shape == (1, 32)
+    assert float(outcome.value.norm()) <= 3.0 * float(values[sites.edit].norm(dim=-1).mean()) * 1.0001
 
 
 OTHERS = Contexts(edit=("The capital of Japan is",), same_subject=("Japan is a", "In Japan"), neighbours=())
+TOKENS: tuple[FactToken, ...] = ("subject_last", "prompt_last")
 BOTH = ((CONTEXTS, "France"), (OTHERS, "Japan"))
 
 
+@pytest.mark.parametrize("token", TOKENS)
 @pytest.mark.parametrize("attention", [False, True])
-def test_requests_optimised_together_end_as_each_does_alone(em: EditableModel, attention: bool) -> None:
+def test_requests_optimised_together_end_as_each_does_alone(
+    em: EditableModel, attention: bool, token: FactToken
+) -> None:
     batches = [batch_for(em), make_batch(em, OTHERS, "Paris and Berlin", "Japan")]
     name, schedule = em.structure.blocks[1].down_proj, Schedule(steps=5, lr=0.3, confidence=0.99, decay=0.01)
 
     def optimised(batch: Batch) -> list[Outcome]:
-        _, values = subject_keys(em, name, batch)
-        return compute_z(em, batch, 1, values, schedule, attention=attention)
+        sites = sites_of(batch, token)
+        _, values = read(em, batch, sites.at, name)
+        return compute_z(em, batch, 1, sites, values, schedule, attention=attention)
 
     together = optimised(merged(em, batches))
     for one, batch in zip(together, batches, strict=True):
@@ -147,25 +155,79 @@ def test_requests_optimised_together_end_as_each_does_alone(em: EditableModel, a
 
 def test_a_request_that_has_reached_its_target_is_left_as_it_was_then(em: EditableModel) -> None:
     batches = [make_batch(em, found, "Paris", place, preserve=False) for found, place in BOTH]
-    _, values = subject_keys(em, em.structure.blocks[1].down_proj, batch := merged(em, batches))
-    outcomes = compute_z(em, batch, 1, values, Schedule(steps=40, lr=0.5, confidence=0.004, preservation=0.0))
+    name, schedule = em.structure.blocks[1].down_proj, Schedule(40, 0.5, confidence=0.004, preservation=0.0)
+
+    def optimised(batch: Batch) -> list[Outcome]:
+        sites = sites_of(batch, "subject_last")
+        _, values = read(em, batch, sites.at, name)
+        return compute_z(em, batch, 1, sites, values, schedule)
+
+    outcomes = optimised(merged(em, batches))
     steps = [outcome.steps for outcome in outcomes]
     assert min(steps) < 40
     for outcome, alone in zip(outcomes, batches, strict=True):
-        _, values = subject_keys(em, em.structure.blocks[1].down_proj, alone)
-        (same,) = compute_z(em, alone, 1, values, Schedule(40, 0.5, confidence=0.004, preservation=0.0))
+        (same,) = optimised(alone)
         assert outcome.steps == same.steps
 
 
-def test_merged_keys_are_those_of_each_batch(em: EditableModel) -> None:
+@pytest.mark.parametrize("token", TOKENS)
+def test_keys_of_many_requests_are_those_of_each(em: EditableModel, token: FactToken) -> None:
     batches = [batch_for(em), make_batch(em, OTHERS, "Paris", "Japan")]
     name = em.structure.blocks[1].down_proj
-    both = merged(em, [edits_only(batch) for batch in batches])
-    keys, _ = subject_keys(em, name, both)
-    together = mean_keys(keys, both)
-    for one, batch in zip(together, batches, strict=True):
-        keys, _ = subject_keys(em, name, batch)
-        torch.testing.assert_close(one, mean_keys(keys, batch)[0], rtol=1e-4, atol=1e-6)
+    together = read_keys(em, [merged(em, batches)], token, name)
+    apart = read_keys(em, batches, token, name)
+    torch.testing.assert_close(together.means, apart.means, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(together.states, apart.states, rtol=1e-4, atol=1e-6)
+    one, other = (found.spared.T @ found.spared for found in (together, apart))
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_read_is_what_the_model_computes_in_one_padded_batch(em: EditableModel) -> None:
+    batch, name = batch_for(em), em.structure.blocks[1].down_proj
+    keys, values = read(em, batch, batch.target, name)
+    with torch.no_grad(), capture(em, [name], inputs=True) as inputs, capture(em, [name]) as outputs:
+        em.model(input_ids=batch.ids, attention_mask=batch.mask)
+    rows, columns = batch.target.rows, batch.target.columns
+    torch.testing.assert_close(keys, inputs[name][rows, columns], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(values, outputs[name][rows, columns], rtol=1e-4, atol=1e-6)
+
+
+def test_at_the_prompts_end_every_different_token_of_the_target_is_a_value_of_its_own(em: EditableModel) -> None:
+    batch = merged(em, [batch_for(em), make_batch(em, OTHERS, "Paris and Berlin", "Japan")])
+    sites = sites_of(batch, "prompt_last")
+    assert bool(sites.edit.all())
+    for request in range(2):
+        mine = sites.owner == request
+        said = {
+            (int(column) - min(batch.target.columns[batch.target.rows == row].tolist()), int(token))
+            for row, column, token in zip(
+                batch.target.rows[mine].tolist(),
+                batch.target.columns[mine].tolist(),
+                batch.target_ids[mine],
+                strict=True,
+            )
+        }
+        assert int(sites.slots[request]) == len(said) == int(sites.slot[mine].max()) + 1
+
+
+def test_confidence_is_the_least_probable_token_of_any_context(em: EditableModel) -> None:
+    batch = merged(em, [batch_for(em), make_batch(em, OTHERS, "Paris", "Japan")])
+    with torch.no_grad():
+        whole = em.model(input_ids=batch.ids, attention_mask=batch.mask).logits.softmax(-1)
+    said = whole[batch.target.rows, batch.target.columns].gather(1, batch.target_ids[:, None])[:, 0]
+    owner = batch.owner[batch.target.rows]
+    expected = torch.stack([said[owner == request].min() for request in range(2)])
+    torch.testing.assert_close(confidences(em, batch), expected, rtol=1e-4, atol=1e-8)
+
+
+def test_behind_the_last_block_only_what_is_looked_at_is_computed(em: EditableModel) -> None:
+    batch, last = batch_for(em), len(em.structure.blocks) - 1
+    tail = Tail(em, batch, batch.target, start=last)
+    assert tail.keys.shape[:2] == (len(batch.target), 1)
+    found, inside = tail.places(batch.target)
+    assert found.tolist() == list(range(len(batch.target)))
+    assert not bool(tail.places(batch.subject)[1].all())
+    assert bool(inside.all())
 
 
 def test_a_change_of_several_modules_is_replayed_as_the_whole_model_runs(em: EditableModel) -> None:
@@ -209,11 +271,3 @@ def test_an_optimisation_is_cancelled_between_steps(em: EditableModel) -> None:
             progress=cancel,
         )
     assert seen == [0, 1, 2]
-
-
-def test_clamping_shortens_a_long_vector_and_leaves_a_short_one() -> None:
-    long, short = torch.tensor([3.0, 4.0]), torch.tensor([0.3, 0.4])
-    clamp_norm(long, 1.0)
-    clamp_norm(short, 1.0)
-    torch.testing.assert_close(long, torch.tensor([0.6, 0.8]))
-    torch.testing.assert_close(short, torch.tensor([0.3, 0.4]))

@@ -13,17 +13,21 @@ from ketools.methods.alphaedit.config import DEPTHS, AlphaEditConfig
 from ketools.methods.base import EditContext
 from ketools.methods.located import Rule, jointly
 from ketools.methods.support import covariances_of
+from ketools.models.keys import Keys
 from ketools.models.solves import projected_rows
 
 NAME = "alphaedit"
 
 
-def projected(context: EditContext, module: str, keys: Tensor) -> Tensor:
+def projected(context: EditContext, module: str, keys: Keys) -> Tensor:
     """A `[n, in]` within the null space of the model's own keys, sparing the keys of earlier edits (eq. 13)."""
     config = cast(AlphaEditConfig, context.config)
     em, covariances = context.require_model(), covariances_of(context)
     basis = covariances.null_space(em, module, config.null_space, context.progress)
-    return projected_rows(basis, keys, keys_of_earlier(context.layer, module, keys), config.damping)
+    earlier = keys_of_earlier(context.layer, module, keys.means)
+    if config.spare:
+        earlier = torch.cat([earlier, config.spare**0.5 * keys.spared])
+    return projected_rows(basis, keys.means, earlier, config.damping)
 
 
 def keys_of_earlier(layer: EditLayer, module: str, like: Tensor) -> Tensor:

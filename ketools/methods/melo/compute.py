@@ -14,9 +14,10 @@ from ketools.methods.adapters import Packing, factored_change, random_start
 from ketools.methods.base import EditContext
 from ketools.methods.ft_m.config import DEPTH
 from ketools.methods.melo.config import MELOConfig
-from ketools.methods.routing import read, routed, routed_batch
+from ketools.methods.routing import routed, routed_batch
 from ketools.methods.support import for_training, one_after_another, resolve_layer
 from ketools.models.batch import edits_only
+from ketools.models.keys import read_targets
 from ketools.models.tail import Change
 from ketools.models.targets import Objective, minimise
 
@@ -33,7 +34,7 @@ def _one(request: EditRequest, context: EditContext) -> Artefact:
     width, out = em.structure.linear_names[name]
     packing, scale = Packing({name: ((config.rank, width), (out, config.rank))}), config.alpha / config.rank
     batch = routed_batch(request, context, config)
-    start, (inputs, _) = random_start(packing, request).to(em.device), read(em, batch, [name])
+    start, (inputs, _) = random_start(packing, request).to(em.device), read_targets(em, batch, [name])
     book = routed(inputs[name], batch, config.reach, *packing.unpack(start)[name])
     # What is left alone cannot change, so nothing of it needs to be looked at any more.
     objective = Objective(em, edits_only(batch), block)

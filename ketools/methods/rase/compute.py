@@ -18,9 +18,10 @@ from ketools.methods.low_rank import truncated
 from ketools.methods.profile import parse_config
 from ketools.methods.rase.config import RASEConfig
 from ketools.methods.registry import get_method
-from ketools.methods.routing import read, routed, routed_batch
+from ketools.methods.routing import routed, routed_batch
 from ketools.methods.support import for_request, one_after_another
 from ketools.models.batch import Batch
+from ketools.models.keys import read_targets
 
 
 def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artefact]:
@@ -74,7 +75,7 @@ def _likelihood(context: EditContext, batch: Batch, state: HookState) -> float:
 def _run(
     context: EditContext, batch: Batch, state: HookState, modules: Sequence[str] = ()
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """`read` with the state on top of the live edits."""
+    """`read_targets` with the state on top of the live edits."""
     em, layer = context.require_model(), context.layer.with_edits(LiveEdit("patch", uuid.uuid4().hex, state))
     with em.switch.use(layer):
-        return read(em, batch, modules)
+        return read_targets(em, batch, modules)

@@ -10,8 +10,10 @@ from torch import Tensor
 from ketools.edits import Artefact, EditRequest, LowRankDelta
 from ketools.methods.base import Compute, EditContext
 from ketools.methods.rome.config import DEPTH, ROMEConfig
-from ketools.methods.support import batch_of, covariances_of, for_request, one_after_another, resolve_layer
-from ketools.models.keys import mean_keys, subject_keys
+from ketools.methods.support import batch_of, for_request, metric_of, one_after_another, resolve_layer
+from ketools.models.batch import edits_only
+from ketools.models.keys import read, read_keys
+from ketools.models.sites import sites_of
 from ketools.models.solves import update_rows
 from ketools.models.targets import compute_z
 
@@ -20,7 +22,9 @@ Term = Callable[[EditRequest, EditContext, int], Callable[[Tensor], Tensor]]
 
 
 def rank_one(method: str, term: Term | None = None) -> Compute:
-    """A computation of one rank-one change per request. It raises `Diverged`, `InvalidRequest`."""
+    """A computation of one rank-one change per request, or per token of its target where it is written at the
+    prompt's end. It raises `Diverged`, `InvalidRequest`.
+    """
     return lambda requests, context: one_after_another(requests, context, _one(method, term))
 
 
@@ -28,18 +32,22 @@ def _one(method: str, term: Term | None) -> Callable[[EditRequest, EditContext],
     def compute(request: EditRequest, context: EditContext) -> Artefact:
         em, config = context.require_model(), for_request(cast(ROMEConfig, context.config), request)
         block = resolve_layer(config.layer, len(em.structure.blocks), DEPTH)
-        name = em.structure.blocks[block].down_proj
-        factor = covariances_of(context).factor(em, name, config.ridge, context.progress)
+        name, token = em.structure.blocks[block].down_proj, config.fact_token
         batch = batch_of(request, context, config)
-        keys, values = subject_keys(em, name, batch)
-        u = update_rows(factor, mean_keys(keys, batch), 0.0).to(keys)  # [1, in], u^T k* = 1
+        keys = read_keys(em, [batch], token, name)
+        rows = update_rows(metric_of(context, config, name, keys), keys.means, 0.0).to(keys.means)  # A k* = 1
+        if token == "prompt_last" and not config.through_update:
+            batch = edits_only(batch)  # nothing else gets the value, so nothing else can change
+        sites = sites_of(batch, token)
+        _, values = read(em, batch, sites.at, name)
         (outcome,) = compute_z(
             em,
             batch,
             block,
+            sites,
             values,
             config.schedule,
-            directions=u if config.through_update else None,
+            directions=rows[None] if config.through_update else None,
             clamp=config.clamp,
             term=term(request, context, block) if term is not None else None,
             progress=context.progress,
@@ -47,7 +55,7 @@ def _one(method: str, term: Term | None) -> Callable[[EditRequest, EditContext],
         # v* - W k* is the offset itself, and delta = (v* - W k*) u^T.
         return LowRankDelta(
             method,
-            {name: (u, outcome.value[:, None])},
+            {name: (rows, outcome.value.T)},
             {"layer": block, "steps": outcome.steps, "nll": outcome.nll, "kl": outcome.kl},
         )
 
