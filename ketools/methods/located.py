@@ -16,22 +16,23 @@ from pydantic import Field
 from torch import Tensor
 
 from ketools.edits import Artefact, EditRequest, LowRankDelta
-from ketools.errors import Diverged, InvalidRequest
+from ketools.errors import Diverged
 from ketools.layer import EditLayer, LiveEdit
 from ketools.methods.base import Compute, EditContext
 from ketools.methods.support import (
     Layers,
     LocatedConfig,
-    batch_of,
+    batches_of,
     for_request,
+    in_round,
     portion,
     resolve_layers,
+    unreached,
     with_covariances,
 )
 from ketools.models.batch import Batch, chunks, edits_only, merged
-from ketools.models.contexts import fact_of
 from ketools.models.covariance import Progress
-from ketools.models.keys import Keys, confidences, read, read_keys
+from ketools.models.keys import Keys, read, read_keys
 from ketools.models.sites import sites_of
 from ketools.models.targets import Outcome, Schedule, compute_z
 
@@ -96,17 +97,8 @@ class _Joint:
         em, config = context.require_model(), cast(JointConfig, context.config)
         blocks = resolve_layers(config.layers, len(em.structure.blocks), rule.depths)
         context = with_covariances(context, [em.structure.blocks[block].down_proj for block in blocks])
-        edited = {fact_of(request) for request in requests}
-        batches, schedules = [], []
-        with em.switch.use(context.layer):
-            for i, request in enumerate(requests):
-                own = for_request(config, request)
-                try:
-                    batches.append(batch_of(request, context, own, edited=edited))
-                except InvalidRequest as error:
-                    error.which = (i,)
-                    raise
-                schedules.append(own.schedule)
+        batches = batches_of(requests, context, config)
+        schedules = [for_request(config, request).schedule for request in requests]
         values = [int(sites_of(batch, config.fact_token).slots) for batch in batches]
         return cls(rule, context, blocks, batches, schedules, values)
 
@@ -117,24 +109,18 @@ class _Joint:
     def edited(self) -> list[Artefact]:
         """One change per request."""
         em, layer = self.context.require_model(), self.context.layer
+        certain = [schedule.confidence for schedule in self.schedules]
         found: list[Outcome | None] = [None] * len(self.batches)
         for turn in range(self.config.rounds):
             with em.switch.use(layer):
-                missing = range(len(self.batches)) if not turn else self._unreached()
-                aims = self._aims(missing, turn)
+                wanted = range(len(self.batches)) if not turn else unreached(em, self.batches, certain)
+                aims = self._aims(wanted, turn)
             if turn and not any(bool(aim.value.any()) for aim in aims.values()):
                 break
             found = [found[i] or aims[i] for i in range(len(found))]
             self.parts.append(self._written(layer, aims, turn))
             layer = layer.with_edits(*_temporary(self.rule.method, self.parts[-1]))
         return [self._artefact(i, outcome) for i, outcome in enumerate(found) if outcome is not None]
-
-    def _unreached(self) -> list[int]:
-        """The requests that some context of theirs does not yet answer with confidence."""
-        em, found = self.context.require_model(), list[Tensor]()
-        for batches, _ in chunks(em, ((edits_only(batch), None) for batch in self.batches)):
-            found.append(confidences(em, merged(em, batches)))
-        return [i for i, value in enumerate(torch.cat(found).tolist()) if value < self.schedules[i].confidence]
 
     def _aims(self, wanted: Sequence[int], turn: int) -> dict[int, Outcome]:
         """For each wanted request the offsets `[values, out]` of its values at the last block.
@@ -153,14 +139,14 @@ class _Joint:
             progress = portion(self._progress(turn), at, len(batches), len(wanted))
             at += len(batches)
             sites = sites_of(batch, config.fact_token)
-            _, values = read(em, batch, sites.at, name)
+            _, values = read(em, batch, sites.at, outputs=[name])
             try:
                 found = compute_z(
                     em,
                     batch,
                     block,
                     sites,
-                    values,
+                    values[name],
                     schedule,
                     clamp=config.clamp,
                     attention=self.rule.attention,
@@ -226,9 +212,7 @@ class _Joint:
         return LowRankDelta(self.rule.method, factors, metadata)
 
     def _progress(self, turn: int) -> Progress:
-        """Progress of one round, as progress of the whole, in thousandths."""
-        whole, rounds = self.context.progress, self.config.rounds
-        return lambda done, total, message: whole(round(1000 * (turn + done / total) / rounds), 1000, message)
+        return in_round(self.context.progress, turn, self.config.rounds)
 
 
 def _temporary(method: str, factors: Factors) -> list[LiveEdit]:

@@ -14,10 +14,11 @@ from ketools.errors import Diverged, InvalidRequest
 from ketools.layer import LiveEdit
 from ketools.methods.base import EditContext, MethodConfig
 from ketools.models.background import Background
-from ketools.models.batch import Batch, make_batch
-from ketools.models.contexts import Breadth, contexts_of
+from ketools.models.batch import Batch, chunks, edits_only, make_batch, merged
+from ketools.models.contexts import Breadth, contexts_of, fact_of
 from ketools.models.covariance import CovarianceStore, Progress, sampled_background
-from ketools.models.keys import Keys
+from ketools.models.editable import EditableModel
+from ketools.models.keys import Keys, confidences
 from ketools.models.sites import FactToken
 from ketools.models.solves import Metric
 from ketools.models.targets import Schedule
@@ -195,6 +196,31 @@ def batch_of(
     )
 
 
+def batches_of(requests: Sequence[EditRequest], context: EditContext, config: ContextConfig) -> list[Batch]:
+    """Each request's contexts under the context's layer; facts that are edited together need not preserve each other.
+
+    Raises `InvalidRequest` for the first that does not fit.
+    """
+    edited = {fact_of(request) for request in requests}
+    found: list[Batch] = []
+    with context.require_model().switch.use(context.layer):
+        for i, request in enumerate(requests):
+            try:
+                found.append(batch_of(request, context, for_request(config, request), edited=edited))
+            except InvalidRequest as error:
+                error.which = (i,)
+                raise
+    return found
+
+
+def unreached(em: EditableModel, batches: Sequence[Batch], confidence: Sequence[float]) -> list[int]:
+    """The requests of which some context does not yet give every token of the target that probability."""
+    found: list[float] = []
+    for some, _ in chunks(em, ((edits_only(batch), None) for batch in batches)):
+        found += confidences(em, merged(em, some)).tolist()
+    return [i for i, (value, least) in enumerate(zip(found, confidence, strict=True)) if value < least]
+
+
 def one_after_another(
     requests: Sequence[EditRequest],
     context: EditContext,
@@ -226,6 +252,11 @@ def _part(
         progress(round(1000 * share), 1000, f"{request.subject}: {message}")
 
     return report
+
+
+def in_round(progress: Progress, turn: int, rounds: int) -> Progress:
+    """Progress of one round of several, as progress of the whole, in thousandths."""
+    return lambda done, total, message: progress(round(1000 * (turn + done / total) / rounds), 1000, message)
 
 
 def portion(progress: Progress, first: int, count: int, total: int) -> Progress:

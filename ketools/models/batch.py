@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ketools.edits import Prompt
 from ketools.errors import InvalidRequest
-from ketools.models import text
+from ketools.models import hooks, text
 from ketools.models.contexts import Contexts
 from ketools.models.editable import EditableModel
 
@@ -189,8 +189,10 @@ def greedy_rows(em: EditableModel, prompts: Sequence[list[int]], tokens: int) ->
     rows = [list(prompt) for prompt in prompts]
     for _ in range(tokens if rows else 0):
         ids, mask = text.pad(em, rows)
-        with torch.no_grad():
-            logits = em.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        for i, row in enumerate(rows):
-            row.append(int(logits[i, len(row) - 1].argmax()))
+        at, ends = torch.arange(len(rows), device=em.device), mask.sum(1) - 1
+        last = hooks.edit_input(em, em.structure.lm_head, lambda hidden: hidden[at, ends][None])  # noqa: B023
+        with torch.no_grad(), last:
+            logits = em.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0]
+        for row, token in zip(rows, logits.argmax(-1).tolist(), strict=True):
+            row.append(token)
     return rows

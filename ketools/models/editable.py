@@ -28,6 +28,8 @@ class EditableModel:
     model_hash: str
     name: str = "model"
     switch: LayerSwitch = field(init=False, repr=False)
+    replayed: dict[int, tuple[bool, bool]] = field(default_factory=dict, init=False, repr=False)
+    """By block, how the model can be run from there on: see `ketools.models.tail`."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "switch", LayerSwitch(self.model, self.structure))

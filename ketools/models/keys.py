@@ -30,35 +30,38 @@ class Keys:
 
 
 def read(
-    em: EditableModel, batch: Batch, at: Positions, module: str, state: str | None = None
-) -> tuple[Tensor, Tensor]:
-    """A module's inputs `[m, in]` at m places, and the outputs `[m, out]` there of `state`, by default the same module.
+    em: EditableModel, batch: Batch, at: Positions, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What some modules read, `[m, in]`, and what others put out, `[m, out]`, at m places; both by module.
 
     Under the layer in use. Rows go through the model by length, and the head does not run.
     """
-    state = state or module
-    inputs: list[Tensor] = []
-    outputs: list[Tensor] = []
+    found: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
     order: list[Tensor] = []
     lengths = batch.mask.sum(1)
     for rows in _by_length(lengths, at.rows):
-        place = torch.full((len(lengths),), -1, device=rows.device).index_put((rows,), torch.arange(len(rows)))
+        place = torch.full((len(lengths),), -1, device=rows.device)
+        place[rows] = torch.arange(len(rows), device=rows.device)
         inside = (place[at.rows] >= 0).nonzero()[:, 0]
-        longest = int(lengths[rows].max())
-        headless = hooks.edit_input(em, em.structure.lm_head, lambda hidden: hidden[:1, :1])
-        with (
-            torch.no_grad(),
-            headless,
-            hooks.capture(em, [module], inputs=True) as reading,
-            hooks.capture(em, [state]) as writing,
-        ):
-            em.model(input_ids=batch.ids[rows, :longest], attention_mask=batch.mask[rows, :longest], use_cache=False)
         where = place[at.rows[inside]], at.columns[inside]
-        inputs.append(reading[module][where])
-        outputs.append(writing[state][where])
+        seen = _run(em, batch, rows, int(lengths[rows].max()), inputs, outputs)
+        found.append(({n: x[where] for n, x in seen[0].items()}, {n: x[where] for n, x in seen[1].items()}))
         order.append(inside)
     back = torch.cat(order).argsort()
-    return torch.cat(inputs)[back], torch.cat(outputs)[back]
+    return (
+        {name: torch.cat([one[0][name] for one in found])[back] for name in inputs},
+        {name: torch.cat([one[1][name] for one in found])[back] for name in outputs},
+    )
+
+
+def _run(
+    em: EditableModel, batch: Batch, rows: Tensor, width: int, inputs: Sequence[str], outputs: Sequence[str]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    headless = hooks.edit_input(em, em.structure.lm_head, lambda hidden: hidden[:1, :1])
+    reading, writing = hooks.capture(em, inputs, inputs=True), hooks.capture(em, outputs)
+    with torch.no_grad(), headless, reading as read_, writing as written:
+        em.model(input_ids=batch.ids[rows, :width], attention_mask=batch.mask[rows, :width], use_cache=False)
+    return read_, written
 
 
 def _by_length(lengths: Tensor, wanted: Tensor) -> Iterator[Tensor]:
@@ -77,24 +80,28 @@ def _by_length(lengths: Tensor, wanted: Tensor) -> Iterator[Tensor]:
 def read_keys(
     em: EditableModel, batches: Sequence[Batch], token: FactToken, module: str, state: str | None = None
 ) -> Keys:
-    """The keys of every value of the batches, one after the other, under the layer in use."""
+    """The keys of every value of the batches, one after the other, under the layer in use.
+
+    `state`: the module whose outputs are read along; by default the same.
+    """
     means: list[Tensor] = []
     states: list[Tensor] = []
     spared = torch.zeros(0, em.structure.linear_names[module][0], device=em.device)
     for batch in batches:
-        found = _keys_of(em, batch, token, module, state)
+        found = _keys_of(em, batch, token, module, state or module)
         means.append(found.means)
         states.append(found.states)
         spared = _condensed(torch.cat([spared, found.spared]))
     return Keys(torch.cat(means), torch.cat(states), spared)
 
 
-def _keys_of(em: EditableModel, batch: Batch, token: FactToken, module: str, state: str | None) -> Keys:
+def _keys_of(em: EditableModel, batch: Batch, token: FactToken, module: str, state: str) -> Keys:
     sites = sites_of(batch, token)
     m, elsewhere = len(sites.at), ~sites.edit
     alone = batch.kept if token == "prompt_last" else Positions(sites.at.rows[elsewhere], sites.at.columns[elsewhere])
     both = Positions(torch.cat([sites.at.rows, alone.rows]), torch.cat([sites.at.columns, alone.columns]))
-    keys, states = read(em, batch, both, module, state)
+    inputs, outputs = read(em, batch, both, [module], [state])
+    keys, states = inputs[module], outputs[state]
     means, where = sites.means(keys[:m]), sites.flat[sites.edit]
     differences = (keys[:m][sites.edit] - means[where]) / torch.bincount(where)[where].sqrt()[:, None]
     owner = batch.owner[alone.rows]

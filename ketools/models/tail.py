@@ -44,12 +44,19 @@ class Tail:
         self._blocks = em.structure.blocks[start:]
         self._module = self._blocks[0].down_proj
         self._calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        first = self._blocks[0].name
+        reading, writing = hooks.capture(em, [self._module], inputs=True), hooks.capture(em, [first])
         with torch.no_grad():
-            with self._recording(), hooks.capture(em, [self._module], inputs=True) as seen:
+            with self._recording(), reading as inputs, writing as outputs:
                 self.base = self._run_whole().log_softmax(-1)
-            self.keys = seen[self._module]
-            self.whole = not self._replays()
-            self._after_first = None if self.whole else self._additive_output()
+            self.keys = inputs[self._module]
+            # Both depend on the model alone, so they are checked once.
+            if start not in em.replayed:
+                replays = self._replays()
+                em.replayed[start] = replays, replays and self._adds(outputs[first])
+        replays, adds = em.replayed[start]
+        self.whole = not replays
+        self._after_first = outputs[first] if adds else None
         self.owner = batch.owner
         self._picked = self._after_first is not None and len(self._blocks) == 1
         if self._picked and self._after_first is not None:
@@ -85,14 +92,13 @@ class Tail:
         # Before the places are picked, or where they are not.
         return hooks.edit_output(self._em, self._module, lambda out: out + change(self.keys))
 
-    def _additive_output(self) -> Tensor | None:
-        """The first block's output `[n, t, hidden]`, None when a change does not simply add to it."""
+    def _adds(self, output: Tensor) -> bool:
+        """Whether a change of the module simply adds to the first block's output `[n, t, hidden]`."""
         hidden = _hidden(*self._calls[0])
-        output = self._run_block(0, hidden)
         probe = torch.linspace(-1, 1, hidden.shape[-1], device=hidden.device) * output.std()
         with self._changed(lambda keys: probe):
             moved = self._run_block(0, hidden)
-        return output if torch.allclose(moved, output + probe, rtol=1e-4, atol=_TOLERANCE) else None
+        return torch.allclose(moved, output + probe, rtol=1e-4, atol=_TOLERANCE)
 
     def _replays(self) -> bool:
         if self._em.structure.final_norm is None or len(self._calls) != len(self._blocks):
@@ -101,9 +107,11 @@ class Tail:
         return bool((replayed - self.base).abs().max() < _TOLERANCE)
 
     def _run_whole(self) -> Tensor:
-        batch = self._batch
-        logits = self._em.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
-        return self._pick(logits)
+        """The logits `[m, vocabulary]`; the head, the dearest part of a small model, runs only where they are read."""
+        em, batch = self._em, self._batch
+        with hooks.edit_input(em, em.structure.lm_head, lambda hidden: self._pick(hidden)[None]):
+            logits: Tensor = em.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
+        return logits[0]
 
     def _run_block(self, i: int, hidden: Tensor) -> Tensor:
         """The output of the i-th block of the tail for other hidden states `[n, t, hidden]`."""

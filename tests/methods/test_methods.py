@@ -53,7 +53,7 @@ QUICK: dict[str, MethodConfig] = {
     "ft-l": FTLConfig(layer=1, steps=4, **NARROW),
     "lora": LoRAConfig(steps=4, rank=2, **NARROW),
     "adalora": AdaLoRAConfig(steps=6, rank=2, initial_rank=4, **NARROW),
-    "ultraedit": UltraEditConfig(layers=(1, 2), doublings=2, **NARROW),
+    "ultraedit": UltraEditConfig(layers=(1, 2), tries=4, **NARROW),
     "alphaedit": AlphaEditConfig(layers=(0, 1), steps=4, null_space=0.3, **NARROW),
 }
 
@@ -157,9 +157,9 @@ def test_rome_offset_is_relative_to_the_weight_under_the_layer(em: EditableModel
     name = em.structure.blocks[1].down_proj
     with em.switch.use(layer):
         batch = batch_of(FRANCE, given, config)
-        _, edited = read(em, batch, batch.subject, name)
-    _, base = read(em, batch, batch.subject, name)
-    assert not torch.allclose(edited, base)
+        _, edited = read(em, batch, batch.subject, outputs=[name])
+    _, base = read(em, batch, batch.subject, outputs=[name])
+    assert not torch.allclose(edited[name], base[name])
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])

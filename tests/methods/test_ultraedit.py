@@ -25,7 +25,7 @@ BACKGROUND = Background("test", lambda: ("The capital of Peru is Lima.", "Alice 
 PLACES = {"France": "Lima", "Japan": "Paris", "Peru": "Tokyo"}
 REQUESTS = [EditRequest(subject=s, prompt=f"The capital of {s} is", target_new=t) for s, t in PLACES.items()]
 CONFIG = UltraEditConfig(
-    layers=(1,), templates=1, conversations=False, prefixes=0, relations=2, neighbours=0, rank=64, doublings=3
+    layers=(1,), templates=1, conversations=False, prefixes=0, relations=2, neighbours=0, rank=64, tries=4
 )
 
 
@@ -94,7 +94,7 @@ def test_a_step_makes_every_target_more_probable(em: EditableModel) -> None:
 
 
 def test_chunks_give_the_same_step(em: EditableModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    fixed = CONFIG.model_copy(update={"doublings": 0, "lr": 0.01})
+    fixed = CONFIG.model_copy(update={"tries": 1, "lr": 0.01})
     whole = edited(em, fixed)
     monkeypatch.setattr(batches, "CHUNK_TOKENS", 1)
     name = em.structure.blocks[1].down_proj

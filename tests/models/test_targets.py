@@ -15,7 +15,7 @@ from ketools.models.contexts import Breadth, Contexts, contexts_of
 from ketools.models.editable import EditableModel
 from ketools.models.hooks import add_output, capture
 from ketools.models.keys import confidences, read, read_keys
-from ketools.models.sites import FactToken, sites_of
+from ketools.models.sites import FactToken, Sites, sites_of
 from ketools.models.structure import get_module
 from ketools.models.tail import Tail
 from ketools.models.targets import Objective, Outcome, Schedule, compute_z, minimise
@@ -30,6 +30,10 @@ CONTEXTS = Contexts(
 
 def batch_for(em: EditableModel) -> Batch:
     return make_batch(em, CONTEXTS, "Lima", "France")
+
+
+def values_at(em: EditableModel, batch: Batch, sites: Sites, name: str) -> torch.Tensor:
+    return read(em, batch, sites.at, outputs=[name])[1][name]
 
 
 @pytest.fixture
@@ -119,7 +123,7 @@ def test_a_target_that_exceeds_the_window_is_refused(em: EditableModel) -> None:
 def test_the_offset_raises_the_targets_probability_within_its_bound(em: EditableModel) -> None:
     batch, block = batch_for(em), 1
     sites = sites_of(batch, "subject_last")
-    _, values = read(em, batch, sites.at, em.structure.blocks[block].down_proj)
+    values = values_at(em, batch, sites, em.structure.blocks[block].down_proj)
     before = float(Objective(em, batch, block).losses(lambda keys: keys.new_zeros(())).nll)
     (outcome,) = compute_z(em, batch, block, sites, values, Schedule(steps=12, lr=0.5), clamp=3.0)
     assert outcome.nll < before
@@ -142,7 +146,7 @@ def test_requests_optimised_together_end_as_each_does_alone(
 
     def optimised(batch: Batch) -> list[Outcome]:
         sites = sites_of(batch, token)
-        _, values = read(em, batch, sites.at, name)
+        values = values_at(em, batch, sites, name)
         return compute_z(em, batch, 1, sites, values, schedule, attention=attention)
 
     together = optimised(merged(em, batches))
@@ -159,7 +163,7 @@ def test_a_request_that_has_reached_its_target_is_left_as_it_was_then(em: Editab
 
     def optimised(batch: Batch) -> list[Outcome]:
         sites = sites_of(batch, "subject_last")
-        _, values = read(em, batch, sites.at, name)
+        values = values_at(em, batch, sites, name)
         return compute_z(em, batch, 1, sites, values, schedule)
 
     outcomes = optimised(merged(em, batches))
@@ -184,7 +188,8 @@ def test_keys_of_many_requests_are_those_of_each(em: EditableModel, token: FactT
 
 def test_what_is_read_is_what_the_model_computes_in_one_padded_batch(em: EditableModel) -> None:
     batch, name = batch_for(em), em.structure.blocks[1].down_proj
-    keys, values = read(em, batch, batch.target, name)
+    read_, written = read(em, batch, batch.target, [name], [name])
+    keys, values = read_[name], written[name]
     with torch.no_grad(), capture(em, [name], inputs=True) as inputs, capture(em, [name]) as outputs:
         em.model(input_ids=batch.ids, attention_mask=batch.mask)
     rows, columns = batch.target.rows, batch.target.columns

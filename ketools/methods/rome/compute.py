@@ -39,13 +39,13 @@ def _one(method: str, term: Term | None) -> Callable[[EditRequest, EditContext],
         if token == "prompt_last" and not config.through_update:
             batch = edits_only(batch)  # nothing else gets the value, so nothing else can change
         sites = sites_of(batch, token)
-        _, values = read(em, batch, sites.at, name)
+        _, values = read(em, batch, sites.at, outputs=[name])
         (outcome,) = compute_z(
             em,
             batch,
             block,
             sites,
-            values,
+            values[name],
             config.schedule,
             directions=rows[None] if config.through_update else None,
             clamp=config.clamp,

@@ -1,14 +1,17 @@
 """UltraEdit's closed form, over hidden states and gradients at the target's tokens.
 
 As in the paper, the change of a module is (H^T H + I)^-1 H^T V with V = -eta ||h||^2 g, from normalised hidden
-states h and gradients g. Three things differ. Hidden states are scaled by the model's own statistics, which are what a
+states h and gradients g. Four things differ. Hidden states are scaled by the model's own statistics, which are what a
 running normalisation tends to, so that an edit does not depend on which others were made before it. What is to be
-preserved takes part with V = 0. The step's length is searched for, since one eta does not suit every model.
+preserved takes part with V = 0. A step is lengthened until the target is certain, and no further, since one eta does
+not suit every model. What a step left undone is aimed at anew, for at most `rounds` steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -16,17 +19,32 @@ from torch import Tensor
 
 from ketools.edits import Artefact, EditRequest, LowRankDelta
 from ketools.errors import Diverged
+from ketools.layer import EditLayer, LiveEdit
 from ketools.methods.adapters import factored_change
 from ketools.methods.base import EditContext
 from ketools.methods.low_rank import compressed
-from ketools.methods.support import batch_of, covariances_of, for_request, resolve_layers, with_covariances
+from ketools.methods.support import batches_of, covariances_of, in_round, resolve_layers, unreached, with_covariances
 from ketools.methods.ultraedit.config import DEPTHS, UltraEditConfig
 from ketools.models import hooks
 from ketools.models.batch import Batch, Positions, chunks, merged
 from ketools.models.editable import EditableModel
-from ketools.models.targets import Losses, Objective
+from ketools.models.keys import read
+from ketools.models.targets import Objective
 
-Factors = dict[str, tuple[Tensor, Tensor]]
+NAME = "ultraedit"
+
+Factors = Mapping[str, tuple[Tensor, Tensor]]
+"""A `[n, in]` and B `[out, n]` by module."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One request's step: its part of the change, the length that it was given, and the losses there."""
+
+    factors: Factors
+    length: float
+    nll: float
+    kl: float
 
 
 def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artefact]:
@@ -36,14 +54,24 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
     names = [em.structure.blocks[block].down_proj for block in blocks]
     context = with_covariances(context, names)
     scales = {name: _scale(context, name) for name in names}
-    with em.switch.use(context.layer):
-        batches = [batch_of(request, context, for_request(config, request)) for request in requests]
-        inverses = _inverses(em, config, batches, scales, context)
-        made: list[Artefact] = []
-        for found, _ in chunks(em, ((batch, None) for batch in batches)):
-            made += _edits(em, config, merged(em, found), blocks[0], scales, inverses)
-            context.progress(round(1000 * len(made) / len(requests)), 1000, f"{len(made)} of {len(requests)} edits")
-    return made
+    batches = batches_of(requests, context, config)
+    taken: list[list[_Step]] = [[] for _ in batches]
+    layer = context.layer
+    for turn in range(config.rounds):
+        progress = in_round(context.progress, turn, config.rounds)
+        with em.switch.use(layer):
+            wanted = range(len(batches)) if not turn else unreached(em, batches, [config.confidence] * len(batches))
+            if not wanted:
+                break
+            inverses = _inverses(em, config, batches, scales)
+            progress(100, 1000, f"hidden states of {len(batches)} edits")
+            steps = _Round(em, config, blocks[0], scales, inverses, required=not turn).steps(batches, wanted, progress)
+        if not any(step.length for step in steps.values()):
+            break
+        for i, step in steps.items():
+            taken[i].append(step)
+        layer = _with_steps(layer, steps.values())
+    return [_artefact(own, config.rank) for own in taken]
 
 
 def _scale(context: EditContext, name: str) -> Tensor:
@@ -52,22 +80,40 @@ def _scale(context: EditContext, name: str) -> Tensor:
     return c.diagonal().clamp_min(1e-12).sqrt()
 
 
+def _with_steps(layer: EditLayer, steps: Iterable[_Step]) -> EditLayer:
+    made = [LowRankDelta(NAME, dict(step.factors)) for step in steps]
+    return layer.with_edits(*(LiveEdit("pending", uuid.uuid4().hex, one) for one in made))
+
+
+def _artefact(steps: Sequence[_Step], rank: int) -> Artefact:
+    """A request's steps as one change of at most that rank per module."""
+    parts = {}
+    residual = 0.0
+    for name in steps[0].factors:
+        a = torch.cat([step.factors[name][0] for step in steps])
+        b = torch.cat([step.factors[name][1] for step in steps], dim=1)
+        *parts[name], left = compressed(a, b, rank)
+        residual = max(residual, left)
+    first = steps[0]
+    described = {"step": first.length, "nll": first.nll, "kl": first.kl, "rounds": len(steps)}
+    factors = {name: (a, b) for name, (a, b) in parts.items()}
+    return LowRankDelta(NAME, factors, {**described, "residual_energy": residual})
+
+
 def _inverses(
-    em: EditableModel,
-    config: UltraEditConfig,
-    batches: Sequence[Batch],
-    scales: dict[str, Tensor],
-    context: EditContext,
+    em: EditableModel, config: UltraEditConfig, batches: Sequence[Batch], scales: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """(H^T H + w K^T K + d I)^-1 `[in, in]` per module: H of all edits, K of what is preserved."""
     grams = {name: torch.zeros(len(scale), len(scale), dtype=torch.float64) for name, scale in scales.items()}
     for found, _ in chunks(em, ((batch, None) for batch in batches)):
-        context.progress(0, 1000, f"hidden states of {len(batches)} edits")
         batch = merged(em, found)
-        with torch.no_grad(), hooks.capture(em, list(scales), inputs=True) as seen:
-            em.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
+        at = Positions(
+            torch.cat([batch.target.rows, batch.kept.rows]), torch.cat([batch.target.columns, batch.kept.columns])
+        )
+        inputs, _ = read(em, batch, at, list(scales))
         for name, scale in scales.items():
-            h, k = (_at(seen[name], where) / scale for where in (batch.target, batch.kept))
+            states = inputs[name].double().cpu() / scale
+            h, k = states[: len(batch.target)], states[len(batch.target) :]
             grams[name] += h.T @ h + config.preservation * k.T @ k
     # The mean square of a normalised h is its width; damping is relative to that.
     return {
@@ -76,83 +122,106 @@ def _inverses(
     }
 
 
+@dataclass(frozen=True)
+class _Round:
+    """Steps of many requests from where the model stands now. `first`: the first block that changes."""
+
+    em: EditableModel
+    config: UltraEditConfig
+    first: int
+    scales: Mapping[str, Tensor]
+    inverses: Mapping[str, Tensor]
+    required: bool
+    stuck: list[int] = field(default_factory=list)
+
+    def steps(
+        self, batches: Sequence[Batch], wanted: Sequence[int], progress: Callable[[int, int, str], None]
+    ) -> dict[int, _Step]:
+        """A step for each wanted request. Raises `Diverged` with those whom no length helps, where one is required."""
+        made: dict[int, _Step] = {}
+        for found, _ in chunks(self.em, ((batches[i], None) for i in wanted)):
+            chosen = wanted[len(made) : len(made) + len(found)]
+            made |= zip(chosen, self._steps(merged(self.em, found), chosen), strict=True)
+            progress(100 + round(900 * len(made) / len(wanted)), 1000, f"{len(made)} of {len(wanted)} edits")
+        if self.stuck:
+            raise Diverged(
+                "A step along the gradient makes a target no more probable; lower lr, or choose other layers.",
+                which=self.stuck,
+            )
+        return made
+
+    def _steps(self, batch: Batch, chosen: Sequence[int]) -> list[_Step]:
+        objective = Objective(self.em, batch, self.first)
+        factors = self._of_length_one(objective, batch)
+        owner = batch.owner[batch.target.rows]
+        lengths, nll, kl = self._lengths(objective, factors, owner)
+        if self.required:
+            self.stuck.extend(i for i, length in zip(chosen, lengths.tolist(), strict=True) if not length)
+        return [
+            _Step(
+                {name: (a[owner == i], lengths[i] * b[:, owner == i]) for name, (a, b) in factors.items()},
+                float(lengths[i]),
+                float(nll[i]),
+                float(kl[i]),
+            )
+            for i in range(batch.requests)
+        ]
+
+    def _of_length_one(self, objective: Objective, batch: Batch) -> Factors:
+        """Factors A `[tokens, in]`, B `[out, tokens]` of the step of length 1, one row per token of a target."""
+        zeros = {name: self._zeros(batch, name) for name in self.scales}
+        reading, writing = (
+            hooks.capture(self.em, list(self.scales), inputs=True),
+            hooks.capture(self.em, list(self.scales)),
+        )
+        with reading as inputs, writing as outputs:
+            losses = objective.losses({name: _adding(zero) for name, zero in zeros.items()})
+        gradients = torch.autograd.grad(losses.nll.sum(), list(zeros.values()))
+        factors = {}
+        for (name, scale), gradient in zip(self.scales.items(), gradients, strict=True):
+            h, g, out = (_at(x.detach(), batch.target) for x in (inputs[name], gradient, outputs[name]))
+            h = h / scale
+            size = out.square().mean().sqrt() / g.square().mean().sqrt().clamp_min(1e-30)
+            v = -size * h.square().mean(1, keepdim=True) * g
+            a = (h @ self.inverses[name] / scale).float().to(self.em.device)
+            factors[name] = (a, v.T.float().to(self.em.device))
+        return factors
+
+    def _zeros(self, batch: Batch, name: str) -> Tensor:
+        width = self.em.structure.linear_names[name][1]
+        return torch.zeros(*batch.ids.shape, width, device=self.em.device, requires_grad=True)
+
+    def _lengths(self, objective: Objective, factors: Factors, owner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Each request's length of the step, its nll and its KL there, each `[requests]`.
+
+        The shortest at which every token of the target is certain enough, else the best; 0 where none helps.
+        """
+        config = self.config
+        with torch.no_grad():
+            length = torch.zeros(objective.requests, device=owner.device)
+            at = objective.losses(_scaled(factors, length, owner))
+            best, nll, kl = length, at.nll, at.kl
+            done = at.confidence >= config.confidence
+            length = length + config.lr
+            for _ in range(config.tries):
+                at = objective.losses(_scaled(factors, length, owner))
+                better = (at.nll + config.preservation * at.kl < nll + config.preservation * kl) & ~done
+                best, nll, kl = (
+                    torch.where(better, now, so_far) for now, so_far in ((length, best), (at.nll, nll), (at.kl, kl))
+                )
+                done = done | (at.confidence >= config.confidence)
+                if bool(done.all()):
+                    break
+                length = torch.where(done, length, length * config.growth)
+            return best, nll, kl
+
+
 def _at(values: Tensor, where: Positions) -> Tensor:
     return values[where.rows, where.columns].double().cpu()
 
 
-def _edits(
-    em: EditableModel,
-    config: UltraEditConfig,
-    batch: Batch,
-    first: int,
-    scales: dict[str, Tensor],
-    inverses: dict[str, Tensor],
-) -> list[Artefact]:
-    objective = Objective(em, batch, first)
-    factors = _step(em, objective, batch, scales, inverses)
-    owner = batch.owner[batch.target.rows]
-    lengths, losses = _lengths(objective, config, factors, owner)
-    made: list[Artefact] = []
-    for i in range(batch.requests):
-        own = owner == i
-        parts = {n: compressed(a[own], lengths[i] * b[:, own], config.rank) for n, (a, b) in factors.items()}
-        residual = max(left for _, _, left in parts.values())
-        described = {"step": float(lengths[i]), "nll": float(losses.nll[i]), "kl": float(losses.kl[i])}
-        kept = {name: (a, b) for name, (a, b, _) in parts.items()}
-        made.append(LowRankDelta("ultraedit", kept, {**described, "residual_energy": residual}))
-    return made
-
-
-def _step(
-    em: EditableModel, objective: Objective, batch: Batch, scales: dict[str, Tensor], inverses: dict[str, Tensor]
-) -> Factors:
-    """Factors A `[tokens, in]`, B `[out, tokens]` of the step of length 1, one row per token of a target."""
-    zeros = {name: _zeros(batch, em.structure.linear_names[name][1], em.device) for name in scales}
-    reading, writing = hooks.capture(em, list(scales), inputs=True), hooks.capture(em, list(scales))
-    with reading as inputs, writing as outputs:
-        losses = objective.losses({name: _adding(zero) for name, zero in zeros.items()})
-    gradients = torch.autograd.grad(losses.nll.sum(), list(zeros.values()))
-    factors: Factors = {}
-    for (name, scale), gradient in zip(scales.items(), gradients, strict=True):
-        h, g, out = (_at(x.detach(), batch.target) for x in (inputs[name], gradient, outputs[name]))
-        h = h / scale
-        size = out.square().mean().sqrt() / g.square().mean().sqrt().clamp_min(1e-30)
-        v = -size * h.square().mean(1, keepdim=True) * g
-        factors[name] = ((h @ inverses[name] / scale).float().to(em.device), v.T.float().to(em.device))
-    return factors
-
-
-def _zeros(batch: Batch, width: int, device: torch.device) -> Tensor:
-    return torch.zeros(*batch.ids.shape, width, device=device, requires_grad=True)
-
-
 def _adding(zero: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda _: zero
-
-
-def _lengths(objective: Objective, config: UltraEditConfig, factors: Factors, owner: Tensor) -> tuple[Tensor, Losses]:
-    """Each request's best length of the step `[requests]`, and its losses there.
-
-    Raises `Diverged` when no length makes some target more probable.
-    """
-    with torch.no_grad():
-        before = objective.losses(_scaled(factors, owner.new_zeros(objective.requests).float(), owner))
-        best = torch.zeros(objective.requests, device=owner.device)
-        lowest = before.nll + config.preservation * before.kl
-        length = config.lr * torch.ones_like(best)
-        for _ in range(config.doublings + 1):
-            losses = objective.losses(_scaled(factors, length, owner))
-            total = losses.nll + config.preservation * losses.kl
-            better = total < lowest
-            best, lowest = torch.where(better, length, best), torch.where(better, total, lowest)
-            length = torch.where(better, 2 * length, length)
-            if not better.any():
-                break
-        if not bool((best > 0).all()):
-            raise Diverged(
-                "A step along the gradient makes a target no more probable; lower lr, or choose other layers."
-            )
-        return best, objective.losses(_scaled(factors, best, owner))
 
 
 def _scaled(factors: Factors, lengths: Tensor, owner: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:

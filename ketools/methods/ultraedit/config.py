@@ -13,25 +13,30 @@ DEPTHS = (0.6, 0.95)
 class UltraEditConfig(ContextConfig):
     """UltraEdit. `layers`: blocks whose down projections change; None: those of the later part of the model.
 
-    `lr`: eta, the length of the step relative to the module's own output at the target's tokens. `doublings`: how
-    often the step may be doubled while that helps; each try is one forward pass. `damping`: the identity's weight
-    in the least squares, relative to the squared norm of a hidden state. `rank`: the rank of each edit's part; the
-    energy that it leaves out is reported.
+    `lr`: eta, the first length of the step, relative to the module's own output at the target's tokens; it is
+    multiplied by `growth` at most `tries` times, until every token of the target has probability `confidence`. Each try
+    is one forward pass. `damping`: the identity's weight in the least squares, relative to the squared norm of a hidden
+    state. `rank`: the rank of each edit's part; the energy that it leaves out is reported. `rounds`: how many steps at
+    most; the paper takes one.
     """
 
     layers: Layers | None = None
-    lr: float = Field(default=0.1, gt=0, le=100)
-    doublings: int = Field(default=6, ge=0, le=20)
+    lr: float = Field(default=0.05, gt=0, le=100)
+    growth: float = Field(default=1.4, gt=1, le=10)
+    tries: int = Field(default=20, ge=1, le=50)
+    confidence: float = Field(default=0.9, gt=0, lt=1)
     damping: float = Field(default=0.1, gt=0, le=1e6)
     rank: int = Field(default=8, ge=1, le=512)
+    rounds: int = Field(default=1, ge=1, le=50)
 
 
 def search(n_layers: int) -> list[UltraEditConfig]:
-    """Late blocks, with weights of preservation."""
-    late = [tuple(range(min(round(share * n_layers), n_layers - 1), n_layers)) for share in (0.5, 0.8)]
+    """Late blocks, with weights of preservation, and how certain the target must be."""
+    late = [tuple(range(min(round(share * n_layers), n_layers - 1), n_layers)) for share in (0.5, 0.67)]
     return [
-        UltraEditConfig(layers=layers, preservation=weight, damping=damping)
+        UltraEditConfig(layers=layers, preservation=weight, damping=damping, confidence=confidence)
         for layers in late
         for weight in (1.0, 10.0)
         for damping in (0.01, 0.1)
+        for confidence in (0.5, 0.9)
     ]
