@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ketools.editor import Editor
 from ketools.edits import EditRequest, Probe, Prompt, normalise, says
@@ -16,11 +16,14 @@ from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.methods.base import Method, MethodConfig
 from ketools.methods.profile import MethodProfile, Profile, Scores, store_profile
 from ketools.methods.registry import get_method, methods
+from ketools.models.contexts import relation_of
 from ketools.models.covariance import Progress, silent
 from ketools.relations import RELATIONS, Relation
 
 ANSWER_TOKENS = 16
 FIRST_CASES = 4
+SINGLES = 12
+"""How many of the cases a joint method also edits one by one."""
 KEPT_SHARE = 1 / 3
 
 
@@ -47,24 +50,33 @@ class Trial:
     _before: dict[str, str] = field(default_factory=dict)
 
     def scores(self, method: str, config: MethodConfig, cases: Sequence[EditCase]) -> Scores:
-        """Each case edited by itself on the base model; an edit that diverges counts as a failure."""
+        """Each case edited by itself on the base model, and by a joint method all of them at once besides.
+
+        An edit that diverges counts as a failure. `ms` is of the edits alone.
+        """
         marks: dict[str, list[bool]] = {"success": [], "rephrase": [], "locality": []}
         spent = 0.0
-        for case in cases:
+        alone = cases[:SINGLES] if get_method(method).joint else cases
+        for case in alone:
             begin = time.perf_counter()
-            layer = self._edited(method, config, case)
+            layer = self._edited(method, config, [case])
             spent += time.perf_counter() - begin
             for name, passed in self._marks(case, layer).items():
                 marks[name] += passed
+        if get_method(method).joint:
+            layer = self._edited(method, config, cases)
+            for case in _apart(cases):
+                for name, passed in self._marks(case, layer).items():
+                    marks[name] += passed
         shares = {name: _share(passed) for name, passed in marks.items()}
-        return Scores(**shares, ms=round(1000 * spent / max(len(cases), 1), 1), n=len(cases))
+        return Scores(**shares, ms=round(1000 * spent / max(len(alone), 1), 1), n=len(cases))
 
-    def _edited(self, method: str, config: MethodConfig, case: EditCase) -> EditLayer | None:
+    def _edited(self, method: str, config: MethodConfig, cases: Sequence[EditCase]) -> EditLayer | None:
         try:
-            (artefact,) = self.editor.compute(method, [case.request], BASE, config)
+            made = self.editor.compute(method, [case.request for case in cases], BASE, config)
         except Diverged:
             return None
-        return BASE.with_edits(LiveEdit("trial", uuid.uuid4().hex, artefact))
+        return BASE.with_edits(*(LiveEdit("trial", uuid.uuid4().hex, artefact) for artefact in made))
 
     def _marks(self, case: EditCase, layer: EditLayer | None) -> dict[str, list[bool]]:
         changed = (*case.direct, *case.rephrases)
@@ -88,6 +100,18 @@ class Trial:
     def _ask(self, probes: Sequence[Probe], layer: EditLayer) -> list[str]:
         prompts: list[Prompt] = [probe.rendered() for probe in probes]
         return self.engine.generate(prompts, layer, max_new_tokens=ANSWER_TOKENS) if prompts else []
+
+
+def _apart(cases: Sequence[EditCase]) -> Iterator[EditCase]:
+    """The cases without the probes that ask for what another of them edits."""
+    edited = {
+        template.format(s=case.request.subject)
+        for case in cases
+        if (relation := relation_of(case.request))
+        for template in (*relation.cloze, *relation.questions)
+    }
+    for case in cases:
+        yield replace(case, locality=tuple(probe for probe in case.locality if probe.prompt not in edited))
 
 
 def _name(probe: Probe) -> str:

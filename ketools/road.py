@@ -273,14 +273,17 @@ class Road:
         if not method.needs_model:
             context = EditContext(None, base, method.config(), progress)
             return list(method.compute(requests, context))
-        try:
-            return list(self.editor.compute(method.name, requests, base, progress=progress))
-        except Cancelled:
-            raise
-        except (Diverged, InvalidRequest) as error:
-            if len(requests) == 1:
-                return [error]
-            return [self._artefacts([d], base, progress)[0] for d in drafts]
+        found: dict[int, Artefact | KetoolsError] = {}
+        while left := [i for i in range(len(requests)) if i not in found]:
+            try:
+                made = self.editor.compute(method.name, [requests[i] for i in left], base, progress=progress)
+                found |= zip(left, made, strict=True)
+            except (Diverged, InvalidRequest) as error:
+                if not error.which and len(left) > 1:  # it does not say whose fault it is
+                    found |= {i: self._artefacts([drafts[i]], base, progress)[0] for i in left}
+                else:
+                    found |= {left[k]: error for k in error.which or (0,)}
+        return [found[i] for i in range(len(requests))]
 
     def _begin(self, trip: Trip, draft: Draft, made: Artefact | KetoolsError) -> Draft:
         if isinstance(made, KetoolsError):

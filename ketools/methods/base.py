@@ -56,6 +56,7 @@ class Compute(Protocol):
 class Method:
     """A registered editing method.
 
+    `joint`: a batch is one update that all its requests share, rather than one edit after another.
     `search`: what `ketools calibrate` may vary, as configurations to try, given the number of layers.
     """
 
@@ -67,4 +68,5 @@ class Method:
     config: type[MethodConfig]
     compute: Compute
     needs_model: bool = True
+    joint: bool = False
     search: Callable[[int], Sequence[MethodConfig]] | None = None

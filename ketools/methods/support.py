@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
@@ -95,6 +95,24 @@ class LocatedConfig(OptimisedConfig):
     spare: float = Field(default=0.0, ge=0, le=1000)
 
 
+PROMPT_END: Mapping[str, Any] = {"fact_token": "prompt_last", "spare": 1.0, "prefixes": 0}
+"""For models that recall a fact at the prompt's end: what a search tries beside the papers' way."""
+
+STRETCHES = ((0.4, 0.8), (0.4, 1.0), (0.6, 1.0))
+"""First and last block, as shares of the last block's number, for writing at the prompt's end."""
+
+
+def stretch(n_layers: int, shares: tuple[float, float]) -> tuple[int, ...]:
+    """The blocks from one share of the depth to another."""
+    first, last = (round(share * (n_layers - 1)) for share in shares)
+    return tuple(range(first, last + 1))
+
+
+def at_depths(n_layers: int, *shares: float) -> list[int]:
+    """Blocks at shares of the depth, each once."""
+    return sorted({round(share * (n_layers - 1)) for share in shares})
+
+
 Config = TypeVar("Config", bound=ContextConfig)
 Trained = TypeVar("Trained", bound=OptimisedConfig)
 
@@ -176,10 +194,11 @@ def batch_of(
     config: ContextConfig,
     teach_implied: bool = False,
     edited: Collection[str] = frozenset(),
+    ended: bool = True,
 ) -> Batch:
     """The request's contexts as a batch, with `teach_implied` also what follows from the fact.
 
-    `edited`: see `contexts_of`. Raises `InvalidRequest` when they do not fit the model.
+    `edited`: see `contexts_of`; `ended`: see `make_batch`. Raises `InvalidRequest` when they do not fit the model.
     """
     em = context.require_model()
     contexts = contexts_of(em, request, background_of(context), config.breadth, edited)
@@ -193,6 +212,7 @@ def batch_of(
         preserve=preserve,
         answer=config.answer,
         implied=implied,
+        ended=ended,
     )
 
 

@@ -138,15 +138,17 @@ def make_batch(
     preserve: bool = True,
     answer: int = 1,
     implied: Sequence[tuple[Prompt, str]] = (),
+    ended: bool = True,
 ) -> Batch:
     """Tokenise the contexts with the target, and with `preserve` the prompts to leave alone.
 
     `answer`: how many tokens of the model's own answer to a preserved prompt are kept.
-    `implied`: further prompts, each with a target of its own.
+    `implied`: further prompts, each with a target of its own. `ended`: whether a target goes on to the end of its
+    sentence or turn.
     Raises `InvalidRequest` when no context names the subject.
     """
     wanted = [*((prompt, target) for prompt in contexts.edit), *implied]
-    edits = [text.encode_answer(em, prompt, wish) for prompt, wish in wanted]
+    edits = [(text.encode_answer if ended else text.encode_pair)(em, prompt, wish) for prompt, wish in wanted]
     keep = (*contexts.same_subject, *contexts.neighbours) if preserve else ()
     prompts = [text.encode_prompt(em, prompt) for prompt in keep]
     rows = [*(a + b for a, b in edits), *greedy_rows(em, prompts, answer - 1)]

@@ -64,17 +64,24 @@ def _run(
     return read_, written
 
 
+_PADDING = 512
+"""Tokens of padding that cost as much as another run of the model."""
+
+
 def _by_length(lengths: Tensor, wanted: Tensor) -> Iterator[Tensor]:
     """The wanted rows in groups of like length, each of at most `CHUNK_TOKENS` padded tokens."""
     rows = torch.unique(wanted)
-    rows = rows[lengths[rows].argsort(stable=True)]
-    start = 0
-    while start < len(rows):
-        # Rows grow longer, so the group that fits is found from its longest.
-        sizes = lengths[rows[start:]] * torch.arange(1, len(rows) - start + 1, device=rows.device)
-        count = max(int((sizes <= CHUNK_TOKENS).sum()), 1)
-        yield rows[start : start + count]
-        start += count
+    group: list[int] = []
+    real = 0
+    for row, length in sorted(zip(rows.tolist(), lengths[rows].tolist(), strict=True), key=lambda pair: pair[1]):
+        padded = (len(group) + 1) * length
+        if group and (padded - real - length > _PADDING or padded > CHUNK_TOKENS):
+            yield torch.tensor(group, device=rows.device)
+            group, real = [], 0
+        group.append(row)
+        real += length
+    if group:
+        yield torch.tensor(group, device=rows.device)
 
 
 def read_keys(

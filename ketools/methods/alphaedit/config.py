@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from ketools.methods.located import JointConfig
+from ketools.methods.support import PROMPT_END, STRETCHES, stretch
 
 DEPTHS = (4 / 32, 8 / 32)
 """The paper edits blocks 4 to 8 of Llama-3-8b's 32."""
@@ -22,11 +23,13 @@ class AlphaEditConfig(JointConfig):
 
 
 def search(n_layers: int) -> list[AlphaEditConfig]:
-    """Early and middle stretches of blocks, with sizes of the null space."""
-    stretches = sorted({(round(a * (n_layers - 1)), round(b * (n_layers - 1))) for a, b in ((0, 0.2), (0.2, 0.4))})
+    """Early stretches of blocks at the subject, later ones at the prompt's end, with sizes of the null space."""
     return [
-        AlphaEditConfig(layers=tuple(range(first, last + 1)), null_space=share, clamp=clamp)
-        for first, last in stretches
-        for share in (0.01, 0.05, 0.2)
-        for clamp in (4.0, 12.0)
+        AlphaEditConfig(layers=stretch(n_layers, shares), null_space=share)
+        for shares in ((0, 0.2), (0.2, 0.4))
+        for share in (0.05, 0.2)
+    ] + [
+        AlphaEditConfig(layers=stretch(n_layers, shares), null_space=share, rounds=8, **PROMPT_END)
+        for shares in STRETCHES
+        for share in (0.05, 0.3)
     ]

@@ -2,7 +2,8 @@
 
 h are means of the last hidden states of a name or a relation read by itself; only h_s, whose last token carries
 the offset, changes. A relation is read from its known name ("the capital of"), else from the prompt
-without its subject; without a known inverse, the way back is left out.
+without its subject; without a known inverse, the way back is left out. Where the fact is written at the prompt's end,
+the state there stands for h_s + h_r, and there is no way back to draw.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ketools.edits import EditRequest
+from ketools.edits import EditRequest, Prompt
 from ketools.methods.base import EditContext
 from ketools.methods.bird.config import BIRDConfig
 from ketools.methods.rome.compute import rank_one
 from ketools.models import hooks, text
-from ketools.models.contexts import relation_of
+from ketools.models.contexts import form, relation_of
 from ketools.models.editable import EditableModel
 from ketools.relations import RELATIONS
 
@@ -26,25 +27,40 @@ from ketools.relations import RELATIONS
 def bidirectional(request: EditRequest, context: EditContext, block: int) -> Callable[[Tensor], Tensor]:
     """The term's value `[1]` for an offset `[1, out]` of the subject's value at the block."""
     em, config = context.require_model(), cast(BIRDConfig, context.config)
+    with torch.no_grad():
+        new = mean_state(em, request.target_new)
+        old = mean_state(em, request.target_old) if request.target_old else None
+        size = mean_state(em, request.subject).norm()
+    at_subject = config.fact_token == "subject_last"
+    distance = _both_ways(em, request) if at_subject else _to
+
+    def term(offset: Tensor) -> Tensor:
+        words, tokens = (request.subject, None) if at_subject else (form(request.prompt), 1)
+        state = mean_state(em, words, block, offset[0], tokens=tokens)
+        apart = config.old * distance(state, old) if old is not None else 0.0
+        value: Tensor = config.relation_weight / size * (distance(state, new) - apart)
+        return value[None]
+
+    return term
+
+
+def _to(state: Tensor, target: Tensor) -> Tensor:
+    way: Tensor = (state - target).norm()
+    return way
+
+
+def _both_ways(em: EditableModel, request: EditRequest) -> Callable[[Tensor, Tensor], Tensor]:
+    """From a subject's state to a target's over the relation, and back over its inverse where there is one."""
     forward, backward = relation_words(request)
     with torch.no_grad():
         there = mean_state(em, forward)
         back = mean_state(em, backward) if backward else None
-        new = mean_state(em, request.target_new)
-        old = mean_state(em, request.target_old) if request.target_old else None
-        size = mean_state(em, request.subject).norm()
 
     def distance(subject: Tensor, target: Tensor) -> Tensor:
-        way: Tensor = (subject + there - target).norm()
-        return way if back is None else way + (target + back - subject).norm()
+        way = _to(subject + there, target)
+        return way if back is None else way + _to(target + back, subject)
 
-    def term(offset: Tensor) -> Tensor:
-        subject = mean_state(em, request.subject, block, offset[0])
-        apart = config.old * distance(subject, old) if old is not None else 0.0
-        value: Tensor = config.relation_weight / size * (distance(subject, new) - apart)
-        return value[None]
-
-    return term
+    return distance
 
 
 def relation_words(request: EditRequest) -> tuple[str, str | None]:
@@ -61,13 +77,15 @@ def _named(noun: str) -> str:
     return noun.replace("{s}", "").strip()
 
 
-def mean_state(em: EditableModel, words: str, block: int = 0, offset: Tensor | None = None) -> Tensor:
-    """The mean last hidden state `[hidden]` over the tokens of some words.
+def mean_state(
+    em: EditableModel, words: Prompt, block: int = 0, offset: Tensor | None = None, tokens: int | None = None
+) -> Tensor:
+    """The mean last hidden state `[hidden]` over the tokens of some words, or over the last `tokens` of a prompt.
 
     With `offset [out]`, it is added to the block's down projection at the last token.
     """
     ids = text.encode_prompt(em, words)
-    own = len(em.tokenizer(words, add_special_tokens=False)["input_ids"])
+    own = tokens or len(em.tokenizer(words, add_special_tokens=False)["input_ids"])
     last = em.structure.final_norm or em.structure.blocks[-1].name
     changes = {} if offset is None else {em.structure.blocks[block].down_proj: _at_end(offset, len(ids))}
     with hooks.add_output(em, changes), hooks.capture(em, [last]) as seen:

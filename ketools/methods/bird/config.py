@@ -18,9 +18,5 @@ class BIRDConfig(RROMEConfig):
 
 
 def search(n_layers: int) -> list[BIRDConfig]:
-    """R-ROME's configurations with two weights of the relation."""
-    return [
-        BIRDConfig(**config.model_dump(), relation_weight=weight)
-        for config in rome_search(n_layers)
-        for weight in (0.1, 1.0)
-    ]
+    """R-ROME's configurations."""
+    return [BIRDConfig(**config.model_dump()) for config in rome_search(n_layers)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ketools.methods.located import JointConfig
+from ketools.methods.support import PROMPT_END, at_depths
 
 DEPTH = 5 / 32
 """As ROME: block 5 of Llama-2-7b's 32."""
@@ -13,11 +14,9 @@ class EMMETConfig(JointConfig):
 
 
 def search(n_layers: int) -> list[EMMETConfig]:
-    """Early and middle layers, with bounds on the offset and weights of preservation."""
-    layers = sorted({round(share * (n_layers - 1)) for share in (0.0, 0.2, 0.4)})
+    """Early blocks at the subject, with bounds on the offset; later ones at the prompt's end."""
     return [
-        EMMETConfig(layers=(layer,), clamp=clamp, preservation=preservation)
-        for layer in layers
+        EMMETConfig(layers=(layer,), clamp=clamp)
+        for layer in at_depths(n_layers, 0.0, 0.2, 0.4)
         for clamp in (4.0, 12.0)
-        for preservation in (1.0, 4.0)
-    ]
+    ] + [EMMETConfig(layers=(layer,), rounds=4, **PROMPT_END) for layer in at_depths(n_layers, 0.4, 0.6, 0.8, 1.0)]

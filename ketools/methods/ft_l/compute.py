@@ -22,7 +22,8 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
 def _one(request: EditRequest, context: EditContext) -> Artefact:
     config = for_training(cast(FTLConfig, context.config), request)
     block = resolve_layer(config.layer, len(context.require_model().structure.blocks), DEPTH)
-    batch = predicted_at_once(batch_of(request, context, config, teach_implied=True))
+    # The end of the answer would compete with the answer for the one place that predicts both.
+    batch = predicted_at_once(batch_of(request, context, config, teach_implied=True, ended=False))
     size = float(weight_at(context, block)[1].square().mean().sqrt())
     schedule = replace(config.schedule, lr=config.lr * size)
     return train("ft-l", context, batch, block, schedule, linf=config.linf * size)

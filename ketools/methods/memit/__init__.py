@@ -13,5 +13,6 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=MEMITConfig,
     compute=compute,
+    joint=True,
     search=search,
 )

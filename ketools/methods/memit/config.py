@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from ketools.methods.located import JointConfig
+from ketools.methods.support import PROMPT_END, STRETCHES, stretch
 
 DEPTHS = (4 / 32, 8 / 32)
 """The survey edits blocks 4 to 8 of Llama-2-7b's 32."""
@@ -21,11 +22,13 @@ class MEMITConfig(JointConfig):
 
 
 def search(n_layers: int) -> list[MEMITConfig]:
-    """Early and middle stretches of blocks, with weights of the covariance and bounds on the offset."""
-    stretches = sorted({(round(a * (n_layers - 1)), round(b * (n_layers - 1))) for a, b in ((0, 0.2), (0.2, 0.4))})
+    """Early stretches of blocks at the subject, later ones at the prompt's end, with weights of the covariance."""
     return [
-        MEMITConfig(layers=tuple(range(first, last + 1)), weight=weight, clamp=clamp)
-        for first, last in stretches
+        MEMITConfig(layers=stretch(n_layers, shares), weight=weight)
+        for shares in ((0, 0.2), (0.2, 0.4))
         for weight in (0.01, 0.1)
-        for clamp in (4.0, 12.0)
+    ] + [
+        MEMITConfig(layers=stretch(n_layers, shares), weight=weight, rounds=8, **PROMPT_END)
+        for shares in STRETCHES
+        for weight in (5e-4, 1e-2)
     ]

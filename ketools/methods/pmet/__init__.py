@@ -13,5 +13,6 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=PMETConfig,
     compute=compute,
+    joint=True,
     search=search,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ketools.methods.support import LocatedConfig, OneLayerConfig
+from ketools.methods.support import PROMPT_END, LocatedConfig, OneLayerConfig, at_depths
 
 DEPTH = 5 / 32
 """The survey edits block 5 of Llama-2-7b's 32."""
@@ -17,11 +17,7 @@ class ROMEConfig(LocatedConfig, OneLayerConfig):
 
 
 def search(n_layers: int) -> list[ROMEConfig]:
-    """Early and middle layers, with bounds on the offset and weights of preservation."""
-    layers = sorted({round(share * (n_layers - 1)) for share in (0.0, 0.2, 0.4)})
+    """Early blocks at the subject, with bounds on the offset; later ones at the prompt's end."""
     return [
-        ROMEConfig(layer=layer, clamp=clamp, preservation=preservation)
-        for layer in layers
-        for clamp in (4.0, 12.0)
-        for preservation in (1.0, 4.0)
-    ]
+        ROMEConfig(layer=layer, clamp=clamp) for layer in at_depths(n_layers, 0.0, 0.2, 0.4) for clamp in (4.0, 12.0)
+    ] + [ROMEConfig(layer=layer, clamp=12.0, **PROMPT_END) for layer in at_depths(n_layers, 0.4, 0.6, 0.8, 1.0)]

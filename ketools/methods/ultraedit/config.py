@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
-from ketools.methods.support import ContextConfig, Layers
+from ketools.methods.support import ContextConfig, Layers, stretch
 
 DEPTHS = (0.6, 0.95)
 """The paper edits late blocks, e.g. 29 and 30 of Mistral-7b's 32."""
@@ -31,12 +33,11 @@ class UltraEditConfig(ContextConfig):
 
 
 def search(n_layers: int) -> list[UltraEditConfig]:
-    """Late blocks, with weights of preservation, and how certain the target must be."""
-    late = [tuple(range(min(round(share * n_layers), n_layers - 1), n_layers)) for share in (0.5, 0.67)]
+    """Late blocks, with weights of the identity, and how certain the target must be."""
+    more: dict[str, Any] = {"preservation": 10.0, "rounds": 8, "prefixes": 0}
     return [
-        UltraEditConfig(layers=layers, preservation=weight, damping=damping, confidence=confidence)
-        for layers in late
-        for weight in (1.0, 10.0)
+        UltraEditConfig(layers=stretch(n_layers, shares), damping=damping, confidence=confidence, **more)
+        for shares in ((0.4, 1.0), (0.6, 1.0), (0.8, 1.0))
         for damping in (0.01, 0.1)
         for confidence in (0.5, 0.9)
     ]
