@@ -17,8 +17,8 @@ from ketools.models.hooks import add_output, capture
 from ketools.models.keys import confidences, read, read_keys
 from ketools.models.sites import FactToken, Sites, sites_of
 from ketools.models.structure import get_module
-from ketools.models.tail import Tail
-from ketools.models.targets import Objective, Outcome, Schedule, compute_z, minimise
+from ketools.models.tail import Change, Tail
+from ketools.models.targets import Objective, Outcome, Schedule, compute_z, minimise, minimise_each
 
 FAMILIES = ["llama", "gemma2", "gemma3", "gpt2", "gpt_neox", "opt", "qwen3", "mistral"]
 CONTEXTS = Contexts(
@@ -257,6 +257,24 @@ def test_a_target_that_never_becomes_likelier_is_reported_as_divergence(em: Edit
     objective = Objective(em, batch_for(em), 1)
     with pytest.raises(Diverged, match="no more probable"):
         minimise(objective, torch.zeros(32), lambda d: lambda keys: 0.0 * d, Schedule(2, 0.1))
+
+
+def test_requests_that_come_to_nothing_are_named(em: EditableModel) -> None:
+    batch = merged(em, [make_batch(em, found, "Paris", place, preserve=False) for found, place in BOTH])
+    objective = Objective(em, batch, 1)
+
+    def helps_one(d: torch.Tensor) -> Change:
+        here = (objective.owner == 0).float()[:, None, None]
+        return lambda keys: here * d[0]
+
+    def found(required: bool) -> list[Outcome]:
+        schedule = Schedule(8, 0.1, confidence=0.999)
+        return minimise_each(objective, torch.zeros(2, 32), helps_one, schedule, required=required)
+
+    with pytest.raises(Diverged) as caught:
+        found(required=True)
+    assert caught.value.which == (1,)
+    assert [outcome.steps > 0 for outcome in found(required=False)] == [True, False]
 
 
 def test_an_optimisation_is_cancelled_between_steps(em: EditableModel) -> None:
