@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ketools.edits import EditRequest, Kind, Probe, is_question
@@ -38,6 +38,16 @@ def with_relation(request: EditRequest) -> EditRequest:
     return request if relation is None else request.model_copy(update={"relation": relation.name})
 
 
+def asked_for(requests: Iterable[EditRequest]) -> frozenset[str]:
+    """Every known prompt that asks for one of the facts."""
+    found: set[str] = set()
+    for request in requests:
+        relation = RELATIONS.get(request.relation or "")
+        templates = (*relation.cloze, *relation.questions) if relation else ()
+        found.update((request.prompt, *request.rephrases, *(t.format(s=request.subject) for t in templates)))
+    return frozenset(found)
+
+
 @dataclass(frozen=True)
 class Implication:
     """A question whose answer follows from an edit.
@@ -62,13 +72,19 @@ class Prober:
         made = [] if given else [probe(text, "rephrase") for text in self._rephrases(request)]
         return tuple(dict.fromkeys([own, *(p for p in [*given, *made] if p.prompt != own.prompt)]))
 
-    def locality(self, request: EditRequest, live: Sequence[EditRequest] = ()) -> tuple[Probe, ...]:
+    def locality(
+        self, request: EditRequest, live: Sequence[EditRequest] = (), changing: Collection[str] = frozenset()
+    ) -> tuple[Probe, ...]:
         """Prompts whose answers must stay: neighbours, the subject's other relations, unrelated facts.
 
-        `live`: other facts that were edited; the newest of them are asked too.
+        `live`: other facts that were edited; the newest of them are asked too. `changing`: prompts whose answers are
+        edited in the same batch, as `asked_for` tells them.
         """
         if request.probes:
             return request.probes
+        return tuple(probe for probe in self._stays(request, live) if probe.prompt not in changing)
+
+    def _stays(self, request: EditRequest, live: Sequence[EditRequest]) -> tuple[Probe, ...]:
         rng = random.Random(hashlib.sha256(request.key.encode()).digest())
         relation = RELATIONS.get(request.relation or "")
         made = [*self._neighbours(request, relation, rng), *self._same_subject(request, relation, rng)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ from ketools.journal import ROOT, EditRecord, Journal, Outcome, SpaceState, Vers
 from ketools.layer import EditLayer, LiveEdit
 from ketools.methods.base import EditContext, Method
 from ketools.methods.registry import get_method
-from ketools.probing import with_relation
+from ketools.probing import asked_for, with_relation
 from ketools.spaces import Spaces
 from ketools.verification import Policy, Verdict, Verifier, hits_target, leak_probes
 
@@ -210,7 +210,16 @@ class Road:
                     error=_cannot(method, request),
                 )
             )
-        return [self._news(trip, d) for d in _last_of_each_key(drafts)]
+        drafts = _last_of_each_key(drafts)
+        self._ask_together(trip, drafts)
+        return [self._news(trip, d) for d in drafts]
+
+    def _ask_together(self, trip: Trip, drafts: Sequence[Draft]) -> None:
+        """What a batch's phrasings are answered now, in one go; one that cannot be asked is looked at by itself."""
+        if len(drafts) > 1 and self.verify:
+            prompts = [p.rendered() for d in drafts for p in self.verifier.prober.phrasings(d.request)]
+            with trip.clock.part("verify_ms"), contextlib.suppress(InvalidRequest):
+                self.verifier.answers(prompts, trip.before)
 
     def _news(self, trip: Trip, draft: Draft) -> Draft:
         """Refuse an edit that changes nothing, and one whose `target_old` is not what the model says."""
@@ -218,7 +227,10 @@ class Road:
         if draft.error or trip.reason != "edit" or not self.verify:
             return draft
         with trip.clock.part("verify_ms"):
-            answers = self.verifier.phrasing_answers(request, trip.before)
+            try:
+                answers = self.verifier.phrasing_answers(request, trip.before)
+            except InvalidRequest as error:  # such as a prompt that the engine's window cannot hold
+                return replace(draft, error=error)
         if all(hits_target(request, a) for a in answers):
             text = f"The model already answers so in {trip.space}: nothing to edit. Call ask to see it."
             return replace(draft, error=InvalidRequest(text))
@@ -305,12 +317,16 @@ class Road:
     def _judge(self, trip: Trip, drafts: list[Draft], base: EditLayer, apply_valid: bool) -> list[Draft]:
         """Verify every draft under the layer that would be committed; drop failures and look again."""
         live = self._live_facts(trip, drafts)
+        changing = asked_for(d.request for d in drafts) if len(drafts) > 1 else frozenset()
         for _ in range(3):
             good = [d for d in drafts if d.passed]
             after = base.with_edits(*(d.live for d in good if d.live is not None))
             with trip.clock.part("swap_ms"):
                 residual = self.engine.apply_layer(after)
-            judged = [self._verdict(trip, d, after, residual, live) if d.passed else d for d in drafts]
+            if self.verify and len(good) > 1:
+                with trip.clock.part("verify_ms"):
+                    self.verifier.ask_ahead([d.request for d in good], trip.before, after, live, trip.progress)
+            judged = [self._verdict(trip, d, after, residual, live, changing) if d.passed else d for d in drafts]
             if not apply_valid or sum(d.passed for d in judged) in (0, len(good)):
                 return judged
             drafts = judged
@@ -327,13 +343,19 @@ class Road:
         return tuple(fact for fact in facts if fact.key not in keys)
 
     def _verdict(
-        self, trip: Trip, draft: Draft, after: EditLayer, residual: float, live: Sequence[EditRequest]
+        self,
+        trip: Trip,
+        draft: Draft,
+        after: EditLayer,
+        residual: float,
+        live: Sequence[EditRequest],
+        changing: Collection[str],
     ) -> Draft:
         if not self.verify:
             return draft
         trip.progress(0, 1, "verifying")
         with trip.clock.part("verify_ms"):
-            verdict = self.verifier.verify(draft.request, trip.before, after, live)
+            verdict = self.verifier.verify(draft.request, trip.before, after, live, changing)
         verdict = replace(verdict, evidence=verdict.evidence.model_copy(update={"residual": residual}))
         objection = self.policy.objection(draft.request, verdict.evidence) or _below(trip.floor, verdict.evidence)
         if trip.floor is not None and not objection:

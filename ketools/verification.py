@@ -7,20 +7,26 @@ serves, with the notes of the layer put into the prompt exactly as for a user.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import exp
 from threading import Lock
+from typing import TypeVar
 
 from ketools.edits import REFUSAL, EditRequest, Evidence, Kind, Probe, ProbeResult, Prompt, normalise, says
 from ketools.engines.base import Engine
+from ketools.jobs import Progress, quiet
 from ketools.layer import EditLayer
 from ketools.notes import NoteInjector
-from ketools.probing import Prober, probe
+from ketools.probing import Prober, asked_for, probe
 from ketools.traits import classify
 
 ANSWER_TOKENS = 28
-CACHED_ANSWERS = 20_000
+CACHED_ANSWERS = 100_000
+_TOGETHER = 256
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class Verifier:
     prober: Prober
     notes: NoteInjector
     _answers: OrderedDict[tuple[str, Prompt], str] = field(default_factory=OrderedDict)
+    _totals: OrderedDict[tuple[str, Prompt, str], float] = field(default_factory=OrderedDict)
     _lock: Lock = field(default_factory=Lock)
 
     def answers(self, prompts: Sequence[Prompt], layer: EditLayer) -> list[str]:
@@ -80,24 +87,50 @@ class Verifier:
             asked = [self.notes.inject(p, layer.notes).prompt for p in missing.values()]
             fresh = self.engine.generate(asked, layer, max_new_tokens=ANSWER_TOKENS)
             known |= dict(zip(missing, fresh, strict=True))
-            self._remember({k: known[k] for k in missing})
+            self._remember(self._answers, {k: known[k] for k in missing})
         return [known[k] for k in keys]
 
-    def _remember(self, fresh: dict[tuple[str, Prompt], str]) -> None:
+    def _remember(self, cache: OrderedDict[Key, Value], fresh: dict[Key, Value]) -> None:
         with self._lock:
-            self._answers.update(fresh)
-            while len(self._answers) > CACHED_ANSWERS:
-                self._answers.popitem(last=False)
+            cache.update(fresh)
+            while len(cache) > CACHED_ANSWERS:
+                cache.popitem(last=False)
 
     def phrasing_answers(self, request: EditRequest, layer: EditLayer) -> list[str]:
         """What the model says to each phrasing of the request; the first is the request's own prompt."""
         return self.answers([p.rendered() for p in self.prober.phrasings(request)], layer)
 
+    def ask_ahead(
+        self,
+        requests: Sequence[EditRequest],
+        before: EditLayer,
+        after: EditLayer,
+        live: Sequence[EditRequest] = (),
+        progress: Progress = quiet,
+    ) -> None:
+        """Ask what `verify` of each request will ask, many prompts in one batch. Raises what `progress` raises."""
+        changing = asked_for(requests)
+        asked = [(*self.prober.phrasings(r), *self.prober.locality(r, live, changing)) for r in requests]
+        prompts = list({(probe.prompt, probe.chat): probe.rendered() for probes in asked for probe in probes}.values())
+        parts = [prompts[i : i + _TOGETHER] for i in range(0, len(prompts), _TOGETHER)]
+        for i, (layer, part) in enumerate((layer, part) for layer in (before, after) for part in parts):
+            progress(i, 2 * len(parts), f"verifying {len(requests)} edits")
+            self.answers(part, layer)
+        self._probabilities([(r, self.prober.phrasings(r)[0]) for r in requests], after)
+
     def verify(
-        self, request: EditRequest, before: EditLayer, after: EditLayer, live: Sequence[EditRequest] = ()
+        self,
+        request: EditRequest,
+        before: EditLayer,
+        after: EditLayer,
+        live: Sequence[EditRequest] = (),
+        changing: Collection[str] = frozenset(),
     ) -> Verdict:
-        """Compare two layers on the request's phrasings and locality probes; `live`: other facts that were edited."""
-        phrasings, locality = self.prober.phrasings(request), self.prober.locality(request, live)
+        """Compare two layers on the request's phrasings and locality probes.
+
+        `live`: other facts that were edited; `changing`: prompts that the same batch edits.
+        """
+        phrasings, locality = self.prober.phrasings(request), self.prober.locality(request, live, changing)
         old = self.answers([p.rendered() for p in (*phrasings, *locality)], before)
         leaks = leak_probes(request, phrasings, old)
         new = self.answers([p.rendered() for p in (*phrasings, *locality, *leaks)], after)
@@ -115,7 +148,7 @@ class Verifier:
             success_n=len(hits),
             locality=_share(kept, empty=1.0),
             locality_n=len(kept),
-            probability=self._probability(request, phrasings[0], after),
+            probability=self._probabilities([(request, phrasings[0])], after)[0],
             direct=hits[0].passed,
             leak=leaked,
             failures=() if request.kind is Kind.ERASE else tuple(r for r in hits + kept if not r.passed),
@@ -140,9 +173,19 @@ class Verifier:
         right = [p.answer is not None and says(a, p.answer) for p, a in zip(implied, said, strict=True)]
         return sum(right) / len(right) if right else 1.0
 
-    def _probability(self, request: EditRequest, direct: Probe, layer: EditLayer) -> float:
-        prompt = self.notes.inject(direct.rendered(), layer.notes).prompt
-        return exp(self.engine.score([prompt], [request.target_new], layer)[0].total)
+    def _probabilities(self, asked: Sequence[tuple[EditRequest, Probe]], layer: EditLayer) -> list[float]:
+        """Of each target after its own prompt; one batch for what is not cached."""
+        keys = [(layer.hash, _hashable(p.rendered()), r.target_new) for r, p in asked]
+        with self._lock:
+            known = {k: self._totals[k] for k in keys if k in self._totals}
+        missing = {k: pair for k, pair in zip(keys, asked, strict=True) if k not in known}
+        if missing:
+            prompts = [self.notes.inject(p.rendered(), layer.notes).prompt for _, p in missing.values()]
+            scores = self.engine.score(prompts, [r.target_new for r, _ in missing.values()], layer)
+            fresh = {k: exp(score.total) for k, score in zip(missing, scores, strict=True)}
+            known |= fresh
+            self._remember(self._totals, fresh)
+        return [known[k] for k in keys]
 
 
 def hits_target(request: EditRequest, answer: str) -> bool:

@@ -157,6 +157,19 @@ def test_a_batch_is_one_version_or_nothing(box: Toolbox) -> None:
     assert some.results[3].status == "failed" and "subject" in some.results[3].reason
 
 
+def test_a_batch_in_the_weights_goes_on_without_the_fact_that_does_not_fit(box: Toolbox) -> None:
+    facts = [
+        Fact(subject=s, prompt=f"{before}The capital of {s} is", target_new=t)
+        for before, s, t in (("", "France", "Lima"), ("7" * 1900, "Japan", "Cairo"), ("", "Peru", "Oslo"))
+    ]
+    found = box.edit_facts(facts, space="session/3", method="memit", apply_valid=True)
+    assert [one.status for one in found.results] == ["committed", "failed", "committed"]
+    assert "window" in found.results[1].reason
+    assert box.ask("What is the capital of Peru?", space="session/3").answer == "Oslo"
+    nothing = box.edit_facts(facts, space="session/4", method="memit")
+    assert nothing.committed == 0
+
+
 def test_asking_for_what_the_model_says_already_is_told(box: Toolbox) -> None:
     with pytest.raises(InvalidRequest, match="already"):
         box.edit_fact(*FRANCE, "Paris", method="ice")
