@@ -164,7 +164,7 @@ def test_a_batch_in_the_weights_goes_on_without_the_fact_that_does_not_fit(box: 
     ]
     found = box.edit_facts(facts, space="session/3", method="memit", apply_valid=True)
     assert [one.status for one in found.results] == ["committed", "failed", "committed"]
-    assert "window" in found.results[1].reason
+    assert "reads at most" in found.results[1].reason
     assert box.ask("What is the capital of Peru?", space="session/3").answer == "Oslo"
     nothing = box.edit_facts(facts, space="session/4", method="memit")
     assert nothing.committed == 0
