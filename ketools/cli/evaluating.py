@@ -31,6 +31,7 @@ from ketools.evaluation import (
     evaluate_sequential,
     load,
 )
+from ketools.evaluation.origins import origins
 from ketools.evaluation.restoration import Restoration, restoration
 from ketools.evaluation.run import BAD_TOLD, CASES, PROTOCOLS, MethodRun, Protocol, Run, label_of
 from ketools.evaluation.runner import Checkpoint, Share
@@ -62,7 +63,7 @@ class Plan:
     """What to measure. `out`: the folder of the run, resumed when it holds one; `texts`: a file, one text a line.
 
     `train`: another data set, on whose training split each method is configured first (cross-domain).
-    `workers`: how many processes ask, each a share of the cases.
+    `workers`: how many processes ask, each a share of the cases. `locate`: how many cases' facts are traced.
     """
 
     data: str = "atlas-knowedit"
@@ -74,6 +75,7 @@ class Plan:
     texts: Path | None = None
     train: str | None = None
     workers: int = 1
+    locate: int = 0
 
 
 @contextmanager
@@ -176,7 +178,7 @@ def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
     """
     if plan.workers > 1:
         return _run_shared(settings, plan, progress)
-    with _prepared(settings, plan, progress) as (data, bench, edits):
+    with _prepared(settings, plan, progress) as (data, service, bench, edits):
         made = {name: _method_run(bench, edit, data, plan, _labelled(name, progress)) for name, edit in edits.items()}
         run = Run(
             data=data.source,
@@ -187,6 +189,7 @@ def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
             engine=settings.engine,
             bad=tuple(map(str, data.bad[:BAD_TOLD])),
             methods=made,
+            origins=origins(service.editor, data.first(None), plan.locate, progress) if plan.locate else None,
         )
     if plan.out:
         run.write(plan.out)
@@ -196,8 +199,8 @@ def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
 @contextmanager
 def _prepared(
     settings: Settings, plan: Plan, progress: Progress, share: Share | None = None
-) -> Iterator[tuple[Dataset, Bench, dict[str, ByRoad | ByMethod]]]:
-    """The data, where it is measured, and each method as it edits; with a share, without texts for perplexity."""
+) -> Iterator[tuple[Dataset, EditService, Bench, dict[str, ByRoad | ByMethod]]]:
+    """The data, what edits, where it is measured, how each method edits; with a share, no texts for perplexity."""
     data, names = load(plan.data), _names(plan)
     with scratch_service(settings) as service:
         baseline = Baseline(service.engine, settings.home / "cache" / "evaluation")
@@ -207,7 +210,7 @@ def _prepared(
         if plan.out:
             plan.out.mkdir(parents=True, exist_ok=True)
         bench = Bench(service.engine, baseline, service.notes, record, texts, share or Share(), settings.engine)
-        yield data, bench, {name: _edit(service, name, plan, _labelled(name, progress)) for name in names}
+        yield data, service, bench, {name: _edit(service, name, plan, _labelled(name, progress)) for name in names}
 
 
 def _names(plan: Plan) -> list[str]:
@@ -262,7 +265,7 @@ def _ask_in_processes(settings: Settings, plan: Plan, workers: int, progress: Pr
 
 def ask_share(settings: Settings, plan: Plan, share: Share) -> None:
     """What a worker does: its share of the cases, by every method, into the plan's record."""
-    with suppress(KetoolsError), _prepared(settings, plan, quiet, share) as (data, bench, edits):
+    with suppress(KetoolsError), _prepared(settings, plan, quiet, share) as (data, _, bench, edits):
         for edit in edits.values():
             _measured(bench, edit, data, plan, quiet)
 

@@ -47,6 +47,9 @@ def evaluate(
     workers: Annotated[
         int, typer.Option(min=1, max=64, help="Processes that ask a share each; with --url, of one server each.")
     ] = 1,
+    locate: Annotated[
+        int, typer.Option(min=0, max=100, help="Cases whose facts are traced, for the report's figures 8 and 9.")
+    ] = 0,
     require: Annotated[str, typer.Option(help="Exit 1 when missed: success>=0.95,locality>=0.98")] = "",
     engine: EngineName = None,
     url: Urls = None,
@@ -65,7 +68,7 @@ def evaluate(
     except ValueError:
         raise InvalidRequest(f"{checkpoints!r} is no list of numbers, such as 1,10,100.") from None
     options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
-    plan = Plan(data, names(methods) or (), protocol, n, out, stops, texts, train, workers)  # type: ignore[arg-type]
+    plan = Plan(data, names(methods) or (), protocol, n, out, stops, texts, train, workers, locate)  # type: ignore[arg-type]
     with progress("evaluating") as report:
         found = run_plan(options.settings(), plan, report)
     missed = misses(wanted, found.methods)

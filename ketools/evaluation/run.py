@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ketools.errors import InvalidRequest, NotFound, StorageError
+from ketools.evaluation.origins import Origins
 from ketools.evaluation.restoration import Restoration
 from ketools.evaluation.results import CaseResult, Record, Summary, record_key
 from ketools.evaluation.runner import Checkpoint
@@ -48,7 +49,7 @@ class Run(BaseModel):
     """Methods on one data set under one protocol.
 
     `train`: the other data set that they were configured on. `bad`: the rows that could not be read, each with its
-    file, index and why; at most `BAD_TOLD` of them (`Summary.bad_rows` counts all).
+    file, index and why; at most `BAD_TOLD` of them (`Summary.bad_rows` counts all). `origins`: where facts are read.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,6 +62,7 @@ class Run(BaseModel):
     engine: str
     bad: tuple[str, ...] = ()
     methods: dict[str, MethodRun]
+    origins: Origins | None = None
 
     def write(self, folder: Path) -> None:
         """Keep the run in a folder. Raises `StorageError` when it cannot be written."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
@@ -52,9 +52,10 @@ def causal_trace(
     samples: int = 8,
     window: float = 0.2,
     seed: int = 0,
+    states: Sequence[State] = STATES,
     progress: Progress = silent,
 ) -> Trace:
-    """Trace the first token of an answer, the model's own unless one is given.
+    """Trace the first token of an answer, the model's own unless one is given, through the given kinds of states.
 
     `noise`: standard deviation of what is added to the subject's embeddings, in their own standard deviations;
     effects are means over `samples` of it. FFN and attention outputs are restored over a stretch of `window`
@@ -66,11 +67,12 @@ def causal_trace(
     token = text.encode_pair(em, prompt, answer)[1][0] if answer else _predicted(em, ids)
     run = _Runs(em, ids, span, token, _noise(em, span, noise, samples, seed))
     restored: dict[State, Tensor] = {}
-    for i, kind in enumerate(STATES):
+    for i, kind in enumerate(states):
         reach = 0 if kind == "hidden" else max(1, round(window * len(em.structure.blocks))) // 2
         rows = []
         for block in range(len(em.structure.blocks)):
-            progress(i * len(em.structure.blocks) + block, 3 * len(em.structure.blocks), f"restoring {kind} states")
+            done, total = i * len(em.structure.blocks) + block, len(states) * len(em.structure.blocks)
+            progress(done, total, f"restoring {kind} states")
             rows.append(run.restored(kind, block, reach))
         restored[kind] = torch.stack(rows)
     spoken = tuple(em.tokenizer.decode([one]) for one in ids)

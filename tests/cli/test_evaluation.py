@@ -24,6 +24,7 @@ ROWS = [
         "subject": land,
         "prompt": f"The capital of {land} is",
         "target_new": town,
+        "portability": {"Reasoning": [{"prompt": f"The river of {land} is", "ground_truth": "Seine"}]},
         "locality": {"Neighborhood": [{"prompt": "Alice works for", "ground_truth": "Acme"}]},
     }
     for land, town in (("France", "Lima"), ("Japan", "Oslo"))
@@ -125,6 +126,13 @@ def test_a_share_is_asked_and_nothing_else(runs: Runs, tiny_llama_dir: Path, tmp
         asked.append([json.loads(line)["result"]["id"] for line in (tmp_path / "cases.jsonl").read_text().splitlines()])
     assert [len(ids) for ids in asked] == [1, 2]
     assert asked[1][0] == asked[0][0] != asked[1][1]
+
+
+def test_a_run_traces_as_many_facts_as_are_asked_for(runs: Runs) -> None:
+    assert printed(runs("--n", "1"))["origins"] is None
+    found = printed(runs("--n", "1", "--locate", "2"))["origins"]
+    assert (found["chains"]["groups"], found["chains"]["facts"], found["phrasings"]) == (2, 4, None)
+    assert "The river of France is" in found["example"]["goes on from it"]["prompt"]
 
 
 def test_a_sequence_has_its_checkpoints(runs: Runs) -> None:
