@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -129,20 +128,15 @@ def lm_eval(
     as_json: Json = False,
 ) -> None:
     """Run lm-evaluation-harness' tasks from local files on the untouched model and on a space."""
-    from ketools.errors import MissingExtra
+    from ketools.evaluation.offline import go_offline, local_tasks
     from ketools.layer import BASE
     from ketools.principals import OPERATOR
 
     here = session(context)
-    home = here.settings().home.absolute()
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
-        os.environ[name] = "1"
-    os.environ.setdefault("HF_DATASETS_CACHE", str(home / "cache" / "datasets"))
-    try:
-        from ketools.evaluation.harness import ServedSpace, Tasks
-    except ModuleNotFoundError:
-        raise MissingExtra("lm_eval", "harness") from None
-    found = Tasks(tasks)
+    go_offline(here.settings().home)
+    found = local_tasks(tasks)
+    from ketools.evaluation.harness import ServedSpace
+
     with here.service() as service:
         layers = {"base": BASE, space: service.layer(OPERATOR, space)[0]}
         made = {
