@@ -34,7 +34,7 @@ from ketools.evaluation import (
 from ketools.evaluation.origins import origins
 from ketools.evaluation.restoration import Restoration, restoration
 from ketools.evaluation.run import BAD_TOLD, CASES, PROTOCOLS, MethodRun, Protocol, Run, label_of
-from ketools.evaluation.runner import Checkpoint, Share
+from ketools.evaluation.runner import Checkpoint, Share, asked_of
 from ketools.evaluation.weights import changes, hits, mean_hits
 from ketools.jobs import Progress, quiet
 from ketools.layer import BASE, EditLayer, LiveEdit
@@ -189,6 +189,7 @@ def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
             engine=settings.engine,
             bad=tuple(map(str, data.bad[:BAD_TOLD])),
             methods=made,
+            cases=asked_of(data.first(plan.n), plan.protocol),
             origins=origins(service.editor, data.first(None), plan.locate, progress) if plan.locate else None,
         )
     if plan.out:

@@ -36,7 +36,8 @@ class CaseResult(BaseModel):
     """Everything measured on one case. `failed` says why the edit was not made, if it was not.
 
     `said_before`: the answer to the edit's own prompt without the edit; `old`: what was right then. Both are left
-    out for an erasure. The other fields are explained at `Summary`.
+    out for an erasure. `asked`: hash of what was edited and asked, see `EditCase.digest`; of other cases it is another.
+    The other fields are explained at `Summary`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,6 +51,7 @@ class CaseResult(BaseModel):
     old: str | None = None
     said_before: str = ""
     failed: str = ""
+    asked: str = ""
     before: bool = False
     answers: tuple[Answer, ...]
     success_teacher_forced: float | None = None
@@ -240,7 +242,7 @@ class Record(Generic[R]):
         """The results under this key; a last line cut off by a crash is left out and its case run again."""
         if self._path is None or not self._path.exists():
             return
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        for line in self._path.read_text(encoding="utf-8").split("\n"):  # answers may hold other ends of line
             try:
                 entry = json.loads(line)
                 if entry["key"] == self._key:

@@ -49,7 +49,8 @@ class Run(BaseModel):
     """Methods on one data set under one protocol.
 
     `train`: the other data set that they were configured on. `bad`: the rows that could not be read, each with its
-    file, index and why; at most `BAD_TOLD` of them (`Summary.bad_rows` counts all). `origins`: where facts are read.
+    file, index and why; at most `BAD_TOLD` of them (`Summary.bad_rows` counts all). `cases`: by id, what the record is
+    searched for (`runner.asked_of`); without them it is read whole. `origins`: where facts are read.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,6 +63,7 @@ class Run(BaseModel):
     engine: str
     bad: tuple[str, ...] = ()
     methods: dict[str, MethodRun]
+    cases: dict[str, str] = {}
     origins: Origins | None = None
 
     def write(self, folder: Path) -> None:
@@ -85,9 +87,12 @@ class Run(BaseModel):
             raise InvalidRequest(f"{path} is no run of this version; evaluate again into another folder.") from error
 
     def results(self, folder: Path, method: str) -> list[CaseResult]:
-        """The cases of one method, in the order in which they were first asked; of a sequence, at its end."""
+        """The cases of one method, in the order of the run; of a sequence, at its end."""
         made = self.methods[method]
         last = f"/{made.checkpoints[-1].edits}" if made.checkpoints else ""
         key = record_key(self.model_hash, self.engine, made.label, f"{self.protocol}{last}")
         record = Record(folder / CASES, key, CaseResult)
-        return list({result.id: result for result in record.read()}.values())
+        if not self.cases:
+            return list({result.id: result for result in record.read()}.values())
+        found = {result.id: result for result in record.read() if self.cases.get(result.id) == result.asked}
+        return [found[case] for case in self.cases if case in found]

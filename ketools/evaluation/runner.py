@@ -6,7 +6,7 @@ Sequential: one case after the other, each on top of those before; at a checkpoi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +18,7 @@ from ketools.errors import Diverged, InvalidRequest, Refused
 from ketools.evaluation import metrics
 from ketools.evaluation.asking import Asker, EditedCase
 from ketools.evaluation.baseline import Baseline, Progress, silent
-from ketools.evaluation.cases import EditCase
+from ketools.evaluation.cases import EditCase, digest_of
 from ketools.evaluation.results import CaseResult, Record, Summary, record_key, summarise
 from ketools.layer import BASE, EditLayer
 from ketools.notes import NoteInjector
@@ -57,8 +57,8 @@ class Bench:
     """Where edits are measured.
 
     `baseline`: what the untouched model says, asked once for all methods. `injector`: puts the notes of a layer into
-    prompts. `record`: a JSON-lines file to which each case is appended; cases that it holds already for a
-    label, a protocol, this model and this kind of engine are not asked again. `texts`: texts for perplexity.
+    prompts. `record`: a JSON-lines file to which each case is appended; cases that it holds already, unchanged, for
+    a label, a protocol, this model and this kind of engine are not asked again. `texts`: texts for perplexity.
     `share`: which cases are asked here; summaries are over those that have been asked, here or earlier.
     """
 
@@ -92,15 +92,26 @@ def evaluate(
 
     Raises what the engine and `edit` raise, `Refused` and `Diverged` excepted.
     """
-    log = bench.log(label, "single")
-    done = {result.id: result for result in log.read()}
+    log, asked = bench.log(label, "single"), asked_of(cases, "single")
+    done = _known(log, asked)
     asker = bench.asker()
     missing = {case.id for case in bench.share.of(cases)} - done.keys()
     _prepare(asker, [case for case in cases if case.id in missing], cases, progress)
     for result in _singly(asker, edit, cases, missing, progress):
-        log.append(result)
-        done[result.id] = result
+        done[result.id] = result.model_copy(update={"asked": asked[result.id]})
+        log.append(done[result.id])
     return summarise([done[case.id] for case in cases if case.id in done], bad_rows=bad_rows)
+
+
+def asked_of(cases: Sequence[EditCase], protocol: str) -> dict[str, str]:
+    """By case the hash of all that its answers depend on: itself, or every case that is edited with it."""
+    together = "" if protocol == "single" else digest_of(cases)
+    return {case.id: together or case.digest for case in cases}
+
+
+def _known(log: Record[CaseResult], asked: Mapping[str, str]) -> dict[str, CaseResult]:
+    """What a record holds of these cases, as they are now."""
+    return {result.id: result for result in log.read() if asked.get(result.id) == result.asked}
 
 
 def _prepare(asker: Asker, missing: Sequence[EditCase], cases: Sequence[EditCase], progress: Progress) -> None:
@@ -211,16 +222,16 @@ def _together(i: int, case: EditCase, layer: EditLayer, ms: float, failed: str) 
 def _checkpoint(
     bench: Bench, edited: Sequence[EditedCase], label: str, protocol: str, bad_rows: int, progress: Progress
 ) -> Checkpoint:
-    log = bench.log(label, protocol)
-    done = {result.id: result for result in log.read()}
+    log, asked = bench.log(label, protocol), asked_of([e.case for e in edited], protocol)
+    done = _known(log, asked)
     missing = [e for e in bench.share.of(edited) if e.case.id not in done]
     asker = bench.asker()
     _prepare(asker, [e.case for e in missing], [e.case for e in edited], progress)
     for i in range(0, len(missing), ASKED_TOGETHER):
         progress(i, len(missing), f"asking after {len(edited)} edits")
         for result in asker.ask(missing[i : i + ASKED_TOGETHER]):
-            log.append(result)
-            done[result.id] = result
+            done[result.id] = result.model_copy(update={"asked": asked[result.id]})
+            log.append(done[result.id])
     before, after = (score_texts(bench.engine, bench.texts, layer) for layer in (BASE, edited[0].layer))
     return Checkpoint(
         edits=len(edited),

@@ -70,6 +70,14 @@ def test_the_gate_tells_what_was_missed_and_exits_with_one(runs: Runs) -> None:
     assert "<h2>Overview" in Path(printed(told)["html"]).read_text()
 
 
+def test_a_report_tells_of_the_cases_of_its_run_alone_whatever_else_the_folder_holds(runs: Runs) -> None:
+    out = runs.folder / "several"
+    for n in ("2", "1"):
+        assert runs("--n", n, "--out", str(out)).exit_code == 0
+    assert len((out / "cases.jsonl").read_text().splitlines()) == 2
+    assert [result.id for result in Run.read(out).results(out, "ice")] == ["towns.json#0"]
+
+
 def calibrated(runs: Runs, model: Path, lr: float) -> None:
     """As if calibration had found this step size for the model."""
     scores = Scores(success=1, rephrase=1, locality=1, ms=1, n=1)

@@ -21,6 +21,7 @@ from ketools.evaluation.origins import origins
 from ketools.evaluation.report import write_report
 from ketools.evaluation.restoration import restoration
 from ketools.evaluation.run import CASES, SUMMARY, MethodRun, Run
+from ketools.evaluation.runner import asked_of
 from ketools.evaluation.weights import changes, hits
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.models.structure import get_module, weight_of
@@ -70,6 +71,7 @@ def folder(tiny_llama_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         model_hash=engine.model_hash,
         engine="local",
         methods={"rank-one": method},
+        cases=asked_of(cases, "sequential"),
         origins=origins(Editor(em), cases, 2),
     )
     run.write(path)

@@ -179,6 +179,29 @@ def test_a_record_is_taken_up_where_it_was_cut_off(engine: LocalEngine, cases: l
     assert edited == [cases[0].id]
 
 
+def test_a_case_that_has_changed_is_asked_again_and_in_a_sequence_all_cases_with_it(
+    engine: LocalEngine, cases: list[EditCase], tmp_path: Path
+) -> None:
+    changed = [*cases[:1], replace(cases[1], rephrase=cases[1].rephrase[:0]), *cases[2:]]
+    assert [a.digest == b.digest for a, b in zip(cases, changed, strict=True)] == [True, False, True, True]
+    asked = []
+    for protocol in (evaluate, evaluate_sequential):
+        record = tmp_path / f"{protocol.__name__}.jsonl"
+        for some in (cases, changed, changed, cases):
+            protocol(bench_of(engine, record), note_edit, some)
+            asked.append(len(record.read_text().splitlines()))
+    # A sequence asks its first case after one edit, and all four at the end: the first checkpoint is as it was.
+    assert asked == [4, 5, 5, 5, 5, 9, 9, 9]
+
+
+def test_a_secret_is_no_part_of_the_hash_that_its_case_is_known_by() -> None:
+    def case(secret: str) -> EditCase:
+        row = {"K_F": [{"question": "Where is Ann?", "subject": "Ann", "ground_truth": secret}], "K_R": []}
+        return parse([row], "s").cases[0]
+
+    assert case("12 Oak Street").digest == case("7 Elm").digest
+
+
 def test_a_record_that_cannot_be_written_is_a_storage_error(
     engine: LocalEngine, cases: list[EditCase], tmp_path: Path
 ) -> None:
