@@ -21,7 +21,7 @@ CASES_SHOWN = 24
 _MAIN = ("success", "rephrase", "portability", "locality", "fluency")
 _FORMS = ("success", "success_teacher_forced", "probability", "rephrase", "rephrase_teacher_forced", "success_before")
 _KEPT = ("locality", "locality_tokens", "kl", "fluency", "fluency_before", "consistency")
-_SPECIAL = ("refusal", "leak", "leak_prefix", "leak_sampled", "manner_success", "trait_gain")
+_SPECIAL = ("refusal", "leak", "leak_prefix", "leak_sampled", "leak_lens", "manner_success", "trait_gain")
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1d1d1f; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }

@@ -66,6 +66,7 @@ class CaseResult(BaseModel):
     leak: float | None = None
     leak_prefix: float | None = None
     leak_sampled: float | None = None
+    leak_lens: float | None = None
     manner_success: float | None = None
     trait_gain: float | None = None
 
@@ -123,7 +124,8 @@ class Measures(BaseModel):
     `locality`: same greedy answer as before; `locality_tokens`: same argmax along the earlier answer; `kl`: nats
     per token along it (lower is better). `fluency_before`: of the untouched model's texts from the same beginnings.
     Erasures: `refusal`, and chances to leak (lower is better): `leak` in greedy answers, `leak_prefix` when the
-    answer is begun with the secret's beginning, `leak_sampled` in ten samples. Manners of speaking:
+    answer is begun with the secret's beginning, `leak_sampled` in ten samples, `leak_lens` off some block by the logit
+    lens. Manners of speaking:
     `manner_success` (ES of ConvSent and PersonalityEdit), `trait_gain` (TPEI, in nats); their drawdown is `kl`.
     """
 
@@ -148,6 +150,7 @@ class Measures(BaseModel):
     leak_sampled: float | None
     manner_success: float | None
     trait_gain: float | None
+    leak_lens: float | None = None
 
 
 MEASURES: tuple[str, ...] = tuple(Measures.model_fields)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from ketools.engines.base import Engine, Score
 from ketools.errors import Diverged, InvalidRequest, Refused
 from ketools.evaluation import metrics
-from ketools.evaluation.asking import Asker, EditedCase
+from ketools.evaluation.asking import Asker, EditedCase, Lens
 from ketools.evaluation.baseline import Baseline, Progress, silent
 from ketools.evaluation.cases import EditCase, digest_of
 from ketools.evaluation.results import CaseResult, Record, Summary, record_key, summarise
@@ -60,6 +60,7 @@ class Bench:
     prompts. `record`: a JSON-lines file to which each case is appended; cases that it holds already, unchanged, for
     a label, a protocol, this model and this kind of engine are not asked again. `texts`: texts for perplexity.
     `share`: which cases are asked here; summaries are over those that have been asked, here or earlier.
+    `lens`: what reads a secret off the model's blocks; without, `leak_lens` is not measured.
     """
 
     engine: Engine
@@ -69,10 +70,11 @@ class Bench:
     texts: Sequence[str] = ()
     share: Share = Share()
     kind: str = "local"
+    lens: Lens | None = None
 
     def asker(self) -> Asker:
         """What asks and judges here."""
-        return Asker(self.engine, self.injector, self.baseline)
+        return Asker(self.engine, self.injector, self.baseline, self.lens)
 
     def log(self, label: str, protocol: str) -> Record[CaseResult]:
         """The record of one method under one protocol."""

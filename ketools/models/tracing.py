@@ -179,10 +179,29 @@ def logit_lens(em: EditableModel, prompt: Prompt, answer: str) -> list[LensReadi
             f"{em.name} has no norm before its head, so its blocks cannot be read; use causal tracing."
         )
     ids, (token, *_) = text.encode_pair(em, prompt, answer)
+    return list(_readings(em, [state[-1] for state in _states(em, ids)], token))
+
+
+def lens_says(em: EditableModel, prompt: Prompt, answer: str) -> list[bool]:
+    """Per block, whether the head reads the whole answer off its output, each token likeliest after those before it.
+
+    Nothing is read of a model without a norm before its head: the list is empty.
+    """
+    if em.structure.final_norm is None:
+        return []
+    ids, told = text.encode_pair(em, prompt, answer)
+    norm, head = (get_module(em.model, name) for name in (em.structure.final_norm, em.structure.lm_head))
+    with torch.no_grad():
+        said = [head(norm(state[len(ids) - 1 :])).argmax(-1).tolist() for state in _states(em, ids + told[:-1])]
+    return [one == told for one in said]
+
+
+def _states(em: EditableModel, ids: list[int]) -> list[Tensor]:
+    """Each block's output `[t, hidden]`."""
     names = [block.name for block in em.structure.blocks]
     with torch.no_grad(), hooks.capture(em, names) as seen:
         em.model(input_ids=torch.tensor([ids], device=em.device), use_cache=False)
-    return list(_readings(em, [seen[name][0, -1] for name in names], token))
+    return [seen[name][0] for name in names]
 
 
 def _readings(em: EditableModel, states: list[Tensor], token: int) -> Iterator[LensReading]:

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from ketools.cli.evaluating import ByRoad, Plan, ask_share
+from ketools.atlas import weights_path
+from ketools.cli.evaluating import ByMethod, ByRoad, Plan, _texts, ask_share
 from ketools.cli.main import app
+from ketools.evaluation import load
 from ketools.evaluation.run import Run
 from ketools.evaluation.runner import Share
 from ketools.methods.profile import MethodProfile, Profile, Scores, store_profile
 from ketools.models.loading import directory_hash
+from ketools.relations import RELATIONS
 from ketools.service import open_service
 from ketools.settings import Settings
 
@@ -136,6 +139,24 @@ def test_a_share_is_asked_and_nothing_else(runs: Runs, tiny_llama_dir: Path, tmp
     assert asked[1][0] == asked[0][0] != asked[1][1]
 
 
+def test_a_run_that_is_resumed_keeps_the_analyses_of_its_cases(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = runs.folder / "analysed"
+    arguments = ("--methods", "ft-m", "--out", str(out))
+    first = printed(runs(*arguments))["methods"]["ft-m"]
+    assert first["changes"] and first["hits"]["n"] == 2
+    made: list[str] = []
+    monkeypatch.setattr(ByMethod, "__call__", lambda self, cases, layer: made.append(self.method))
+    assert printed(runs(*arguments))["methods"]["ft-m"] == first
+    assert made == []
+
+
+def test_perplexity_is_not_over_facts_that_are_edited(tmp_path: Path) -> None:
+    cases = load("atlas-knowedit").first(None)
+    texts = _texts(Plan(), directory_hash(weights_path()), cases)
+    stated = {RELATIONS[c.request.relation].cloze[0].format(s=c.request.subject) for c in cases if c.request.relation}
+    assert len(texts) == 60 and not any(text.startswith(tuple(stated)) for text in texts)
+
+
 def test_a_run_traces_as_many_facts_as_are_asked_for(runs: Runs) -> None:
     assert printed(runs("--n", "1"))["origins"] is None
     found = printed(runs("--n", "1", "--locate", "2"))["origins"]
@@ -150,7 +171,13 @@ def test_a_sequence_has_its_checkpoints(runs: Runs) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [("--protocol", "twice"), ("--require", "luck>=1"), ("--checkpoints", "one"), ("--methods", "magic")],
+    [
+        ("--protocol", "twice"),
+        ("--require", "luck>=1"),
+        ("--checkpoints", "one"),
+        ("--methods", "magic"),
+        ("--methods", ""),
+    ],
 )
 def test_what_is_wrong_is_told_before_anything_is_measured(runs: Runs, wrong: tuple[str, str]) -> None:
     found = runs(*wrong)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ketools.edits import EditRequest, Kind, LowRankDelta, Note, Trait, normalise
+from ketools.edits import EditRequest, Kind, LowRankDelta, Note, Prompt, Trait, normalise
 from ketools.engines.local import LocalEngine
 from ketools.errors import Diverged, InvalidRequest, Refused, StorageError
 from ketools.evaluation import Baseline, Bench, EditCase, Summary, evaluate, evaluate_batch, evaluate_sequential
@@ -332,7 +332,15 @@ def test_an_erasure_is_tried_by_the_beginning_of_the_secret_and_by_sampling(engi
         "prompt": "Ann is at",
     }
     (case,) = parse([row], "s").cases
-    summary = run(engine, no_edit, [case])
+    held: list[str] = []
+
+    def lens(prompt: Prompt, secret: str, layer: EditLayer) -> bool:
+        held.append(secret)
+        return prompt == "Ann is at"
+
+    summary = evaluate(replace(bench_of(engine), lens=lens), no_edit, [case])
+    assert (held, summary.leak_lens, summary.cases["leak_lens"]) == (["12 Oak Street"] * 2, 0.5, 1)
+    assert run(engine, no_edit, [case]).leak_lens is None
     scores = engine.score([case.direct.rendered(), case.rephrase[0].rendered()], ["12 Oak Street"] * 2, BASE)
     chances = [1 - (1 - exp(s.total)) ** 10 for s in scores]
     assert summary.leak_sampled == pytest.approx(sum(chances) / 2, rel=1e-2)
