@@ -7,9 +7,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from ketools.atlas import weights_path
 from ketools.edits import chat_prompt
 from ketools.errors import Cancelled, InvalidRequest
 from ketools.models.editable import EditableModel
+from ketools.models.loading import load_editable
 from ketools.models.text import encode_pair
 from ketools.models.tracing import STATES, causal_trace, lens_says, logit_lens, subject_span
 
@@ -82,6 +84,11 @@ def test_a_block_says_an_answer_when_the_lens_reads_every_token_of_it(em: Editab
         lens = [em.model.lm_head(em.model.model.norm(state)) for state in out.hidden_states[1:-1]]
     said = [scores[0, len(ids) - 1 :].argmax(-1).tolist() for scores in (*lens, out.logits)]
     assert lens_says(em, PROMPT, answer) == [one == told for one in said]
+
+
+def test_what_the_bundled_model_knows_is_read_off_its_last_blocks_and_not_off_its_first() -> None:
+    said = lens_says(load_editable(weights_path()), PROMPT, "Paris")
+    assert said[-1] and not said[0]
 
 
 def test_the_lens_reads_the_models_own_prediction_after_the_last_block(em: EditableModel) -> None:
