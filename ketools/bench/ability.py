@@ -15,7 +15,7 @@ from ketools.calibration import ANSWER_TOKENS
 from ketools.editor import Editor
 from ketools.edits import EditRequest, Kind
 from ketools.engines.base import Engine
-from ketools.errors import Diverged, Refused
+from ketools.errors import Diverged, InvalidRequest, Refused
 from ketools.evaluation import load
 from ketools.evaluation.metrics import achieves, interval, mean
 from ketools.evaluation.offline import local_tasks
@@ -58,7 +58,7 @@ class Examiner:
         for i, request in enumerate(requests):
             try:
                 (made,) = self.editor.compute(method, [request], layer)
-            except (Refused, Diverged):
+            except (Refused, Diverged, InvalidRequest):
                 failed += 1
                 continue
             layer = layer.with_edits(LiveEdit(str(i), content_hash(made), made))

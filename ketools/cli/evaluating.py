@@ -123,7 +123,7 @@ class ByMethod:
         known = {case.id for _, case in self.kept}
         for case in cases[:ANALYSED] if get_method(self.method).needs_model else ():
             if len(self.kept) < ANALYSED and case.id not in known:
-                with suppress(Refused, Diverged):
+                with suppress(Refused, Diverged, InvalidRequest):
                     self([case], BASE)
         return self.kept
 

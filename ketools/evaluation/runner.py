@@ -27,8 +27,11 @@ from ketools.retrieval import MiniLMEncoder
 Edit = Callable[[Sequence[EditCase], EditLayer], tuple[EditLayer, float]]
 """Edits cases on top of a layer: the layer with the edits, and how long it took in ms.
 
-It may raise `Refused` or `Diverged`: the cases then count as edited without effect.
+It may raise `Refused`, `Diverged` or `InvalidRequest` (a kind of edit that a method cannot do): the cases that the
+error is about then count as edited without effect.
 """
+
+_NOT_MADE = (Refused, Diverged, InvalidRequest)
 
 FLUENCY_EVERY = 5
 """Fluency is measured on every fifth case: it costs more than everything else together."""
@@ -92,7 +95,7 @@ def evaluate(
 ) -> Summary:
     """Edit each case by itself from the base model and measure what changed.
 
-    Raises what the engine and `edit` raise, `Refused` and `Diverged` excepted.
+    Raises what the engine and `edit` raise, except for what an `Edit` may.
     """
     log, asked = bench.log(label, "single"), asked_of(cases, "single")
     done = _known(log, asked)
@@ -149,8 +152,23 @@ def _attempt(edit: Edit, cases: Sequence[EditCase], layer: EditLayer) -> tuple[E
     """The layer after an edit, its time, and why it was not made."""
     try:
         return *edit(cases, layer), ""
-    except (Refused, Diverged) as error:
+    except _NOT_MADE as error:
         return layer, 0.0, str(error)
+
+
+def _attempt_all(edit: Edit, cases: Sequence[EditCase]) -> tuple[EditLayer, float, dict[str, str]]:
+    """The layer after a batch, the time of each edit in it, and by case why it is not among them."""
+    left, failed = list(cases), dict[str, str]()
+    while left:
+        try:
+            layer, ms = edit(left, BASE)
+        except _NOT_MADE as error:
+            gone = [left[i].id for i in error.which] or [case.id for case in left]
+            failed |= dict.fromkeys(gone, str(error))
+            left = [case for case in left if case.id not in failed]
+        else:
+            return layer, ms / len(left), failed
+    return BASE, 0.0, failed
 
 
 # --- many edits at once, or one after the other ---
@@ -181,10 +199,13 @@ def evaluate_batch(
     label: str = "",
     bad_rows: int = 0,
 ) -> Checkpoint:
-    """Edit all cases at once and measure them under the one layer; the time of an edit is an equal share."""
+    """Edit all cases at once and measure them under the one layer; the time of an edit is an equal share.
+
+    The batch is made without those that it fails about.
+    """
     progress(0, len(cases), f"editing {len(cases)} cases")
-    layer, ms, failed = _attempt(edit, cases, BASE)
-    edited = [_together(i, case, layer, ms / len(cases), failed) for i, case in enumerate(cases)]
+    layer, ms, failed = _attempt_all(edit, cases)
+    edited = [_together(i, case, layer, ms, failed.get(case.id, "")) for i, case in enumerate(cases)]
     return _checkpoint(bench, edited, label, f"batch/{len(cases)}", bad_rows, progress)
 
 

@@ -150,13 +150,37 @@ def test_cases_asked_together_come_out_as_when_asked_alone(engine: LocalEngine, 
 
 
 def test_refused_and_diverged_edits_count_as_edits_without_effect(engine: LocalEngine, cases: list[EditCase]) -> None:
-    errors = iter([Refused("no"), Diverged("nan")])
+    errors = iter([Refused("no"), Diverged("nan"), InvalidRequest("not this kind")])
 
     def edit(cases: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, float]:
         raise next(errors)
 
-    summary = run(engine, edit, cases[:2])
-    assert (summary.n, summary.failed, summary.locality, summary.ms_per_edit) == (2, 2, 1.0, 0.0)
+    summary = run(engine, edit, cases[:3])
+    assert (summary.n, summary.failed, summary.locality, summary.ms_per_edit) == (3, 3, 1.0, 0.0)
+
+
+def test_a_batch_is_made_without_the_cases_that_it_fails_about(engine: LocalEngine, cases: list[EditCase]) -> None:
+    tried: list[list[str]] = []
+
+    def edit(chosen: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, float]:
+        tried.append([case.id for case in chosen])
+        if len(tried) == 1:
+            raise InvalidRequest("not this kind", which=[3])
+        if len(tried) == 2:
+            raise Diverged("nan", which=[0, 2])
+        return note_edit(chosen, layer)
+
+    ids = [case.id for case in cases]
+    found = evaluate_batch(bench_of(engine), edit, cases).summary
+    assert tried == [ids, ids[:3], ids[1:2]]
+    assert (found.n, found.failed, found.ms_per_edit) == (4, 3, 2.0)
+    tried.clear()
+    assert evaluate_batch(bench_of(engine), lambda *_: fail(), cases).summary.failed == 4
+
+
+def fail() -> tuple[EditLayer, float]:
+    """An error that is about all cases."""
+    raise Diverged("nan")
 
 
 def test_a_record_is_taken_up_where_it_was_cut_off(engine: LocalEngine, cases: list[EditCase], tmp_path: Path) -> None:
