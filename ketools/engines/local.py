@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from itertools import islice
@@ -32,6 +32,8 @@ CALL_TOKENS_ELSEWHERE = 4096
 
 On a CPU as measured for the bundled model; an accelerator hardly notices a few thousand tokens.
 """
+FEW = 0.75
+"""When no more than this share of the rows of a batch is still being answered, the others are dropped from it."""
 Pair = tuple[list[int], list[int]]
 """Token ids of a prompt and of a continuation."""
 
@@ -82,10 +84,10 @@ class LocalEngine:
     def _texts(self, row: list[int], layer: EditLayer, max_new_tokens: int) -> Iterator[str]:
         """The answer so far, after each token."""
         ids: list[int] = []
-        for (token,) in self._decode([row], layer, max_new_tokens):
-            if token in self._stops:
+        for tokens in self._decode([row], layer, max_new_tokens, {0}):
+            if tokens[0] in self._stops:
                 break
-            ids.append(token)
+            ids.append(tokens[0])
             yield self._text(ids)
 
     def chat(
@@ -141,7 +143,7 @@ class LocalEngine:
         answers: list[list[int]] = [[] for _ in rows]
         budgets = [min(max_new_tokens, self.editable.context_length - len(row)) for row in rows]
         going = set(range(len(rows)))
-        for tokens in self._decode(rows, layer, max_new_tokens):
+        for tokens in self._decode(rows, layer, max_new_tokens, going):
             going -= {i for i in going if tokens[i] in self._stops}
             for i in going:
                 answers[i].append(tokens[i])
@@ -157,20 +159,31 @@ class LocalEngine:
         end = self._text(ids[-4 * max(map(len, stop)) :])  # a token is at least a byte
         return any(one in end for one in stop)
 
-    def _decode(self, rows: list[list[int]], layer: EditLayer, max_new_tokens: int) -> Iterator[list[int]]:
-        """The greedy next ids of all rows, step by step; the layer is in use only while a step runs."""
+    def _decode(
+        self, rows: list[list[int]], layer: EditLayer, max_new_tokens: int, going: Set[int]
+    ) -> Iterator[dict[int, int]]:
+        """The greedy next ids by row, step by step; the layer is in use only while a step runs.
+
+        Rows that are taken out of `going` between steps are not computed for long.
+        """
         if max_new_tokens < 1:
             raise InvalidRequest(f"max_new_tokens is {max_new_tokens}; it must be at least 1.")
         limit = self.editable.context_length
         ids, mask, positions = self._left_padded(rows, room=1)
-        cache = None
+        cache, kept = None, list(range(len(rows)))
         for _ in range(min(max_new_tokens, limit - min(map(len, rows)))):
             out = self._forward(ids, mask, positions, layer, cache=cache, use_cache=True)
             cache, tokens = getattr(out, self.editable.cache_name), out.logits[:, -1].argmax(-1)
-            yield tokens.tolist()
-            ids, mask = tokens[:, None], torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-            # Rows that have used up the context run along until the others are done.
+            yield dict(zip(kept, tokens.tolist(), strict=True))
+            # Rows that have used up the context may run along for a while.
             positions = (positions[:, -1:] + 1).clamp(max=limit - 1)
+            mask = torch.cat([mask, mask.new_ones(len(kept), 1)], dim=1)
+            if len(going) <= FEW * len(kept):
+                left = torch.tensor([k for k, i in enumerate(kept) if i in going], device=ids.device)
+                kept = [i for i in kept if i in going]
+                tokens, mask, positions = tokens[left], mask[left], positions[left]
+                cache.batch_select_indices(left)
+            ids = tokens[:, None]
 
     def _scores(self, pairs: Sequence[Pair], layer: EditLayer) -> list[Score]:
         """The last token of a continuation is not read: nothing is predicted from it."""

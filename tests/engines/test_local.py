@@ -294,9 +294,9 @@ def test_an_answer_ends_behind_the_first_stop_and_costs_no_token_more(
     seen = [[c for c in text[2:-2] if c.isascii() and c.isprintable()] for text in whole]
     stop = [min(found) for found in seen if found][:2]
     assert engine.generate(PROMPTS, max_new_tokens=16, stop=stop) == [cut(text, stop).strip() for text in whole]
-    steps: list[list[int]] = []
+    steps: list[dict[int, int]] = []
 
-    def decode(*arguments: Any) -> Iterator[list[int]]:
+    def decode(*arguments: Any) -> Iterator[dict[int, int]]:
         for ids in LocalEngine._decode(engine, *arguments):
             steps.append(ids)
             yield ids
@@ -305,6 +305,27 @@ def test_an_answer_ends_behind_the_first_stop_and_costs_no_token_more(
     first = next(i for i, found in enumerate(seen) if found)
     engine.generate([PROMPTS[first]], max_new_tokens=16, stop=stop[:1])
     assert len(steps) < 16
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_answers_that_have_ended_are_computed_no_further_and_the_others_stay_what_they_are(
+    tiny_editable: Editable, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    em = tiny_editable(family)
+    engine, layer, rows = LocalEngine(em), layer_of(low_rank(em, 9)), list[int]()
+    whole = engine.generate(PROMPTS, layer, max_new_tokens=16)
+    stop = sorted({text[1] for text in whole if len(text) > 4})[:2]
+    monkeypatch.setattr(local, "FEW", 0)
+    expected = engine.generate(PROMPTS, layer, max_new_tokens=16, stop=stop)
+    monkeypatch.setattr(local, "FEW", 0.9)
+    handle = em.model.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    try:
+        assert engine.generate(PROMPTS, layer, max_new_tokens=16, stop=stop) == expected
+    finally:
+        handle.remove()
+    assert rows[0] == len(PROMPTS) and rows == sorted(rows, reverse=True) and rows[-1] < rows[0]
 
 
 def test_chat_continues_the_rendered_conversation_with_tools(engine: LocalEngine) -> None:
