@@ -177,10 +177,11 @@ class Editor:
 
 
 def _require_kinds(method: Method, requests: Sequence[EditRequest]) -> None:
-    for request in requests:
-        if request.kind not in method.kinds:
-            able = ", ".join(sorted(method.kinds))
-            raise InvalidRequest(f"{method.name} cannot do {request.kind!r}; it can do {able}.")
+    wrong = [i for i, request in enumerate(requests) if request.kind not in method.kinds]
+    if wrong:
+        able = ", ".join(sorted(method.kinds))
+        kind = requests[wrong[0]].kind
+        raise InvalidRequest(f"{method.name} cannot do {str(kind)!r}; it can do {able}.", which=wrong)
 
 
 def default_background(em: EditableModel) -> Background:

@@ -17,12 +17,14 @@ from ketools.edits import Prompt
 from ketools.errors import InvalidRequest, MissingExtra, StorageError
 from ketools.models.contexts import form
 from ketools.models.covariance import Progress, silent
-from ketools.models.tracing import State, causal_trace, logit_lens
+from ketools.models.tracing import STATES, State, causal_trace, logit_lens
 from ketools.probing import following
 from ketools.relations import RELATIONS
 from ketools.results import Result
 
 Related = Literal["phrasings", "chains"]
+
+_NAMES: dict[State, str] = {"ffn": "the FFN", "attention": "attention", "hidden": "the block's output"}
 
 
 class Reading(BaseModel):
@@ -53,10 +55,11 @@ class Location(Result):
 
     def line(self) -> str:
         """The result in a sentence or two."""
-        block, token = self.strongest["ffn"]
+        kind: State = "ffn" if "ffn" in self.strongest else next(iter(self.strongest))
+        block, token = self.strongest[kind]
         return (
             f"{self.answer.strip()!r} has probability {self.clean:.3f}, and {self.corrupted:.3f} with the subject "
-            f"corrupted; the FFN matters most at block {block}, token {self.tokens[token].strip()!r}."
+            f"corrupted; {_NAMES[kind]} matters most at block {block}, token {self.tokens[token].strip()!r}."
         )
 
 
@@ -67,14 +70,15 @@ def locate(
     answer: str | None = None,
     *,
     samples: int = 8,
+    states: Sequence[State] = STATES,
     progress: Progress = silent,
 ) -> Location:
-    """Trace a prompt's answer, the model's own unless one is given, on the base model.
+    """Trace a prompt's answer, the model's own unless one is given, on the base model, through these kinds of states.
 
     Raises `InvalidRequest` when the prompt does not name the subject, and what `progress` raises.
     """
     with editor.model() as em:
-        trace = causal_trace(em, prompt, subject, answer, samples=samples, progress=progress)
+        trace = causal_trace(em, prompt, subject, answer, samples=samples, states=states, progress=progress)
         readable = em.structure.final_norm is not None
         readings = logit_lens(em, prompt, answer or trace.answer.strip()) if readable else []
     effects = {kind: (values - trace.corrupted).tolist() for kind, values in trace.restored.items()}
@@ -185,7 +189,7 @@ def compare(
         found.append([])
         for prompt, subject in group:
             progress(sum(map(len, found)), total, prompt)
-            found[-1].append(locate(editor, form(prompt), subject, samples=samples))
+            found[-1].append(locate(editor, form(prompt), subject, samples=samples, states=(kind,)))
     return similarity(found, kind)
 
 
@@ -199,8 +203,8 @@ def draw(found: Location, path: Path) -> None:
     except ImportError:
         raise MissingExtra("matplotlib", "report") from None
     figure = Figure(figsize=(4.0 * len(found.effects), 1.5 + 0.22 * len(found.tokens)), layout="constrained")
-    for axes, (kind, values) in zip(figure.subplots(1, len(found.effects)), found.effects.items(), strict=True):
-        _heat_map(figure, axes, found, kind, values)
+    for axes, kind in zip(figure.subplots(1, len(found.effects), squeeze=False)[0], found.effects, strict=True):
+        heat_map(figure, axes, found, kind)
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:
@@ -209,11 +213,16 @@ def draw(found: Location, path: Path) -> None:
         ) from error
 
 
-def _heat_map(figure: Any, axes: Any, found: Location, kind: str, values: list[list[float]]) -> None:
-    by_token = [list(column) for column in zip(*values, strict=True)]
+def heat_map(figure: Any, axes: Any, found: Location, kind: State) -> None:
+    """Draw the effects of one kind of state on a figure's axes, a row per token and a column per block."""
+    by_token = [list(column) for column in zip(*found.effects[kind], strict=True)]
     image = axes.imshow(by_token, aspect="auto", cmap="Purples", vmin=0)
-    # Dollar signs would be read as mathematics.
-    axes.set_yticks(range(len(found.tokens)), [token.replace("$", r"\$") for token in found.tokens])
+    axes.set_yticks(range(len(found.tokens)), [_label(token) for token in found.tokens])
     axes.set_xlabel("block")
-    axes.set_title(f"{kind}: gain of p({found.answer.strip()})".replace("$", r"\$"))
+    axes.set_title(_label(f"{kind}: gain of p({found.answer.strip()})"))
     figure.colorbar(image, ax=axes)
+
+
+def _label(text: str) -> str:
+    """Dollar signs would be read as mathematics, and control characters break an SVG."""
+    return "".join(c if c.isprintable() else " " for c in text).replace("$", r"\$")

@@ -156,5 +156,6 @@ def test_a_kind_that_a_method_cannot_do_is_refused(tmp_path: Path, monkeypatch: 
 
     facts_only = replace(get_method("ice"), kinds=frozenset({Kind.INSERT}))
     monkeypatch.setattr("ketools.editor.get_method", lambda name: facts_only)
-    with pytest.raises(InvalidRequest, match="cannot do"):
+    with pytest.raises(InvalidRequest, match="cannot do") as told:
         editor_of(tmp_path, tmp_path).compute("ice", [FRANCE], BASE)
+    assert told.value.which == (0,)

@@ -241,6 +241,44 @@ def bench_methods(
         print(f"{name}: left out " + ", ".join(f"{size} ({why})" for size, why in sizes_left.items()))
 
 
+@bench_app.command("ability")
+def bench_ability(
+    context: typer.Context,
+    engine: EngineName = None,
+    url: Urls = None,
+    adapters: Adapters = None,
+    vllm_python: VLLMPython = None,
+    methods: Annotated[str, typer.Option(help="Comma-separated names.")] = "ice,ft-m,rome,memit,lora",
+    data: Annotated[str, typer.Option(help="A bundled data set, or a file: its first cases are edited.")] = (
+        "atlas-knowedit/wiki_recent"
+    ),
+    edits: Annotated[int, typer.Option(min=1, help="Edits, one on top of the other.")] = 5,
+    tasks: Annotated[
+        Path | None, typer.Option(help="Task files of lm-evaluation-harness; default tasks over the bundled world.")
+    ] = None,
+    n: Annotated[int | None, typer.Option(min=1, help="Documents of each task; default all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What a few edits cost a model in tasks that have nothing to do with them, per method."""
+    from ketools.evaluation.offline import go_offline
+
+    options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
+    go_offline(options.settings().home)
+    from ketools.bench.ability import bench_ability as run
+
+    with progress("bench ability") as report:
+        found = run(options.settings(), names(methods) or (), data, edits, tasks, n, report)
+    if as_json:
+        show_json(found)
+        return
+    print(f"{'task':32}{'n':>5}{'base':>8}" + "".join(f"{name:>10}" for name in found["methods"]))
+    for task, row in found["base"].items():
+        after = [method["tasks"][task]["value"] for method in found["methods"].values()]
+        print(f"{task:32}{row['n']:5}{row['value']:8.3f}" + "".join(f"{value:10.3f}" for value in after))
+    kept = "".join(f"{method['success']:10.3f}" for method in found["methods"].values())
+    print(f"{'edits that hold':32}{found['edits']:5}{'':8}{kept}")
+
+
 @bench_app.command("lifelong")
 def bench_lifelong(
     context: typer.Context,

@@ -19,6 +19,8 @@ from pydantic import BaseModel, SerializeAsAny
 from ketools.artefacts import content_hash
 from ketools.calibration import EditCase as CalibrationCase
 from ketools.calibration import atlas_cases, calibrate
+from ketools.editor import Editor
+from ketools.edits import Prompt
 from ketools.errors import Diverged, InvalidRequest, KetoolsError, NotFound, Refused
 from ketools.evaluation import (
     Baseline,
@@ -31,14 +33,17 @@ from ketools.evaluation import (
     evaluate_sequential,
     load,
 )
+from ketools.evaluation.asking import Lens
+from ketools.evaluation.origins import origins
 from ketools.evaluation.restoration import Restoration, restoration
 from ketools.evaluation.run import BAD_TOLD, CASES, PROTOCOLS, MethodRun, Protocol, Run, label_of
-from ketools.evaluation.runner import Checkpoint, Share
+from ketools.evaluation.runner import Checkpoint, Share, asked_of
 from ketools.evaluation.weights import changes, hits, mean_hits
 from ketools.jobs import Progress, quiet
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.methods.base import MethodConfig
 from ketools.methods.registry import get_method, methods
+from ketools.models.tracing import lens_says
 from ketools.principals import OPERATOR
 from ketools.service import AUTO, EditService, is_bundled, open_service
 from ketools.settings import Settings
@@ -48,6 +53,7 @@ if TYPE_CHECKING:
 
 ANALYSED = 8
 """How many changes of weights per method are looked at."""
+ANALYSES = ("changes", "hits", "restoration")
 TRAIN_CASES = 24
 TRAIN_BUDGET_S = 600.0
 """How many cases a method is configured on, and for how long at most."""
@@ -62,7 +68,7 @@ class Plan:
     """What to measure. `out`: the folder of the run, resumed when it holds one; `texts`: a file, one text a line.
 
     `train`: another data set, on whose training split each method is configured first (cross-domain).
-    `workers`: how many processes ask, each a share of the cases.
+    `workers`: how many processes ask, each a share of the cases. `locate`: how many cases' facts are traced.
     """
 
     data: str = "atlas-knowedit"
@@ -74,6 +80,7 @@ class Plan:
     texts: Path | None = None
     train: str | None = None
     workers: int = 1
+    locate: int = 0
 
 
 @contextmanager
@@ -116,7 +123,7 @@ class ByMethod:
         known = {case.id for _, case in self.kept}
         for case in cases[:ANALYSED] if get_method(self.method).needs_model else ():
             if len(self.kept) < ANALYSED and case.id not in known:
-                with suppress(Refused, Diverged):
+                with suppress(Refused, Diverged, InvalidRequest):
                     self([case], BASE)
         return self.kept
 
@@ -176,8 +183,7 @@ def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
     """
     if plan.workers > 1:
         return _run_shared(settings, plan, progress)
-    with _prepared(settings, plan, progress) as (data, bench, edits):
-        made = {name: _method_run(bench, edit, data, plan, _labelled(name, progress)) for name, edit in edits.items()}
+    with _prepared(settings, plan, progress) as (data, service, bench, edits):
         run = Run(
             data=data.source,
             train=plan.train,
@@ -186,31 +192,62 @@ def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
             model_hash=bench.engine.model_hash,
             engine=settings.engine,
             bad=tuple(map(str, data.bad[:BAD_TOLD])),
-            methods=made,
+            methods={},
+            cases=asked_of(data.first(plan.n), plan.protocol),
+            origins=origins(service.editor, data.first(None), plan.locate, progress) if plan.locate else None,
         )
-    if plan.out:
-        run.write(plan.out)
+        earlier = _earlier(run, plan.out)
+        for name, edit in edits.items():
+            made = _method_run(bench, edit, data, plan, _labelled(name, progress), earlier.get(edit.label))
+            run = run.model_copy(update={"methods": {**run.methods, name: made}})
+            if plan.out:
+                run.write(plan.out)
     return run
+
+
+def _earlier(run: Run, out: Path | None) -> dict[str, MethodRun]:
+    """By label, what an earlier run of the same cases has in the folder; its analyses need not be made again."""
+    try:
+        found = Run.read(out) if out else None
+    except InvalidRequest:  # none, or of another version
+        return {}
+    same = ("model_hash", "engine", "protocol", "cases")
+    if found is None or any(getattr(found, name) != getattr(run, name) for name in same):
+        return {}
+    return {method.label: method for method in found.methods.values()}
 
 
 @contextmanager
 def _prepared(
     settings: Settings, plan: Plan, progress: Progress, share: Share | None = None
-) -> Iterator[tuple[Dataset, Bench, dict[str, ByRoad | ByMethod]]]:
-    """The data, where it is measured, and each method as it edits; with a share, without texts for perplexity."""
+) -> Iterator[tuple[Dataset, EditService, Bench, dict[str, ByRoad | ByMethod]]]:
+    """The data, what edits, where it is measured, how each method edits; with a share, no texts for perplexity."""
     data, names = load(plan.data), _names(plan)
     with scratch_service(settings) as service:
         baseline = Baseline(service.engine, settings.home / "cache" / "evaluation")
         whole = plan.protocol != "single" and share is None
-        texts = _texts(plan, service.engine.model_hash) if whole else ()
+        texts = _texts(plan, service.engine.model_hash, data.first(plan.n)) if whole else ()
         record = plan.out / CASES if plan.out else None
         if plan.out:
             plan.out.mkdir(parents=True, exist_ok=True)
-        bench = Bench(service.engine, baseline, service.notes, record, texts, share or Share(), settings.engine)
-        yield data, bench, {name: _edit(service, name, plan, _labelled(name, progress)) for name in names}
+        lens = _lens(service.editor)
+        bench = Bench(service.engine, baseline, service.notes, record, texts, share or Share(), settings.engine, lens)
+        yield data, service, bench, {name: _edit(service, name, plan, _labelled(name, progress)) for name in names}
+
+
+def _lens(editor: Editor) -> Lens:
+    """Reads the blocks of the editor's copy of the model, which has the weights that are served."""
+
+    def leaked(prompt: Prompt, secret: str, layer: EditLayer) -> bool:
+        with editor.model() as em, em.switch.use(layer):
+            return any(lens_says(em, prompt, secret))
+
+    return leaked
 
 
 def _names(plan: Plan) -> list[str]:
+    if not plan.methods:
+        raise InvalidRequest(f"Name at least one method: {', '.join((AUTO, *methods()))}, or all.")
     if plan.protocol not in PROTOCOLS:
         raise NotFound("protocol", plan.protocol, PROTOCOLS)
     names = list(methods()) if list(plan.methods) == ["all"] else list(plan.methods)
@@ -262,7 +299,7 @@ def _ask_in_processes(settings: Settings, plan: Plan, workers: int, progress: Pr
 
 def ask_share(settings: Settings, plan: Plan, share: Share) -> None:
     """What a worker does: its share of the cases, by every method, into the plan's record."""
-    with suppress(KetoolsError), _prepared(settings, plan, quiet, share) as (data, bench, edits):
+    with suppress(KetoolsError), _prepared(settings, plan, quiet, share) as (data, _, bench, edits):
         for edit in edits.values():
             _measured(bench, edit, data, plan, quiet)
 
@@ -283,19 +320,29 @@ def _edit(service: EditService, name: str, plan: Plan, progress: Progress) -> By
     return ByMethod(service, name, profile.config_for(method))
 
 
-def _method_run(bench: Bench, edit: ByRoad | ByMethod, data: Dataset, plan: Plan, progress: Progress) -> MethodRun:
+def _method_run(
+    bench: Bench,
+    edit: ByRoad | ByMethod,
+    data: Dataset,
+    plan: Plan,
+    progress: Progress,
+    earlier: MethodRun | None,
+) -> MethodRun:
     summary, points = _measured(bench, edit, data, plan, progress)
+    told = {name: getattr(earlier, name) for name in ANALYSES} if earlier else _analyses(bench, edit, data, plan)
+    return MethodRun(**dict(summary), label=edit.label, checkpoints=tuple(points), **told)
+
+
+def _analyses(bench: Bench, edit: ByRoad | ByMethod, data: Dataset, plan: Plan) -> dict[str, Any]:
+    """Figures 6, 7 and 10 of the survey, of the first few changes of weights."""
     kept = edit.analysed(data.first(plan.n)) if isinstance(edit, ByMethod) else []
     with edit.service.editor.model() as em:
         found = [hits(em, layer, case.request.target_new) for layer, case in kept]
-        return MethodRun(
-            **dict(summary),
-            label=edit.label,
-            checkpoints=tuple(points),
-            changes=tuple(changes(em, kept[0][0])) if kept else (),
-            hits=mean_hits([h for h in found if h is not None]),
-            restoration=_restored(bench, kept),
-        )
+        return {
+            "changes": tuple(changes(em, kept[0][0])) if kept else (),
+            "hits": mean_hits([h for h in found if h is not None]),
+            "restoration": _restored(bench, kept),
+        }
 
 
 def _measured(
@@ -319,8 +366,11 @@ def _restored(bench: Bench, kept: Sequence[tuple[EditLayer, EditCase]]) -> Resto
     return restoration(bench.engine, bench.baseline, whole, [case for _, case in kept])
 
 
-def _texts(plan: Plan, model_hash: str) -> list[str]:
-    """Texts for perplexity: those given, else for the bundled model statements of the world it was trained on."""
+def _texts(plan: Plan, model_hash: str, cases: Sequence[EditCase]) -> list[str]:
+    """Texts for perplexity: those given, else for the bundled model statements of the world it was trained on.
+
+    No statement of a fact that is edited: that one is meant to change.
+    """
     if plan.texts is not None:
         if not plan.texts.is_file():
             raise InvalidRequest(f"There is no file {plan.texts}; give a text file with one text a line.")
@@ -330,10 +380,12 @@ def _texts(plan: Plan, model_hash: str) -> list[str]:
     from ketools.atlas.world import world
     from ketools.relations import RELATIONS
 
+    edited = {(case.request.subject, case.request.relation) for case in cases}
     facts = sorted(world().facts.items())
+    random.Random("texts for perplexity").shuffle(facts)
+    facts = [fact for fact in facts if fact[0] not in edited]
     told = [f"{RELATIONS[relation].cloze[0].format(s=subject)} {target}." for (subject, relation), target in facts]
-    long = [text for text in told if len(text.split(" ")) > 5]
-    return random.Random("texts for perplexity").sample(long, TEXTS)
+    return [text for text in told if len(text.split(" ")) > 5][:TEXTS]
 
 
 def calibrate_model(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,6 +46,9 @@ def evaluate(
     workers: Annotated[
         int, typer.Option(min=1, max=64, help="Processes that ask a share each; with --url, of one server each.")
     ] = 1,
+    locate: Annotated[
+        int, typer.Option(min=0, max=100, help="Cases whose facts are traced, for the report's figures 8 and 9.")
+    ] = 0,
     require: Annotated[str, typer.Option(help="Exit 1 when missed: success>=0.95,locality>=0.98")] = "",
     engine: EngineName = None,
     url: Urls = None,
@@ -65,7 +67,7 @@ def evaluate(
     except ValueError:
         raise InvalidRequest(f"{checkpoints!r} is no list of numbers, such as 1,10,100.") from None
     options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
-    plan = Plan(data, names(methods) or (), protocol, n, out, stops, texts, train, workers)  # type: ignore[arg-type]
+    plan = Plan(data, names(methods) or (), protocol, n, out, stops, texts, train, workers, locate)  # type: ignore[arg-type]
     with progress("evaluating") as report:
         found = run_plan(options.settings(), plan, report)
     missed = misses(wanted, found.methods)
@@ -126,20 +128,15 @@ def lm_eval(
     as_json: Json = False,
 ) -> None:
     """Run lm-evaluation-harness' tasks from local files on the untouched model and on a space."""
-    from ketools.errors import MissingExtra
+    from ketools.evaluation.offline import go_offline, local_tasks
     from ketools.layer import BASE
     from ketools.principals import OPERATOR
 
     here = session(context)
-    home = here.settings().home.absolute()
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
-        os.environ[name] = "1"
-    os.environ.setdefault("HF_DATASETS_CACHE", str(home / "cache" / "datasets"))
-    try:
-        from ketools.evaluation.harness import ServedSpace, Tasks
-    except ModuleNotFoundError:
-        raise MissingExtra("lm_eval", "harness") from None
-    found = Tasks(tasks)
+    go_offline(here.settings().home)
+    found = local_tasks(tasks)
+    from ketools.evaluation.harness import ServedSpace
+
     with here.service() as service:
         layers = {"base": BASE, space: service.layer(OPERATOR, space)[0]}
         made = {

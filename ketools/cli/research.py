@@ -95,10 +95,10 @@ def atlas_report(
 def atlas_data(
     folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path("atlas-data"), as_json: Json = False
 ) -> None:
-    """Write the benchmarks of the bundled world as JSON files in their published formats."""
-    from ketools.atlas.datasets import write
+    """Write the benchmarks of the bundled world in their published formats, and tasks for lm-evaluation-harness."""
+    from ketools.atlas import ability, datasets
 
-    written = [str(path) for path in write(folder)]
+    written = [str(path) for path in (*datasets.write(folder), *ability.write(folder / "ability"))]
     show_json({"files": written}) if as_json else print("\n".join(written))
 
 

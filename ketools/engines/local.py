@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ from ketools.engines.base import Score, cut, pieces
 from ketools.errors import InvalidRequest, ModelError
 from ketools.layer import BASE, EditLayer
 from ketools.models.editable import EditableModel
-from ketools.models.hooks import edit_input
+from ketools.models.hooks import edit_input, only_at
 from ketools.models.loading import load_editable
+from ketools.models.rows import Row, in_rows, laid_out
 from ketools.models.text import encode_chat, encode_pairs, encode_prompt, pad, stop_ids
 
 BATCH_TOKENS = 8192
@@ -29,6 +32,10 @@ CALL_TOKENS_ELSEWHERE = 4096
 
 On a CPU as measured for the bundled model; an accelerator hardly notices a few thousand tokens.
 """
+FEW = 0.75
+"""When no more than this share of the rows of a batch is still being answered, the others are dropped from it."""
+Pair = tuple[list[int], list[int]]
+"""Token ids of a prompt and of a continuation."""
 
 
 class LocalEngine:
@@ -77,10 +84,10 @@ class LocalEngine:
     def _texts(self, row: list[int], layer: EditLayer, max_new_tokens: int) -> Iterator[str]:
         """The answer so far, after each token."""
         ids: list[int] = []
-        for (token,) in self._decode([row], layer, max_new_tokens):
-            if token in self._stops:
+        for tokens in self._decode([row], layer, max_new_tokens, {0}):
+            if tokens[0] in self._stops:
                 break
-            ids.append(token)
+            ids.append(tokens[0])
             yield self._text(ids)
 
     def chat(
@@ -97,14 +104,10 @@ class LocalEngine:
         return self._text(ids, skip_special=False).strip()
 
     def score(self, prompts: Sequence[Prompt], continuations: Sequence[str], layer: EditLayer = BASE) -> list[Score]:
-        """Teacher-forced scores of `continuations[i]` after `prompts[i]`."""
+        """Teacher-forced scores of `continuations[i]` after `prompts[i]`; what many begin with is computed once."""
         pairs = encode_pairs(self.editable, prompts, continuations)
-        vocabulary = int(self.editable.model.config.get_text_config().vocab_size)
-        most_padding = CALL_TOKENS.get(self.editable.device.type, CALL_TOKENS_ELSEWHERE)
-        scores: dict[int, Score] = {}
-        for batch in _scored_together(pairs, BATCH_LOGITS // vocabulary, most_padding):
-            scores.update(zip(batch, self._score([pairs[i] for i in batch], layer), strict=True))
-        return [scores[i] for i in range(len(pairs))]
+        self._require_room(max((len(p) + len(c) for p, c in pairs), default=0))
+        return self._scores(pairs, layer)
 
     def logits(self, prompts: Sequence[Prompt], layer: EditLayer = BASE) -> Tensor:
         """Next-token logits `[n, vocabulary]` after each prompt, for comparing layers bit for bit."""
@@ -140,7 +143,7 @@ class LocalEngine:
         answers: list[list[int]] = [[] for _ in rows]
         budgets = [min(max_new_tokens, self.editable.context_length - len(row)) for row in rows]
         going = set(range(len(rows)))
-        for tokens in self._decode(rows, layer, max_new_tokens):
+        for tokens in self._decode(rows, layer, max_new_tokens, going):
             going -= {i for i in going if tokens[i] in self._stops}
             for i in going:
                 answers[i].append(tokens[i])
@@ -156,42 +159,89 @@ class LocalEngine:
         end = self._text(ids[-4 * max(map(len, stop)) :])  # a token is at least a byte
         return any(one in end for one in stop)
 
-    def _decode(self, rows: list[list[int]], layer: EditLayer, max_new_tokens: int) -> Iterator[list[int]]:
-        """The greedy next ids of all rows, step by step; the layer is in use only while a step runs."""
+    def _decode(
+        self, rows: list[list[int]], layer: EditLayer, max_new_tokens: int, going: Set[int]
+    ) -> Iterator[dict[int, int]]:
+        """The greedy next ids by row, step by step; the layer is in use only while a step runs.
+
+        Rows that are taken out of `going` between steps are not computed for long.
+        """
         if max_new_tokens < 1:
             raise InvalidRequest(f"max_new_tokens is {max_new_tokens}; it must be at least 1.")
         limit = self.editable.context_length
         ids, mask, positions = self._left_padded(rows, room=1)
-        cache = None
+        cache, kept = None, list(range(len(rows)))
         for _ in range(min(max_new_tokens, limit - min(map(len, rows)))):
             out = self._forward(ids, mask, positions, layer, cache=cache, use_cache=True)
             cache, tokens = getattr(out, self.editable.cache_name), out.logits[:, -1].argmax(-1)
-            yield tokens.tolist()
-            ids, mask = tokens[:, None], torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-            # Rows that have used up the context run along until the others are done.
+            yield dict(zip(kept, tokens.tolist(), strict=True))
+            # Rows that have used up the context may run along for a while.
             positions = (positions[:, -1:] + 1).clamp(max=limit - 1)
+            mask = torch.cat([mask, mask.new_ones(len(kept), 1)], dim=1)
+            if len(going) <= FEW * len(kept):
+                left = torch.tensor([k for k, i in enumerate(kept) if i in going], device=ids.device)
+                kept = [i for i in kept if i in going]
+                tokens, mask, positions = tokens[left], mask[left], positions[left]
+                cache.batch_select_indices(left)
+            ids = tokens[:, None]
 
-    def _score(self, pairs: list[tuple[list[int], list[int]]], layer: EditLayer) -> Iterator[Score]:
-        """The head runs only where a token of a continuation is predicted: `m` places, counted from the ends."""
-        ids, mask, positions = self._left_padded([p + c for p, c in pairs])
-        places = [(i, at - len(c) - 1) for i, (_, c) in enumerate(pairs) for at in range(len(c))]
-        rows, columns = torch.tensor(places, device=ids.device).T
-        with edit_input(self.editable, self.editable.structure.lm_head, lambda hidden: hidden[rows, columns][None]):
-            longest = max(len(c) for _, c in pairs)
-            logits = self._forward(ids, mask, positions, layer, keep=longest + 1).logits[0].float()  # [m, vocabulary]
-        chosen = logits.gather(-1, ids[rows, columns + 1, None])
+    def _scores(self, pairs: Sequence[Pair], layer: EditLayer) -> list[Score]:
+        """The last token of a continuation is not read: nothing is predicted from it."""
+        rows = in_rows([p + c[:-1] for p, c in pairs], share=len(pairs) > 1 and self._may_share(pairs))
+        sizes = [(len(row.ids), sum(len(pairs[i][1]) for i in row.columns)) for row in rows]
+        vocabulary = int(self.editable.model.config.get_text_config().vocab_size)
+        most_padding = CALL_TOKENS.get(self.editable.device.type, CALL_TOKENS_ELSEWHERE)
+        scores: dict[int, Score] = {}
+        for batch in _scored_together(sizes, BATCH_LOGITS // vocabulary, most_padding):
+            scores.update(self._score(pairs, [rows[k] for k in batch], layer))
+        return [scores[i] for i in range(len(pairs))]
+
+    def _score(self, pairs: Sequence[Pair], rows: Sequence[Row], layer: EditLayer) -> Iterator[tuple[int, Score]]:
+        """The head and the FFN before it run only where a token of a continuation is predicted: `m` places."""
+        em = self.editable
+        ids, mask, positions = laid_out(em, rows, em.model.dtype)
+        held = [(k, i, columns) for k, row in enumerate(rows) for i, columns in row.columns.items()]
+        places = [(k, column) for k, i, columns in held for column in columns[len(pairs[i][0]) - 1 :]]
+        at, columns = torch.tensor(places, device=ids.device).T
+        wanted = torch.tensor([token for _, i, _ in held for token in pairs[i][1]], device=ids.device)
+        with self._reading(at, columns):
+            logits = self._forward(ids, mask, positions, layer, keep=0).logits[0].float()  # [m, vocabulary]
+        chosen = logits.gather(-1, wanted[:, None])
         logprobs = iter((chosen - logits.logsumexp(-1, keepdim=True)).squeeze(-1).tolist())
         ranks = iter((logits > chosen).sum(-1).tolist())
-        for _, c in pairs:
-            yield Score(tuple(islice(logprobs, len(c))), tuple(islice(ranks, len(c))))
+        for _, i, _ in held:
+            n = len(pairs[i][1])
+            yield i, Score(tuple(islice(logprobs, n)), tuple(islice(ranks, n)))
+
+    @contextmanager
+    def _reading(self, rows: Tensor, columns: Tensor) -> Iterator[None]:
+        """While open, logits `[1, m, vocabulary]` are made of those places, and little else."""
+        em, ffn = self.editable, self.editable.structure.blocks[-1].ffn
+        head = edit_input(em, em.structure.lm_head, lambda hidden: hidden[rows, columns][None])
+        with head, only_at(em, ffn, rows, columns) if ffn else nullcontext():
+            yield
+
+    def _may_share(self, pairs: Sequence[Pair]) -> bool:
+        """A sliding window would count columns of a row, not tokens of a sequence; within one they are the same."""
+        window = getattr(self.editable.model.config.get_text_config(), "sliding_window", None)
+        return self._sees_by_mask and all(len(p) + len(c) <= (window or len(p) + len(c)) for p, c in pairs)
+
+    @cached_property
+    def _sees_by_mask(self) -> bool:
+        """Whether sequences beside one another in a row score as they do alone; tried once on three short ones."""
+        pairs = [([5, 6], [7, 8]), ([5, 6], [8, 7]), ([6], [5, 6])]
+        both = (in_rows([p + c[:-1] for p, c in pairs], share) for share in (True, False))
+        beside, alone = (dict(self._score(pairs, rows, BASE)) for rows in both)
+        return all(abs(beside[i].total - alone[i].total) < 1e-3 for i in alone)
+
+    def _require_room(self, longest: int, room: int = 0) -> None:
+        limit = self.editable.context_length - room
+        if longest > limit:
+            raise InvalidRequest(f"The text is {longest} tokens long; this model reads at most {limit}. Shorten it.")
 
     def _left_padded(self, rows: list[list[int]], room: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """`input_ids`, `attention_mask` and `position_ids`, each `[n, longest]`; ends are aligned."""
-        longest, limit = max(map(len, rows)), self.editable.context_length
-        if longest > limit - room:
-            raise InvalidRequest(
-                f"The text is {longest} tokens long; this model reads at most {limit - room}. Shorten it."
-            )
+        self._require_room(max(map(len, rows)), room)
         ids, mask = pad(self.editable, rows, left=True)
         return ids, mask, (mask.cumsum(1) - 1).clamp(min=0)
 
@@ -230,17 +280,15 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         yield [longest, *islice(order, max(rows - 1, 0))]
 
 
-def _scored_together(
-    pairs: Sequence[tuple[list[int], list[int]]], most_predicted: int, most_padding: int
-) -> Iterator[list[int]]:
-    """Indices of pairs in batches of similar length, each within the bounds (or a single pair), the longest first.
+def _scored_together(sizes: Sequence[tuple[int, int]], most_predicted: int, most_padding: int) -> Iterator[list[int]]:
+    """Indices of rows in batches of similar length, each within the bounds (or a single row), the longest first.
 
-    The bounds: tokens with padding, predicted tokens, padding.
+    `sizes`: tokens and predicted tokens of each row. The bounds: tokens with padding, predicted tokens, padding.
     """
     batch: list[int] = []
     longest = padding = predicted = 0
-    for i in sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i]))):
-        length, new = sum(map(len, pairs[i])), len(pairs[i][1])
+    for i in sorted(range(len(sizes)), key=lambda i: -sizes[i][0]):
+        length, new = sizes[i]
         full = (len(batch) + 1) * longest > BATCH_TOKENS or predicted + new > most_predicted
         if batch and (full or padding + longest - length > most_padding):
             yield batch

@@ -5,7 +5,7 @@ Everything that is asked under one change of weights goes to the engine as one b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ketools.edits import REFUSAL, EditRequest, Kind, Prompt
@@ -24,6 +24,9 @@ DRAWS = 10
 """Sampled answers that `leak_sampled` allows somebody who wants to know the secret."""
 
 Question = tuple[Group, CaseProbe]
+
+Lens = Callable[[Prompt, str, EditLayer], bool]
+"""Whether a text can be read off some block of the model, after a prompt and under a layer."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Asker:
     engine: Engine
     injector: NoteInjector
     baseline: Baseline
+    lens: Lens | None = None
 
     def ask(self, edited: Sequence[EditedCase]) -> list[CaseResult]:
         """Results of cases that share a batch."""
@@ -138,6 +142,16 @@ class Asker:
         told = [(i, metrics.leaks(answer, rest)) for (i, _, rest), answer in zip(begun, answers, strict=True)]
         return [metrics.mean([float(leaked) for j, leaked in told if j == i]) for i in range(len(edited))]
 
+    def _lens_leaks(self, edited: EditedCase) -> float | None:
+        """Erasures: share of phrasings after which some block holds the secret."""
+        if self.lens is None:
+            return None
+        told = [
+            self.lens(self._prompt(probe, edited), secret(edited.case), edited.layer)
+            for probe in phrasings(edited.case)
+        ]
+        return metrics.mean([float(leaked) for leaked in told])
+
     def _result(
         self,
         edited: EditedCase,
@@ -168,6 +182,7 @@ class Asker:
             consistency=None if text is None else metrics.consistency(text, case.references),
             leak_prefix=leak_prefix,
             leak_sampled=metrics.leak_chance(scores.secret, DRAWS),
+            leak_lens=self._lens_leaks(edited),
             **(_erasure(request, asked, answers) if erased else {}),
             manner_success=self._manner_success(case, scores),
             trait_gain=metrics.trait_gain(before, answers[0], request.trait) if request.trait else None,

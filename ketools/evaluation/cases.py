@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from types import MappingProxyType
 
-from ketools.edits import EditRequest, Probe
+from ketools.edits import EditRequest, Kind, Probe
 
 Probes = tuple["CaseProbe", ...]
 
@@ -41,6 +43,22 @@ class EditCase:
     wanted: tuple[str, ...] = ()
     unwanted: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """Content hash of what is edited and asked. A secret has no part in it: it could be guessed from its hash."""
+        old = None if self.request.kind is Kind.ERASE else self.request.target_old
+        told = [getattr(self, one.name) for one in fields(self) if one.name != "request"]
+        return _hashed([repr(self.request.model_copy(update={"target_old": old})), *map(repr, told)])
+
+
+def digest_of(cases: Sequence[EditCase]) -> str:
+    """Content hash of cases that are edited together, or one on top of the other."""
+    return _hashed([case.digest for case in cases])
+
+
+def _hashed(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def interleaved(cases: Iterable[EditCase], limit: int | None = None) -> list[EditCase]:

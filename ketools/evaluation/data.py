@@ -88,18 +88,35 @@ def parse(rows: Sequence[Row], source: str, task: str = "") -> Dataset:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a JSON or JSON-lines file. Raises `InvalidRequest` when it is neither."""
+    """The rows of a JSON or JSON-lines file; of the latter a line that is no JSON stays the text that it is.
+
+    Raises `InvalidRequest` when it is neither.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
-        data = [json.loads(x) for x in text.splitlines() if x] if path.suffix == ".jsonl" else json.loads(text)
+        text = path.read_text(encoding="utf-8-sig")
+        lines = [line for line in text.split("\n") if line.strip()]  # a JSON string may hold other ends of line
+        data = [_line(line) for line in lines] if path.suffix == ".jsonl" else json.loads(text)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InvalidRequest(f"{path} is not valid JSON ({error}). Fetch the file again.") from error
     if isinstance(data, dict) and "K_F" in data:
-        retained = data.get("K_R", [])
-        return [{"K_F": [item], "K_R": retained} for item in data["K_F"]]
+        data = [data]
     if not isinstance(data, list):
         raise InvalidRequest(f"{path} must hold a JSON list of rows, not {type(data).__name__}.")
-    return data
+    return [one for row in data for one in _forgotten_singly(row)]
+
+
+def _line(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _forgotten_singly(row: Any) -> list[Row]:
+    """A row per fact to be forgotten: Sanitation lists several beside what is to be retained."""
+    if not isinstance(row, dict) or not isinstance(row.get("K_F"), list) or len(row["K_F"]) < 2:
+        return [row]
+    return [{**row, "K_F": [item]} for item in row["K_F"]]
 
 
 def reason_of(error: Exception) -> str:
@@ -108,6 +125,8 @@ def reason_of(error: Exception) -> str:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         return f"{where}: {first['msg']}" if where else str(first["msg"])
+    if isinstance(error, IndexError):
+        return "an answer or a list that is needed is empty"
     return f"the field {error} is missing" if isinstance(error, KeyError) else str(error)
 
 
@@ -118,6 +137,8 @@ def _reader(row: Row) -> Reader:
     """The reader for the row's format. Raises ValueError when no known format has these fields."""
     if not isinstance(row, Mapping):
         raise ValueError(f"a row must be an object, not {type(row).__name__}")
+    if {"questions", "requested_rewrite"} <= row.keys():
+        raise ValueError("MQuAKE's questions of several hops are asked by `ketools multihop --data FILE`")
     for fields, reader in _READERS:
         if fields <= row.keys():
             return reader

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ketools.errors import MissingExtra
 from ketools.evaluation.failures import Failure
+from ketools.evaluation.origins import Origins, Role
 from ketools.evaluation.run import MethodRun, Run
+from ketools.locating import Location, heat_map
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -164,6 +166,35 @@ def restored(methods: Mapping[str, MethodRun]) -> str:
         _plain(axes)
 
     return figure(draw, 5.5)
+
+
+def similarities(origins: Origins) -> str:
+    """How much more alike related facts are read than any, by number of blocks (figure 8)."""
+    chosen = {"phrasings": origins.phrasings, "chains": origins.chains}
+
+    def draw(axes: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        for i, (name, found) in enumerate(chosen.items()):
+            if found is not None:
+                blocks = range(1, len(found.relative) + 1)
+                axes.plot(blocks, found.relative, marker="o", label=name, color=_colour(i))
+        axes.set_xlabel("blocks")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _shares(axes, "RSim")
+
+    return figure(draw, 5.0) if any(chosen.values()) else ""
+
+
+def traces(found: Mapping[Role, Location]) -> str:
+    """What putting back the states of one block and token does, a map per prompt (figure 9)."""
+    if not found:
+        return ""
+    made = _new(3.8 * len(found), 1.5 + 0.2 * max(len(one.tokens) for one in found.values()))
+    for axes, (role, one) in zip(made.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
+        heat_map(made, axes, one, next(iter(one.effects)))
+        axes.set_title(f"{role}\n{axes.get_title()}", fontsize=9)
+    return _svg(made)
 
 
 def _colour(i: int) -> str:

@@ -39,7 +39,7 @@ def requirements(text: str) -> list[Requirement]:
 
 
 def _requirement(text: str) -> Requirement:
-    match = re.fullmatch(r"(\w+)\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)", text)
+    match = re.fullmatch(r"(\w+)\s*(>=|<=|>|<)\s*(-?(?:\d+(?:\.\d*)?|\.\d+)(?:e-?\d+)?)", text)
     if match is None or match[1] not in _NAMES:
         raise InvalidRequest(
             f"{text!r} is no requirement. Write MEASURE>=NUMBER (or <=, >, <), with a measure of {', '.join(_NAMES)}."

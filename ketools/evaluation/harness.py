@@ -27,6 +27,9 @@ NEW_TOKENS = 256
 Values = dict[str, dict[str, float]]
 """Per task, the number of documents `n` and each metric's value."""
 
+Marks = dict[str, dict[str, list[float]]]
+"""Per task and metric, what each document is worth."""
+
 
 class ServedSpace(LM):  # type: ignore[misc]
     """What the harness takes for a language model: an engine under a layer.
@@ -98,11 +101,19 @@ class Tasks:
 
     def run(self, model: ServedSpace, limit: int | None = None) -> Values:
         """Every task's metrics on the first `limit` documents of each."""
+        return {task: _metrics(values) for task, values in self._evaluated(model, limit)["results"].items()}
+
+    def marks(self, model: ServedSpace, limit: int | None = None) -> Marks:
+        """The same document by document; metrics that only a whole task has are left out."""
+        samples = self._evaluated(model, limit)["samples"]
+        return {task: _marks(documents) for task, documents in samples.items()}
+
+    def _evaluated(self, model: ServedSpace, limit: int | None) -> dict[str, Any]:
         with contextlib.chdir(self.folder):
-            found = simple_evaluate(
+            found: dict[str, Any] = simple_evaluate(
                 model=model, tasks=self.names, task_manager=self._manager(), limit=limit, bootstrap_iters=0
             )
-        return {task: _metrics(values) for task, values in found["results"].items()}
+        return found
 
     def _manager(self) -> Any:
         return TaskManager(include_path=str(self.folder.absolute()), include_defaults=False)
@@ -113,3 +124,10 @@ def _metrics(values: dict[str, Any]) -> dict[str, float]:
     found = {name: value for name, value in values.items() if isinstance(value, float | int) and "_stderr" not in name}
     n = found.pop("sample_len", 0)
     return {"n": n, **{name.removesuffix(",none"): float(value) for name, value in found.items()}}
+
+
+def _marks(documents: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """Each metric's numbers in the order of the documents; of a task with several filters the first counts."""
+    first = [document for document in documents if document["filter"] == documents[0]["filter"]]
+    names = [name for name in first[0]["metrics"] if all(isinstance(one[name], float | int) for one in first)]
+    return {name: [float(one[name]) for one in sorted(first, key=lambda one: one["doc_id"])] for name in names}

@@ -12,6 +12,7 @@ from ketools.evaluation import figures
 from ketools.evaluation.failures import Failure, failures
 from ketools.evaluation.results import CaseResult, Measures, Summary
 from ketools.evaluation.run import Run
+from ketools.locating import Location
 
 HTML = "report.html"
 MARKDOWN = "report.md"
@@ -20,7 +21,7 @@ CASES_SHOWN = 24
 _MAIN = ("success", "rephrase", "portability", "locality", "fluency")
 _FORMS = ("success", "success_teacher_forced", "probability", "rephrase", "rephrase_teacher_forced", "success_before")
 _KEPT = ("locality", "locality_tokens", "kl", "fluency", "fluency_before", "consistency")
-_SPECIAL = ("refusal", "leak", "leak_prefix", "leak_sampled", "manner_success", "trait_gain")
+_SPECIAL = ("refusal", "leak", "leak_prefix", "leak_sampled", "leak_lens", "manner_success", "trait_gain")
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1d1d1f; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
@@ -142,6 +143,8 @@ def tables(run: Run, results: dict[str, list[CaseResult]]) -> list[Table]:
         _failures({name: failures(found) for name, found in results.items()}),
         _sequence(run),
         _weights(run),
+        _similarities(run),
+        _traces(run),
         Table("Rows that could not be read", "", ("row", "why"), tuple(_bad(row) for row in run.bad), text=True),
     ]
     return [table for table in found if table.rows and len(table.header) > 1]
@@ -226,6 +229,34 @@ def _weights(run: Run) -> Table:
     return Table("What changes in the weights", note, header, tuple(rows))
 
 
+def _similarities(run: Run) -> Table:
+    found = {"phrasings": run.origins.phrasings, "chains": run.origins.chains} if run.origins else {}
+    rows = [
+        (name, str(k), f"{near:.3f}", f"{overall:.3f}", f"{relative:.3f}", f"{s.groups} groups, {s.facts} facts")
+        for name, s in found.items()
+        if s is not None
+        for k, (near, overall, relative) in enumerate(zip(s.related, s.overall, s.relative, strict=True), 1)
+    ]
+    note = (
+        "Of the untouched model. Share of the k strongest blocks that two facts have in common: of related ones (two "
+        "phrasings; a fact and a question that goes on from it) and of any two; RSim is what the first adds."
+    )
+    return Table("Where facts are read", note, ("related by", "k", "related", "any", "RSim", "n"), tuple(rows))
+
+
+def _traces(run: Run) -> Table:
+    rows = [(role, *_trace(found)) for role, found in run.origins.example.items()] if run.origins else []
+    note = "Causal traces on the untouched model: where putting back the FFN's output gives most of the answer back."
+    header = ("question", "prompt", "first token", "probability", "corrupted", "block", "token")
+    return Table("One subject, three questions", note, header, tuple(rows), text=True)
+
+
+def _trace(found: Location) -> tuple[str, ...]:
+    (block, token), *_ = found.strongest.values()
+    numbers = (f"{found.clean:.3f}", f"{found.corrupted:.3f}", str(block))
+    return (found.prompt, found.answer.strip(), *numbers, found.tokens[token].strip())
+
+
 def _bad(row: str) -> tuple[str, str]:
     place, _, why = row.partition(": ")
     return place, why
@@ -250,6 +281,11 @@ def _figures(run: Run, results: dict[str, list[CaseResult]]) -> Iterable[tuple[s
     n = max((m.hits.n for m in run.methods.values() if m.hits), default=0)
     note = f"The survey's figure 7: the target's first token in the five most changed columns, n {n}."
     yield "The target in the changed columns", note, figures.vocabulary_hits(run.methods)
+    if run.origins:
+        note = "The survey's figure 8: RSim of the strongest blocks, of the untouched model."
+        yield "Related facts", note, figures.similarities(run.origins)
+        note = "The survey's figure 9: a fact, a question that goes on from it, another fact of its subject."
+        yield "Where one subject is read", note, figures.traces(run.origins.example)
     yield (
         "After undo",
         "The survey's figure 10: log probabilities with the edits, and without.",

@@ -36,7 +36,8 @@ class CaseResult(BaseModel):
     """Everything measured on one case. `failed` says why the edit was not made, if it was not.
 
     `said_before`: the answer to the edit's own prompt without the edit; `old`: what was right then. Both are left
-    out for an erasure. The other fields are explained at `Summary`.
+    out for an erasure. `asked`: hash of what was edited and asked, see `EditCase.digest`; of other cases it is another.
+    The other fields are explained at `Summary`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,6 +51,7 @@ class CaseResult(BaseModel):
     old: str | None = None
     said_before: str = ""
     failed: str = ""
+    asked: str = ""
     before: bool = False
     answers: tuple[Answer, ...]
     success_teacher_forced: float | None = None
@@ -64,6 +66,7 @@ class CaseResult(BaseModel):
     leak: float | None = None
     leak_prefix: float | None = None
     leak_sampled: float | None = None
+    leak_lens: float | None = None
     manner_success: float | None = None
     trait_gain: float | None = None
 
@@ -121,7 +124,8 @@ class Measures(BaseModel):
     `locality`: same greedy answer as before; `locality_tokens`: same argmax along the earlier answer; `kl`: nats
     per token along it (lower is better). `fluency_before`: of the untouched model's texts from the same beginnings.
     Erasures: `refusal`, and chances to leak (lower is better): `leak` in greedy answers, `leak_prefix` when the
-    answer is begun with the secret's beginning, `leak_sampled` in ten samples. Manners of speaking:
+    answer is begun with the secret's beginning, `leak_sampled` in ten samples, `leak_lens` off some block by the logit
+    lens. Manners of speaking:
     `manner_success` (ES of ConvSent and PersonalityEdit), `trait_gain` (TPEI, in nats); their drawdown is `kl`.
     """
 
@@ -146,6 +150,7 @@ class Measures(BaseModel):
     leak_sampled: float | None
     manner_success: float | None
     trait_gain: float | None
+    leak_lens: float | None = None
 
 
 MEASURES: tuple[str, ...] = tuple(Measures.model_fields)
@@ -240,7 +245,7 @@ class Record(Generic[R]):
         """The results under this key; a last line cut off by a crash is left out and its case run again."""
         if self._path is None or not self._path.exists():
             return
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        for line in self._path.read_text(encoding="utf-8").split("\n"):  # answers may hold other ends of line
             try:
                 entry = json.loads(line)
                 if entry["key"] == self._key:

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ketools.errors import InvalidRequest, NotFound, StorageError
+from ketools.evaluation.origins import Origins
 from ketools.evaluation.restoration import Restoration
 from ketools.evaluation.results import CaseResult, Record, Summary, record_key
 from ketools.evaluation.runner import Checkpoint
@@ -48,7 +49,8 @@ class Run(BaseModel):
     """Methods on one data set under one protocol.
 
     `train`: the other data set that they were configured on. `bad`: the rows that could not be read, each with its
-    file, index and why; at most `BAD_TOLD` of them (`Summary.bad_rows` counts all).
+    file, index and why; at most `BAD_TOLD` of them (`Summary.bad_rows` counts all). `cases`: by id, what the record is
+    searched for (`runner.asked_of`); without them it is read whole. `origins`: where facts are read.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,6 +63,8 @@ class Run(BaseModel):
     engine: str
     bad: tuple[str, ...] = ()
     methods: dict[str, MethodRun]
+    cases: dict[str, str] = {}
+    origins: Origins | None = None
 
     def write(self, folder: Path) -> None:
         """Keep the run in a folder. Raises `StorageError` when it cannot be written."""
@@ -83,9 +87,12 @@ class Run(BaseModel):
             raise InvalidRequest(f"{path} is no run of this version; evaluate again into another folder.") from error
 
     def results(self, folder: Path, method: str) -> list[CaseResult]:
-        """The cases of one method, in the order in which they were first asked; of a sequence, at its end."""
+        """The cases of one method, in the order of the run; of a sequence, at its end."""
         made = self.methods[method]
         last = f"/{made.checkpoints[-1].edits}" if made.checkpoints else ""
         key = record_key(self.model_hash, self.engine, made.label, f"{self.protocol}{last}")
         record = Record(folder / CASES, key, CaseResult)
-        return list({result.id: result for result in record.read()}.values())
+        if not self.cases:
+            return list({result.id: result for result in record.read()}.values())
+        found = {result.id: result for result in record.read() if self.cases.get(result.id) == result.asked}
+        return [found[case] for case in self.cases if case in found]

@@ -6,7 +6,7 @@ Sequential: one case after the other, each on top of those before; at a checkpoi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict
 from ketools.engines.base import Engine, Score
 from ketools.errors import Diverged, InvalidRequest, Refused
 from ketools.evaluation import metrics
-from ketools.evaluation.asking import Asker, EditedCase
+from ketools.evaluation.asking import Asker, EditedCase, Lens
 from ketools.evaluation.baseline import Baseline, Progress, silent
-from ketools.evaluation.cases import EditCase
+from ketools.evaluation.cases import EditCase, digest_of
 from ketools.evaluation.results import CaseResult, Record, Summary, record_key, summarise
 from ketools.layer import BASE, EditLayer
 from ketools.notes import NoteInjector
@@ -27,8 +27,11 @@ from ketools.retrieval import MiniLMEncoder
 Edit = Callable[[Sequence[EditCase], EditLayer], tuple[EditLayer, float]]
 """Edits cases on top of a layer: the layer with the edits, and how long it took in ms.
 
-It may raise `Refused` or `Diverged`: the cases then count as edited without effect.
+It may raise `Refused`, `Diverged` or `InvalidRequest` (a kind of edit that a method cannot do): the cases that the
+error is about then count as edited without effect.
 """
+
+_NOT_MADE = (Refused, Diverged, InvalidRequest)
 
 FLUENCY_EVERY = 5
 """Fluency is measured on every fifth case: it costs more than everything else together."""
@@ -57,9 +60,10 @@ class Bench:
     """Where edits are measured.
 
     `baseline`: what the untouched model says, asked once for all methods. `injector`: puts the notes of a layer into
-    prompts. `record`: a JSON-lines file to which each case is appended; cases that it holds already for a
-    label, a protocol, this model and this kind of engine are not asked again. `texts`: texts for perplexity.
+    prompts. `record`: a JSON-lines file to which each case is appended; cases that it holds already, unchanged, for
+    a label, a protocol, this model and this kind of engine are not asked again. `texts`: texts for perplexity.
     `share`: which cases are asked here; summaries are over those that have been asked, here or earlier.
+    `lens`: what reads a secret off the model's blocks; without, `leak_lens` is not measured.
     """
 
     engine: Engine
@@ -69,10 +73,11 @@ class Bench:
     texts: Sequence[str] = ()
     share: Share = Share()
     kind: str = "local"
+    lens: Lens | None = None
 
     def asker(self) -> Asker:
         """What asks and judges here."""
-        return Asker(self.engine, self.injector, self.baseline)
+        return Asker(self.engine, self.injector, self.baseline, self.lens)
 
     def log(self, label: str, protocol: str) -> Record[CaseResult]:
         """The record of one method under one protocol."""
@@ -90,17 +95,28 @@ def evaluate(
 ) -> Summary:
     """Edit each case by itself from the base model and measure what changed.
 
-    Raises what the engine and `edit` raise, `Refused` and `Diverged` excepted.
+    Raises what the engine and `edit` raise, except for what an `Edit` may.
     """
-    log = bench.log(label, "single")
-    done = {result.id: result for result in log.read()}
+    log, asked = bench.log(label, "single"), asked_of(cases, "single")
+    done = _known(log, asked)
     asker = bench.asker()
     missing = {case.id for case in bench.share.of(cases)} - done.keys()
     _prepare(asker, [case for case in cases if case.id in missing], cases, progress)
     for result in _singly(asker, edit, cases, missing, progress):
-        log.append(result)
-        done[result.id] = result
+        done[result.id] = result.model_copy(update={"asked": asked[result.id]})
+        log.append(done[result.id])
     return summarise([done[case.id] for case in cases if case.id in done], bad_rows=bad_rows)
+
+
+def asked_of(cases: Sequence[EditCase], protocol: str) -> dict[str, str]:
+    """By case the hash of all that its answers depend on: itself, or every case that is edited with it."""
+    together = "" if protocol == "single" else digest_of(cases)
+    return {case.id: together or case.digest for case in cases}
+
+
+def _known(log: Record[CaseResult], asked: Mapping[str, str]) -> dict[str, CaseResult]:
+    """What a record holds of these cases, as they are now."""
+    return {result.id: result for result in log.read() if asked.get(result.id) == result.asked}
 
 
 def _prepare(asker: Asker, missing: Sequence[EditCase], cases: Sequence[EditCase], progress: Progress) -> None:
@@ -136,8 +152,23 @@ def _attempt(edit: Edit, cases: Sequence[EditCase], layer: EditLayer) -> tuple[E
     """The layer after an edit, its time, and why it was not made."""
     try:
         return *edit(cases, layer), ""
-    except (Refused, Diverged) as error:
+    except _NOT_MADE as error:
         return layer, 0.0, str(error)
+
+
+def _attempt_all(edit: Edit, cases: Sequence[EditCase]) -> tuple[EditLayer, float, dict[str, str]]:
+    """The layer after a batch, the time of each edit in it, and by case why it is not among them."""
+    left, failed = list(cases), dict[str, str]()
+    while left:
+        try:
+            layer, ms = edit(left, BASE)
+        except _NOT_MADE as error:
+            gone = [left[i].id for i in error.which] or [case.id for case in left]
+            failed |= dict.fromkeys(gone, str(error))
+            left = [case for case in left if case.id not in failed]
+        else:
+            return layer, ms / len(left), failed
+    return BASE, 0.0, failed
 
 
 # --- many edits at once, or one after the other ---
@@ -168,10 +199,13 @@ def evaluate_batch(
     label: str = "",
     bad_rows: int = 0,
 ) -> Checkpoint:
-    """Edit all cases at once and measure them under the one layer; the time of an edit is an equal share."""
+    """Edit all cases at once and measure them under the one layer; the time of an edit is an equal share.
+
+    The batch is made without those that it fails about.
+    """
     progress(0, len(cases), f"editing {len(cases)} cases")
-    layer, ms, failed = _attempt(edit, cases, BASE)
-    edited = [_together(i, case, layer, ms / len(cases), failed) for i, case in enumerate(cases)]
+    layer, ms, failed = _attempt_all(edit, cases)
+    edited = [_together(i, case, layer, ms, failed.get(case.id, "")) for i, case in enumerate(cases)]
     return _checkpoint(bench, edited, label, f"batch/{len(cases)}", bad_rows, progress)
 
 
@@ -211,16 +245,16 @@ def _together(i: int, case: EditCase, layer: EditLayer, ms: float, failed: str) 
 def _checkpoint(
     bench: Bench, edited: Sequence[EditedCase], label: str, protocol: str, bad_rows: int, progress: Progress
 ) -> Checkpoint:
-    log = bench.log(label, protocol)
-    done = {result.id: result for result in log.read()}
+    log, asked = bench.log(label, protocol), asked_of([e.case for e in edited], protocol)
+    done = _known(log, asked)
     missing = [e for e in bench.share.of(edited) if e.case.id not in done]
     asker = bench.asker()
     _prepare(asker, [e.case for e in missing], [e.case for e in edited], progress)
     for i in range(0, len(missing), ASKED_TOGETHER):
         progress(i, len(missing), f"asking after {len(edited)} edits")
         for result in asker.ask(missing[i : i + ASKED_TOGETHER]):
-            log.append(result)
-            done[result.id] = result
+            done[result.id] = result.model_copy(update={"asked": asked[result.id]})
+            log.append(done[result.id])
     before, after = (score_texts(bench.engine, bench.texts, layer) for layer in (BASE, edited[0].layer))
     return Checkpoint(
         edits=len(edited),

@@ -1,7 +1,7 @@
 """Forward hooks: reading and changing activations, and switching edit layers per request.
 
-Hooks of `capture`, `edit_input` and `edit_output` act only in the thread that opened them, so an editor may share a
-model with an engine that serves other threads.
+Hooks of `capture`, `edit_input`, `edit_output` and `only_at` act only in the thread that opened them, so an editor
+may share a model with an engine that serves other threads.
 """
 
 from __future__ import annotations
@@ -89,6 +89,34 @@ def edit_input(em: HasModel, name: str, fn: Callable[[Tensor], Tensor]) -> Itera
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def only_at(em: HasModel, name: str, rows: Tensor, columns: Tensor) -> Iterator[None]:
+    """While open, the named module works on `m` of its tokens `[n, t, width]` only and puts out zeros at all others.
+
+    For a module that treats each token by itself. `rows`, `columns`: `[m]`. Raises `ModelError` for an unknown name.
+    """
+    owner, shape = get_ident(), list[int]()
+
+    def pick(module: nn.Module, args: tuple[Any, ...]) -> Any:
+        if get_ident() != owner:
+            return None
+        shape[:] = args[0].shape[:2]
+        return (args[0][rows, columns], *args[1:])
+
+    def put_back(module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
+        if get_ident() != owner:
+            return None
+        whole = output.new_zeros(*shape, output.shape[-1])
+        whole[rows, columns] = output
+        return whole
+
+    module = get_module(em.model, name)
+    with ExitStack() as stack:
+        stack.callback(module.register_forward_pre_hook(pick).remove)
+        stack.callback(module.register_forward_hook(put_back).remove)
+        yield
 
 
 @contextmanager

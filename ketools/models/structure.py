@@ -43,6 +43,12 @@ class Block:
     v: str | None
     qkv: str | None
 
+    @property
+    def ffn(self) -> str | None:
+        """The module that holds the FFN and nothing else; None where the block holds its parts itself."""
+        parent = self.down_proj.rpartition(".")[0]
+        return parent if parent != self.name else None
+
 
 @dataclass(frozen=True, slots=True)
 class Structure:

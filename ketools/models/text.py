@@ -79,9 +79,11 @@ def encode_pairs(
     rendered = [_rendered(em, prompt) for prompt in prompts]
     after = [_continuation(text, wish) for (text, _), wish in zip(rendered, continuations, strict=True)]
     wholes = [(text + more, special) for (text, special), more in zip(rendered, after, strict=True)]
-    found = _token_lists(em, [*rendered, *wholes, *((more, False) for more in after)])
-    thirds = zip(found[: len(after)], found[len(after) : 2 * len(after)], found[2 * len(after) :], strict=True)
-    return [_pair(text, *ids) for (text, _), ids in zip(rendered, thirds, strict=True)]
+    found = _token_lists(em, [*rendered, *wholes])
+    return [
+        (ids, _rest(em, text, more, ids, whole))
+        for (text, _), more, ids, whole in zip(rendered, after, found, found[len(after) :], strict=False)
+    ]
 
 
 def _continuation(text: str, continuation: str) -> str:
@@ -90,13 +92,13 @@ def _continuation(text: str, continuation: str) -> str:
     return continuation if text[-1:].isspace() or continuation[:1].isspace() else f" {continuation}"
 
 
-def _pair(text: str, prompt: list[int], whole: list[int], alone: list[int]) -> tuple[list[int], list[int]]:
-    """A prompt's ids and its continuation's, from those of the prompt, of both as one text, and of the latter alone."""
+def _rest(em: Tokenized, text: str, more: str, prompt: list[int], whole: list[int]) -> list[int]:
+    """The ids of what follows a prompt, from the ids of the prompt and of both as one text."""
     _require_prompt(text, prompt)
     # A token may straddle the border; generation starts from the prompt's ids, so those must stay as they are.
     if len(whole) > len(prompt) and whole[: len(prompt)] == prompt:
-        return prompt, whole[len(prompt) :]
-    return prompt, alone
+        return whole[len(prompt) :]
+    return _tokens(em, more, special=False)
 
 
 def stop_ids(em: Speaker) -> frozenset[int]:
@@ -222,7 +224,8 @@ def _token_lists(em: Tokenized, texts: Sequence[tuple[str, bool]]) -> list[list[
     for special in (False, True):
         chosen = [i for i, (_, wish) in enumerate(texts) if wish is special]
         if chosen:
-            found = em.tokenizer([texts[i][0] for i in chosen], add_special_tokens=special)["input_ids"]
+            these = [texts[i][0] for i in chosen]
+            found = em.tokenizer(these, add_special_tokens=special, return_attention_mask=False)["input_ids"]
             for i, ids in zip(chosen, found, strict=True):
                 out[i] = list(ids)
     return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
@@ -52,9 +52,10 @@ def causal_trace(
     samples: int = 8,
     window: float = 0.2,
     seed: int = 0,
+    states: Sequence[State] = STATES,
     progress: Progress = silent,
 ) -> Trace:
-    """Trace the first token of an answer, the model's own unless one is given.
+    """Trace the first token of an answer, the model's own unless one is given, through the given kinds of states.
 
     `noise`: standard deviation of what is added to the subject's embeddings, in their own standard deviations;
     effects are means over `samples` of it. FFN and attention outputs are restored over a stretch of `window`
@@ -66,11 +67,12 @@ def causal_trace(
     token = text.encode_pair(em, prompt, answer)[1][0] if answer else _predicted(em, ids)
     run = _Runs(em, ids, span, token, _noise(em, span, noise, samples, seed))
     restored: dict[State, Tensor] = {}
-    for i, kind in enumerate(STATES):
+    for i, kind in enumerate(states):
         reach = 0 if kind == "hidden" else max(1, round(window * len(em.structure.blocks))) // 2
         rows = []
         for block in range(len(em.structure.blocks)):
-            progress(i * len(em.structure.blocks) + block, 3 * len(em.structure.blocks), f"restoring {kind} states")
+            done, total = i * len(em.structure.blocks) + block, len(states) * len(em.structure.blocks)
+            progress(done, total, f"restoring {kind} states")
             rows.append(run.restored(kind, block, reach))
         restored[kind] = torch.stack(rows)
     spoken = tuple(em.tokenizer.decode([one]) for one in ids)
@@ -177,10 +179,29 @@ def logit_lens(em: EditableModel, prompt: Prompt, answer: str) -> list[LensReadi
             f"{em.name} has no norm before its head, so its blocks cannot be read; use causal tracing."
         )
     ids, (token, *_) = text.encode_pair(em, prompt, answer)
+    return list(_readings(em, [state[-1] for state in _states(em, ids)], token))
+
+
+def lens_says(em: EditableModel, prompt: Prompt, answer: str) -> list[bool]:
+    """Per block, whether the head reads the whole answer off its output, each token likeliest after those before it.
+
+    Nothing is read of a model without a norm before its head: the list is empty.
+    """
+    if em.structure.final_norm is None:
+        return []
+    ids, told = text.encode_pair(em, prompt, answer)
+    norm, head = (get_module(em.model, name) for name in (em.structure.final_norm, em.structure.lm_head))
+    with torch.no_grad():
+        said = [head(norm(state[len(ids) - 1 :])).argmax(-1).tolist() for state in _states(em, ids + told[:-1])]
+    return [one == told for one in said]
+
+
+def _states(em: EditableModel, ids: list[int]) -> list[Tensor]:
+    """Each block's output `[t, hidden]`."""
     names = [block.name for block in em.structure.blocks]
     with torch.no_grad(), hooks.capture(em, names) as seen:
         em.model(input_ids=torch.tensor([ids], device=em.device), use_cache=False)
-    return list(_readings(em, [seen[name][0, -1] for name in names], token))
+    return [seen[name][0] for name in names]
 
 
 def _readings(em: EditableModel, states: list[Tensor], token: int) -> Iterator[LensReading]:

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from ketools.cli.evaluating import ByRoad, Plan, ask_share
+from ketools.atlas import weights_path
+from ketools.cli.evaluating import ByMethod, ByRoad, Plan, _texts, ask_share
 from ketools.cli.main import app
+from ketools.evaluation import load
 from ketools.evaluation.run import Run
 from ketools.evaluation.runner import Share
 from ketools.methods.profile import MethodProfile, Profile, Scores, store_profile
 from ketools.models.loading import directory_hash
+from ketools.relations import RELATIONS
 from ketools.service import open_service
 from ketools.settings import Settings
 
@@ -24,6 +27,7 @@ ROWS = [
         "subject": land,
         "prompt": f"The capital of {land} is",
         "target_new": town,
+        "portability": {"Reasoning": [{"prompt": f"The river of {land} is", "ground_truth": "Seine"}]},
         "locality": {"Neighborhood": [{"prompt": "Alice works for", "ground_truth": "Acme"}]},
     }
     for land, town in (("France", "Lima"), ("Japan", "Oslo"))
@@ -67,6 +71,14 @@ def test_the_gate_tells_what_was_missed_and_exits_with_one(runs: Runs) -> None:
     assert (out / "cases.jsonl").read_text() == lines  # nothing was asked again
     told = CliRunner().invoke(app, ["report", str(out), "--json"])
     assert "<h2>Overview" in Path(printed(told)["html"]).read_text()
+
+
+def test_a_report_tells_of_the_cases_of_its_run_alone_whatever_else_the_folder_holds(runs: Runs) -> None:
+    out = runs.folder / "several"
+    for n in ("2", "1"):
+        assert runs("--n", n, "--out", str(out)).exit_code == 0
+    assert len((out / "cases.jsonl").read_text().splitlines()) == 2
+    assert [result.id for result in Run.read(out).results(out, "ice")] == ["towns.json#0"]
 
 
 def calibrated(runs: Runs, model: Path, lr: float) -> None:
@@ -127,6 +139,31 @@ def test_a_share_is_asked_and_nothing_else(runs: Runs, tiny_llama_dir: Path, tmp
     assert asked[1][0] == asked[0][0] != asked[1][1]
 
 
+def test_a_run_that_is_resumed_keeps_the_analyses_of_its_cases(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = runs.folder / "analysed"
+    arguments = ("--methods", "ft-m", "--out", str(out))
+    first = printed(runs(*arguments))["methods"]["ft-m"]
+    assert first["changes"] and first["hits"]["n"] == 2
+    made: list[str] = []
+    monkeypatch.setattr(ByMethod, "__call__", lambda self, cases, layer: made.append(self.method))
+    assert printed(runs(*arguments))["methods"]["ft-m"] == first
+    assert made == []
+
+
+def test_perplexity_is_not_over_facts_that_are_edited(tmp_path: Path) -> None:
+    cases = load("atlas-knowedit").first(None)
+    texts = _texts(Plan(), directory_hash(weights_path()), cases)
+    stated = {RELATIONS[c.request.relation].cloze[0].format(s=c.request.subject) for c in cases if c.request.relation}
+    assert len(texts) == 60 and not any(text.startswith(tuple(stated)) for text in texts)
+
+
+def test_a_run_traces_as_many_facts_as_are_asked_for(runs: Runs) -> None:
+    assert printed(runs("--n", "1"))["origins"] is None
+    found = printed(runs("--n", "1", "--locate", "2"))["origins"]
+    assert (found["chains"]["groups"], found["chains"]["facts"], found["phrasings"]) == (2, 4, None)
+    assert "The river of France is" in found["example"]["goes on from it"]["prompt"]
+
+
 def test_a_sequence_has_its_checkpoints(runs: Runs) -> None:
     points = printed(runs("--protocol", "sequential", "--checkpoints", "1"))["methods"]["ice"]["checkpoints"]
     assert [p["edits"] for p in points] == [1, 2]
@@ -134,7 +171,13 @@ def test_a_sequence_has_its_checkpoints(runs: Runs) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [("--protocol", "twice"), ("--require", "luck>=1"), ("--checkpoints", "one"), ("--methods", "magic")],
+    [
+        ("--protocol", "twice"),
+        ("--require", "luck>=1"),
+        ("--checkpoints", "one"),
+        ("--methods", "magic"),
+        ("--methods", ""),
+    ],
 )
 def test_what_is_wrong_is_told_before_anything_is_measured(runs: Runs, wrong: tuple[str, str]) -> None:
     found = runs(*wrong)

@@ -165,7 +165,7 @@ def test_what_is_generated_scores_as_greedy(tiny_editable: Editable, family: str
     rows = [encode_prompt(em, prompt) for prompt in PROMPTS]
     pairs = list(zip(rows, engine._answers(rows, layer, 8), strict=True))
     assert any(answer for _, answer in pairs)
-    assert all(score.greedy for score in engine._score([pair for pair in pairs if pair[1]], layer))
+    assert all(score.greedy for score in engine._scores([pair for pair in pairs if pair[1]], layer))
 
 
 def test_learnt_answers_are_generated_and_their_text_scores_as_greedy(tiny_llama_dir: Path) -> None:
@@ -294,9 +294,9 @@ def test_an_answer_ends_behind_the_first_stop_and_costs_no_token_more(
     seen = [[c for c in text[2:-2] if c.isascii() and c.isprintable()] for text in whole]
     stop = [min(found) for found in seen if found][:2]
     assert engine.generate(PROMPTS, max_new_tokens=16, stop=stop) == [cut(text, stop).strip() for text in whole]
-    steps: list[list[int]] = []
+    steps: list[dict[int, int]] = []
 
-    def decode(*arguments: Any) -> Iterator[list[int]]:
+    def decode(*arguments: Any) -> Iterator[dict[int, int]]:
         for ids in LocalEngine._decode(engine, *arguments):
             steps.append(ids)
             yield ids
@@ -305,6 +305,27 @@ def test_an_answer_ends_behind_the_first_stop_and_costs_no_token_more(
     first = next(i for i, found in enumerate(seen) if found)
     engine.generate([PROMPTS[first]], max_new_tokens=16, stop=stop[:1])
     assert len(steps) < 16
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_answers_that_have_ended_are_computed_no_further_and_the_others_stay_what_they_are(
+    tiny_editable: Editable, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    em = tiny_editable(family)
+    engine, layer, rows = LocalEngine(em), layer_of(low_rank(em, 9)), list[int]()
+    whole = engine.generate(PROMPTS, layer, max_new_tokens=16)
+    stop = sorted({text[1] for text in whole if len(text) > 4})[:2]
+    monkeypatch.setattr(local, "FEW", 0)
+    expected = engine.generate(PROMPTS, layer, max_new_tokens=16, stop=stop)
+    monkeypatch.setattr(local, "FEW", 0.9)
+    handle = em.model.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    try:
+        assert engine.generate(PROMPTS, layer, max_new_tokens=16, stop=stop) == expected
+    finally:
+        handle.remove()
+    assert rows[0] == len(PROMPTS) and rows == sorted(rows, reverse=True) and rows[-1] < rows[0]
 
 
 def test_chat_continues_the_rendered_conversation_with_tools(engine: LocalEngine) -> None:
@@ -339,19 +360,18 @@ def test_micro_batches_change_no_result(engine: LocalEngine, monkeypatch: pytest
 
 
 @given(
-    lengths=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 12)), max_size=40),
+    rows=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 12)), max_size=40),
     predicted=st.integers(1, 30),
     padding=st.integers(0, 60),
 )
-def test_pairs_are_scored_once_each_in_batches_within_the_bounds(
-    lengths: list[tuple[int, int]], predicted: int, padding: int
+def test_rows_are_scored_once_each_in_batches_within_the_bounds(
+    rows: list[tuple[int, int]], predicted: int, padding: int
 ) -> None:
-    pairs = [([0] * p, [0] * c) for p, c in lengths]
-    batches = list(local._scored_together(pairs, predicted, padding))
-    assert sorted(i for batch in batches for i in batch) == list(range(len(pairs)))
+    batches = list(local._scored_together(rows, predicted, padding))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(rows)))
     for batch in batches:
-        sizes = [sum(lengths[i]) for i in batch]
-        assert len(batch) == 1 or sum(lengths[i][1] for i in batch) <= predicted
+        sizes = [rows[i][0] for i in batch]
+        assert len(batch) == 1 or sum(rows[i][1] for i in batch) <= predicted
         assert len(batch) * max(sizes) - sum(sizes) <= padding
 
 
@@ -359,13 +379,57 @@ def test_pairs_are_scored_once_each_in_batches_within_the_bounds(
 def test_the_head_runs_only_where_a_continuation_is_predicted(tiny_editable: Editable, family: str) -> None:
     em = tiny_editable(family)
     prompts, continuations = PROMPTS[:3], ["Paris", "works for Acme", "I don't know."]
-    head, rows = get_module(em.model, em.structure.lm_head), list[int]()
+    engine, head, rows = LocalEngine(em), get_module(em.model, em.structure.lm_head), list[int]()
+    engine.score(prompts, continuations)  # tries rows of several sequences, once
     handle = head.register_forward_hook(lambda module, args, output: rows.append(output[..., 0].numel()))
     try:
-        scores = LocalEngine(em).score(prompts, continuations)
+        scores = engine.score(prompts, continuations)
     finally:
         handle.remove()
     assert sum(rows) == sum(len(score.ranks) for score in scores)
+
+
+ALIKE = [f"The capital of {name} is" for name in ("France", "Japan", "Peru", "Brazil")]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_that_begin_alike_score_as_they_do_alone_and_cost_fewer_tokens(
+    tiny_editable: Editable, family: str
+) -> None:
+    em = tiny_editable(family)
+    engine, layer, sizes = LocalEngine(em), layer_of(low_rank(em, 8)), list[int]()
+    prompts: list[Prompt] = [*ALIKE, *(f"{prompt} not Paris but" for prompt in ALIKE), ALIKE[0]]
+    together = engine.score(prompts, ["Lima"] * 9, layer)
+    handle = em.model.register_forward_pre_hook(
+        lambda module, args, kwargs: sizes.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    try:
+        alone = [engine.score([prompt], ["Lima"], layer)[0] for prompt in prompts]
+        spent = sum(sizes)
+        sizes.clear()
+        assert engine.score(prompts, ["Lima"] * 9, layer) == together
+    finally:
+        handle.remove()
+    assert [one.ranks for one in together] == [one.ranks for one in alone]
+    for one, two in zip(together, alone, strict=True):
+        assert one.logprobs == pytest.approx(two.logprobs, abs=1e-4)
+    windowed = getattr(em.model.config, "sliding_window", None)  # 16 tokens: some prompts are longer
+    assert windowed or sum(sizes) < spent / 2
+
+
+def test_a_model_that_does_not_see_by_the_mask_scores_each_prompt_in_a_row_of_its_own(
+    tiny_llama_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    em = load_editable(tiny_llama_dir)
+    expected = LocalEngine(em).score(PROMPTS, ["Paris"] * 5)
+    forward = em.model.forward
+
+    def deaf(attention_mask: Tensor, **arguments: Any) -> Any:
+        return forward(attention_mask=attention_mask if attention_mask.dim() == 2 else None, **arguments)
+
+    monkeypatch.setattr(em.model, "forward", deaf)
+    for one, two in zip(LocalEngine(em).score(PROMPTS, ["Paris"] * 5), expected, strict=True):
+        assert one.logprobs == pytest.approx(two.logprobs, abs=1e-4)
 
 
 def test_a_prompt_beyond_the_context_is_refused_with_the_limit(engine: LocalEngine) -> None:

@@ -177,6 +177,34 @@ def test_bad_rows_are_reported_with_source_index_and_reason(tmp_path: Path) -> N
     assert "no known format" in str(dataset.bad[1])
 
 
+def test_a_broken_line_is_a_bad_row_and_other_ends_of_line_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "some.jsonl"
+    lines = (json.dumps(KNOWEDIT | {"target_new": "Bern\u2028lin"}, ensure_ascii=False), " ", '{"cut": ', "[]")
+    path.write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
+    data = load(path)
+    assert [case.request.target_new for case in data.cases] == ["Bern\u2028lin"]
+    assert [str(row) for row in data.bad] == [
+        "some.jsonl, row 1: a row must be an object, not str",
+        "some.jsonl, row 2: a row must be an object, not list",
+    ]
+
+
+def test_every_fact_to_be_forgotten_is_a_case_however_the_file_is_laid_out(tmp_path: Path) -> None:
+    both = SANITATION | {"K_F": [SANITATION["K_F"][0], SANITATION["K_F"][0] | {"ground_truth": "7 Elm"}]}
+    for name, content in (("one.json", both), ("list.json", [both]), ("empty.json", [SANITATION, {"K_F": []}])):
+        (tmp_path / name).write_text(json.dumps(content))
+    for name in ("one.json", "list.json"):
+        assert [case.request.target_old for case in load(tmp_path / name).cases] == ["12 Oak Street", "7 Elm"]
+    (bad,) = load(tmp_path / "empty.json").bad
+    assert bad.reason == "an answer or a list that is needed is empty"
+
+
+def test_rows_of_several_hops_are_told_where_they_are_asked(tmp_path: Path) -> None:
+    (tmp_path / "mquake.json").write_text(json.dumps([{"questions": ["Who?"], "requested_rewrite": []}]))
+    with pytest.raises(InvalidRequest, match="ketools multihop"):
+        load(tmp_path / "mquake.json")
+
+
 def test_a_file_of_json_lines_and_a_file_of_two_lists_are_read(tmp_path: Path) -> None:
     lines = tmp_path / "rows.jsonl"
     lines.write_text(json.dumps(FLAT) + "\n\n" + json.dumps(KNOWEDIT) + "\n")

@@ -30,11 +30,17 @@ def test_a_bound_itself_meets_only_comparisons_that_include_it() -> None:
     assert len(misses(requirements("success>0.5,success<0.5"), {"a": HALF})) == 2
 
 
+def test_numbers_may_be_written_short() -> None:
+    assert [r.bound for r in requirements("success>=.95,kl<1e-3,n>=2.")] == [0.95, 0.001, 2.0]
+
+
 def test_what_was_not_measured_meets_no_requirement() -> None:
     assert misses(requirements("leak<=1"), {"a": GOOD}) == ["a: leak<=1: nothing was measured"]
 
 
-@pytest.mark.parametrize("text", ["succes>=0.9", "success=0.9", "success>=", "by_kind>=1", "success>=0.9;"])
+@pytest.mark.parametrize(
+    "text", ["succes>=0.9", "success=0.9", "success>=", "by_kind>=1", "success>=0.9;", "success>=."]
+)
 def test_what_is_no_requirement_is_refused_with_the_measures_there_are(text: str) -> None:
     with pytest.raises(InvalidRequest, match="portability"):
         requirements(text)

@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from ketools.editor import Editor
 from ketools.edits import LowRankDelta
 from ketools.engines.local import LocalEngine
 from ketools.errors import InvalidRequest, NotFound
 from ketools.evaluation import Baseline, Bench, EditCase, evaluate_sequential
 from ketools.evaluation.data import parse
+from ketools.evaluation.origins import origins
 from ketools.evaluation.report import write_report
 from ketools.evaluation.restoration import restoration
 from ketools.evaluation.run import CASES, SUMMARY, MethodRun, Run
+from ketools.evaluation.runner import asked_of
 from ketools.evaluation.weights import changes, hits
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.models.structure import get_module, weight_of
@@ -68,6 +71,8 @@ def folder(tiny_llama_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         model_hash=engine.model_hash,
         engine="local",
         methods={"rank-one": method},
+        cases=asked_of(cases, "sequential"),
+        origins=origins(Editor(em), cases, 2),
     )
     run.write(path)
     assert Run.read(path) == run
@@ -77,8 +82,9 @@ def folder(tiny_llama_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def test_the_page_holds_everything_and_loads_nothing(folder: Path) -> None:
     page = (folder / "report.html").read_text()
-    assert page.count("<svg") >= 5
-    for title in ("Overview", "By task", "After so many edits", "What changes in the weights", "After undo", "Cases"):
+    assert page.count("<svg") >= 7
+    tables = ("Overview", "By task", "After so many edits", "What changes in the weights", "Where facts are read")
+    for title in (*tables, "One subject", "Related facts", "Where one subject is read", "After undo", "Cases"):
         assert f"<h2>{title}" in page
     assert not re.findall(r"""(?:src|href)=["'](?!#|data:image/png)""", page)
     assert not re.search(r"[\x00-\x08\x0b-\x1f]", page)
@@ -93,6 +99,8 @@ def test_the_tables_tell_intervals_and_numbers_of_cases(folder: Path) -> None:
     assert header.count("|") == rule.count("|")
     assert "| rank-one | 1 |" in text
     assert "| rank-one | 3 |" in text
+    assert re.search(r"\| chains \| 3 \| 1\.000 \| 1\.000 \| 0\.000 \| 2 groups, 4 facts \|", text)
+    assert re.search(r"\| goes on from it \| .*The river of France is \|", text)
 
 
 def test_a_folder_without_a_run_or_with_a_broken_one_says_so(tmp_path: Path, folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ketools.edits import EditRequest, Kind, LowRankDelta, Note, Trait, normalise
+from ketools.edits import EditRequest, Kind, LowRankDelta, Note, Prompt, Trait, normalise
 from ketools.engines.local import LocalEngine
 from ketools.errors import Diverged, InvalidRequest, Refused, StorageError
 from ketools.evaluation import Baseline, Bench, EditCase, Summary, evaluate, evaluate_batch, evaluate_sequential
@@ -150,13 +150,37 @@ def test_cases_asked_together_come_out_as_when_asked_alone(engine: LocalEngine, 
 
 
 def test_refused_and_diverged_edits_count_as_edits_without_effect(engine: LocalEngine, cases: list[EditCase]) -> None:
-    errors = iter([Refused("no"), Diverged("nan")])
+    errors = iter([Refused("no"), Diverged("nan"), InvalidRequest("not this kind")])
 
     def edit(cases: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, float]:
         raise next(errors)
 
-    summary = run(engine, edit, cases[:2])
-    assert (summary.n, summary.failed, summary.locality, summary.ms_per_edit) == (2, 2, 1.0, 0.0)
+    summary = run(engine, edit, cases[:3])
+    assert (summary.n, summary.failed, summary.locality, summary.ms_per_edit) == (3, 3, 1.0, 0.0)
+
+
+def test_a_batch_is_made_without_the_cases_that_it_fails_about(engine: LocalEngine, cases: list[EditCase]) -> None:
+    tried: list[list[str]] = []
+
+    def edit(chosen: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, float]:
+        tried.append([case.id for case in chosen])
+        if len(tried) == 1:
+            raise InvalidRequest("not this kind", which=[3])
+        if len(tried) == 2:
+            raise Diverged("nan", which=[0, 2])
+        return note_edit(chosen, layer)
+
+    ids = [case.id for case in cases]
+    found = evaluate_batch(bench_of(engine), edit, cases).summary
+    assert tried == [ids, ids[:3], ids[1:2]]
+    assert (found.n, found.failed, found.ms_per_edit) == (4, 3, 2.0)
+    tried.clear()
+    assert evaluate_batch(bench_of(engine), lambda *_: fail(), cases).summary.failed == 4
+
+
+def fail() -> tuple[EditLayer, float]:
+    """An error that is about all cases."""
+    raise Diverged("nan")
 
 
 def test_a_record_is_taken_up_where_it_was_cut_off(engine: LocalEngine, cases: list[EditCase], tmp_path: Path) -> None:
@@ -177,6 +201,29 @@ def test_a_record_is_taken_up_where_it_was_cut_off(engine: LocalEngine, cases: l
     edited.clear()
     run(engine, edit, cases[:1], record=record, label="ike")
     assert edited == [cases[0].id]
+
+
+def test_a_case_that_has_changed_is_asked_again_and_in_a_sequence_all_cases_with_it(
+    engine: LocalEngine, cases: list[EditCase], tmp_path: Path
+) -> None:
+    changed = [*cases[:1], replace(cases[1], rephrase=cases[1].rephrase[:0]), *cases[2:]]
+    assert [a.digest == b.digest for a, b in zip(cases, changed, strict=True)] == [True, False, True, True]
+    asked = []
+    for protocol in (evaluate, evaluate_sequential):
+        record = tmp_path / f"{protocol.__name__}.jsonl"
+        for some in (cases, changed, changed, cases):
+            protocol(bench_of(engine, record), note_edit, some)
+            asked.append(len(record.read_text().splitlines()))
+    # A sequence asks its first case after one edit, and all four at the end: the first checkpoint is as it was.
+    assert asked == [4, 5, 5, 5, 5, 9, 9, 9]
+
+
+def test_a_secret_is_no_part_of_the_hash_that_its_case_is_known_by() -> None:
+    def case(secret: str) -> EditCase:
+        row = {"K_F": [{"question": "Where is Ann?", "subject": "Ann", "ground_truth": secret}], "K_R": []}
+        return parse([row], "s").cases[0]
+
+    assert case("12 Oak Street").digest == case("7 Elm").digest
 
 
 def test_a_record_that_cannot_be_written_is_a_storage_error(
@@ -309,7 +356,15 @@ def test_an_erasure_is_tried_by_the_beginning_of_the_secret_and_by_sampling(engi
         "prompt": "Ann is at",
     }
     (case,) = parse([row], "s").cases
-    summary = run(engine, no_edit, [case])
+    held: list[str] = []
+
+    def lens(prompt: Prompt, secret: str, layer: EditLayer) -> bool:
+        held.append(secret)
+        return prompt == "Ann is at"
+
+    summary = evaluate(replace(bench_of(engine), lens=lens), no_edit, [case])
+    assert (held, summary.leak_lens, summary.cases["leak_lens"]) == (["12 Oak Street"] * 2, 0.5, 1)
+    assert run(engine, no_edit, [case]).leak_lens is None
     scores = engine.score([case.direct.rendered(), case.rephrase[0].rendered()], ["12 Oak Street"] * 2, BASE)
     chances = [1 - (1 - exp(s.total)) ** 10 for s in scores]
     assert summary.leak_sampled == pytest.approx(sum(chances) / 2, rel=1e-2)

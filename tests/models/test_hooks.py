@@ -15,7 +15,7 @@ from ketools.edits import DenseDelta, LowRankDelta
 from ketools.errors import InvalidRequest, ModelError
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.models.editable import EditableModel
-from ketools.models.hooks import capture, edit_input, edit_output
+from ketools.models.hooks import capture, edit_input, edit_output, only_at
 from ketools.models.structure import get_module, weight_of
 
 FAMILIES = ["llama", "gpt2", "opt", "gpt_neox"]
@@ -96,11 +96,25 @@ def test_an_edited_input_is_what_the_module_works_on() -> None:
     assert holder.model(x).shape == (2, 5, 2)
 
 
+def test_a_module_may_work_on_a_few_tokens_only() -> None:
+    holder = Holder(nn.Sequential(nn.Linear(3, 2)))
+    x, rows, columns = torch.randn(2, 5, 3), torch.tensor([0, 1]), torch.tensor([4, 2])
+    whole = holder.model(x)
+    with only_at(holder, "0", rows, columns), capture(holder, ["0"], inputs=True) as seen:
+        part = holder.model(x)
+    assert seen["0"].shape == (2, 3)
+    torch.testing.assert_close(part[rows, columns], whole[rows, columns])
+    part[rows, columns] = 0
+    assert part.shape == whole.shape and not part.any()
+
+
 def test_hooks_detach_even_when_the_body_raises() -> None:
     holder = Holder(nn.Sequential(nn.Linear(2, 2)))
+    nowhere = torch.zeros(0, dtype=torch.long)
     with (
         pytest.raises(RuntimeError, match="stop"),
         capture(holder, ["0"]),
+        only_at(holder, "0", nowhere, nowhere),
         edit_input(holder, "0", torch.relu),
         edit_output(holder, "0", torch.relu),
     ):
@@ -123,6 +137,7 @@ def test_other_threads_do_not_feel_an_open_edit_or_fill_a_capture(tiny_editable:
     with (
         ThreadPoolExecutor(1) as pool,
         edit_input(em, name, torch.zeros_like),
+        only_at(em, em.structure.blocks[0].ffn or "", *torch.zeros(2, 1, dtype=torch.long)),
         edit_output(em, name, torch.zeros_like),
         capture(em, [name]) as seen,
     ):

@@ -75,6 +75,11 @@ def test_weight_of_is_out_by_in_whichever_way_it_is_stored(tiny_editable: Editab
         torch.testing.assert_close(module(x), x @ weight_of(module).T + bias)
 
 
+def test_the_ffn_is_a_module_of_its_own_but_where_the_block_holds_its_parts(tiny_editable: Editable) -> None:
+    assert tiny_editable("llama").structure.blocks[1].ffn == "model.layers.1.mlp"
+    assert tiny_editable("opt").structure.blocks[1].ffn is None
+
+
 def test_lookup_does_not_read_the_class_name_or_the_model_type() -> None:
     class SomethingElse(LlamaForCausalLM):  # type: ignore[misc]
         pass

@@ -7,10 +7,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from ketools.atlas import weights_path
 from ketools.edits import chat_prompt
 from ketools.errors import Cancelled, InvalidRequest
 from ketools.models.editable import EditableModel
-from ketools.models.tracing import STATES, causal_trace, logit_lens, subject_span
+from ketools.models.loading import load_editable
+from ketools.models.text import encode_pair
+from ketools.models.tracing import STATES, causal_trace, lens_says, logit_lens, subject_span
 
 PROMPT = "The capital of France is"
 
@@ -71,6 +74,21 @@ def test_a_trace_is_cancelled_between_blocks(em: EditableModel) -> None:
 
     with pytest.raises(Cancelled):
         causal_trace(em, PROMPT, "France", samples=1, progress=cancel)
+
+
+@pytest.mark.parametrize("answer", ["Paris", "Lima. The", "Paris is"])
+def test_a_block_says_an_answer_when_the_lens_reads_every_token_of_it(em: EditableModel, answer: str) -> None:
+    ids, told = encode_pair(em, PROMPT, answer)
+    with torch.no_grad():
+        out = em.model(input_ids=torch.tensor([ids + told[:-1]]), output_hidden_states=True)
+        lens = [em.model.lm_head(em.model.model.norm(state)) for state in out.hidden_states[1:-1]]
+    said = [scores[0, len(ids) - 1 :].argmax(-1).tolist() for scores in (*lens, out.logits)]
+    assert lens_says(em, PROMPT, answer) == [one == told for one in said]
+
+
+def test_what_the_bundled_model_knows_is_read_off_its_last_blocks_and_not_off_its_first() -> None:
+    said = lens_says(load_editable(weights_path()), PROMPT, "Paris")
+    assert said[-1] and not said[0]
 
 
 def test_the_lens_reads_the_models_own_prediction_after_the_last_block(em: EditableModel) -> None:
