@@ -17,8 +17,9 @@ from ketools.edits import EditRequest, Evidence, Kind
 from ketools.errors import Diverged
 from ketools.evaluation.metrics import interval, mean
 from ketools.evaluation.results import Measure
-from ketools.jobs import Handler, Progress
+from ketools.jobs import Handler
 from ketools.layer import EditLayer, LiveEdit
+from ketools.progress import Progress
 from ketools.road import Road
 
 EVALUATE_SPACE = "evaluate_space"

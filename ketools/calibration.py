@@ -17,7 +17,7 @@ from ketools.methods.base import Method, MethodConfig
 from ketools.methods.profile import MethodProfile, Profile, Scores, store_profile
 from ketools.methods.registry import get_method, methods
 from ketools.models.contexts import relation_of
-from ketools.models.covariance import Progress, silent
+from ketools.progress import Progress, quiet
 from ketools.relations import RELATIONS, Relation
 
 ANSWER_TOKENS = 16
@@ -128,7 +128,7 @@ def calibrate(
     cases: Sequence[EditCase],
     method_names: Iterable[str] | None = None,
     *,
-    progress: Progress = silent,
+    progress: Progress = quiet,
     budget_s: float = 600.0,
     store: bool = True,
 ) -> Profile:

@@ -11,8 +11,9 @@ from typing import Any
 
 from ketools.edits import EditRequest
 from ketools.errors import Conflict, InvalidRequest
-from ketools.jobs import Handler, Progress
+from ketools.jobs import Handler
 from ketools.journal import EditRecord, Journal
+from ketools.progress import Progress
 from ketools.road import Road
 
 CONSOLIDATE = "consolidate"

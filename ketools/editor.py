@@ -19,9 +19,10 @@ from ketools.methods.profile import Profile, default_directory, load_profile, pa
 from ketools.methods.registry import get_method
 from ketools.models.background import Background
 from ketools.models.contexts import relation_of
-from ketools.models.covariance import CovarianceStore, Progress, sampled_background, silent
+from ketools.models.covariance import CovarianceStore, sampled_background
 from ketools.models.editable import EditableModel
 from ketools.models.loading import directory_hash, load_editable
+from ketools.progress import Progress, quiet
 
 
 class Editor:
@@ -114,7 +115,7 @@ class Editor:
         requests: Sequence[EditRequest],
         layer: EditLayer,
         config: MethodConfig | Mapping[str, Any] | None = None,
-        progress: Progress = silent,
+        progress: Progress = quiet,
     ) -> list[Artefact]:
         """One artefact per request, each on top of the layer and of those before it.
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from ketools.errors import Cancelled, Conflict, KetoolsError, NotFound, StorageUnavailable
 from ketools.journal import Job, JobState, Journal
+from ketools.progress import Progress
 
-Progress = Callable[[int, int, str], None]
 Handler = Callable[[str, Mapping[str, Any], Progress], dict[str, Any]]
 """Does a job: space, arguments, progress -> result. It may be run again after it was interrupted."""
 
@@ -24,10 +24,6 @@ PERIOD_S = 5.0
 RETRY_S = 2.0
 
 log = logging.getLogger(__name__)
-
-
-def quiet(done: int, total: int, message: str) -> None:
-    """Report progress to nobody."""
 
 
 @dataclass

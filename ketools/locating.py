@@ -16,9 +16,9 @@ from ketools.editor import Editor
 from ketools.edits import Prompt
 from ketools.errors import InvalidRequest, MissingExtra, StorageError
 from ketools.models.contexts import form
-from ketools.models.covariance import Progress, silent
 from ketools.models.tracing import STATES, State, causal_trace, logit_lens
 from ketools.probing import following
+from ketools.progress import Progress, quiet
 from ketools.relations import RELATIONS
 from ketools.results import Result
 
@@ -71,7 +71,7 @@ def locate(
     *,
     samples: int = 8,
     states: Sequence[State] = STATES,
-    progress: Progress = silent,
+    progress: Progress = quiet,
 ) -> Location:
     """Trace a prompt's answer, the model's own unless one is given, on the base model, through these kinds of states.
 
@@ -177,7 +177,7 @@ def compare(
     kind: State = "ffn",
     *,
     samples: int = 4,
-    progress: Progress = silent,
+    progress: Progress = quiet,
 ) -> Similarity:
     """`similarity` of groups of prompts with their subjects, each traced on the base model.
 

@@ -19,12 +19,12 @@ from ketools.editor import Editor
 from ketools.edits import Artefact, EditRequest, Evidence, Kind, Timings, normalise, says
 from ketools.engines.base import Engine
 from ketools.errors import Cancelled, Conflict, Diverged, InvalidRequest, KetoolsError, StorageError
-from ketools.jobs import Progress
 from ketools.journal import ROOT, EditRecord, Journal, Outcome, SpaceState, Version, scrub
 from ketools.layer import EditLayer, LiveEdit
 from ketools.methods.base import EditContext, Method
 from ketools.methods.registry import get_method
 from ketools.probing import asked_for, with_relation
+from ketools.progress import Progress
 from ketools.spaces import Spaces
 from ketools.verification import Policy, Verdict, Verifier, hits_target, leak_probes
 

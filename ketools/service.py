@@ -31,7 +31,7 @@ from ketools.engines.vllm.attach import ModelPrint, Prints, model_print
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.engines.vllm.process import VLLMFlags, VLLMServer
 from ketools.errors import EngineRefused, Forbidden, InvalidRequest, KetoolsError, ModelError, NotFound
-from ketools.jobs import Jobs, Progress, quiet
+from ketools.jobs import Jobs
 from ketools.journal import ROOT, Journal
 from ketools.layer import EditLayer
 from ketools.locating import Location, locate
@@ -46,6 +46,7 @@ from ketools.notes import Budget, NoteInjector, budget_of
 from ketools.notes.memory import Memory
 from ketools.principals import Principal, Scope
 from ketools.probing import Prober
+from ketools.progress import Progress, quiet
 from ketools.results import (
     Answer,
     BatchResult,

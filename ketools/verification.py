@@ -15,10 +15,10 @@ from typing import TypeVar
 
 from ketools.edits import REFUSAL, EditRequest, Evidence, Kind, Probe, ProbeResult, Prompt, normalise, says
 from ketools.engines.base import Engine
-from ketools.jobs import Progress, quiet
 from ketools.layer import EditLayer
 from ketools.notes import NoteInjector
 from ketools.probing import Prober, asked_for, probe
+from ketools.progress import Progress, quiet
 from ketools.traits import classify
 
 ANSWER_TOKENS = 28

@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "ketools"
 
 ORDER = [
-    {"errors", "codebook"},
+    {"errors", "codebook", "progress"},
     {"vllm_plugin"},
     {"edits", "relations"},
     {"traits", "results", "principals", "layer", "artefacts", "atlas"},

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from ketools.errors import Conflict, KetoolsError, NotFound
-from ketools.jobs import Jobs, Progress
+from ketools.jobs import Jobs
 from ketools.journal import Job, Journal
+from ketools.progress import Progress
 
 PATIENCE_S = 0.3
 SERVER = """

@@ -127,7 +127,7 @@ def test_factors_that_outgrow_the_matrix_are_multiplied_out() -> None:
     assert compose(made[:2])["mlp.0"].dense is None
     whole = compose(made)["mlp.0"]
     assert whole.a is None or len(whole.a) * (INNER + OUTER) <= INNER * OUTER
-    reference = sum(b.double() @ a.double() for a, b in (one.factors["mlp.0"] for one in made))  # type: ignore[union-attr]
+    reference = sum(b.double() @ a.double() for a, b in (one.factors["mlp.0"] for one in made))  # type: ignore[union-attr, misc]
     torch.testing.assert_close(whole.matrix().double(), reference, rtol=1e-4, atol=1e-4)
 
 

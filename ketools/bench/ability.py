@@ -19,10 +19,10 @@ from ketools.errors import Diverged, InvalidRequest, Refused
 from ketools.evaluation import load
 from ketools.evaluation.metrics import achieves, interval, mean
 from ketools.evaluation.offline import local_tasks
-from ketools.jobs import Progress, quiet
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.methods.registry import get_method
 from ketools.notes import NoteInjector
+from ketools.progress import Progress, quiet
 from ketools.service import open_encoder, open_engine
 from ketools.settings import Settings
 

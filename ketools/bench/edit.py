@@ -11,9 +11,9 @@ from typing import Any
 
 from ketools.edits import EditRequest, Timings
 from ketools.evaluation import load
-from ketools.jobs import Progress, quiet
 from ketools.models.loading import load_editable
 from ketools.principals import OPERATOR
+from ketools.progress import Progress, quiet
 from ketools.road import Road
 from ketools.service import EditService, open_service
 from ketools.settings import Settings

@@ -11,8 +11,8 @@ from ketools.edits import Prompt
 from ketools.engines.base import Engine
 from ketools.evaluation import load
 from ketools.evaluation.asking import wanted
-from ketools.jobs import Progress, quiet
 from ketools.layer import BASE
+from ketools.progress import Progress, quiet
 from ketools.service import open_engine
 from ketools.settings import Settings
 

@@ -23,8 +23,8 @@ from ketools.bench.serving import bench_service as scratch_service
 from ketools.edits import EditRequest
 from ketools.engines.base import Route, Upstream
 from ketools.errors import EngineUnavailable, Refused
-from ketools.jobs import Progress, quiet
 from ketools.principals import OPERATOR
+from ketools.progress import Progress, quiet
 from ketools.settings import Settings
 
 CONCURRENCY = (1, 8, 32)

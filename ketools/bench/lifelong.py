@@ -15,9 +15,9 @@ from ketools.edits import EditRequest, Prompt, chat_prompt, normalise, says
 from ketools.engines.base import Engine
 from ketools.errors import Diverged, InvalidRequest
 from ketools.evaluation.figures import curves
-from ketools.jobs import Progress, quiet
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.methods.registry import get_method
+from ketools.progress import Progress, quiet
 from ketools.relations import RELATIONS
 from ketools.service import open_engine
 from ketools.settings import Settings

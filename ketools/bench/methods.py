@@ -14,9 +14,9 @@ from ketools.calibration import atlas_cases
 from ketools.editor import Editor
 from ketools.edits import Artefact, EditRequest
 from ketools.errors import Diverged
-from ketools.jobs import Progress, quiet
 from ketools.layer import BASE
 from ketools.methods.registry import get_method, methods
+from ketools.progress import Progress, quiet
 from ketools.service import open_engine
 from ketools.settings import Settings
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from ketools.errors import NotFound
 from ketools.evaluation.mquake import MultihopData, load_multihop
-from ketools.jobs import Progress, quiet
 from ketools.multihop import AGENTS, EngineWriter, Kit, Writer, load_prompts
 from ketools.multihop.metrics import MultihopSummary
 from ketools.multihop.oracle import OracleReader
 from ketools.multihop.runner import Bench
+from ketools.progress import Progress, quiet
 from ketools.retrieval import Encoder, load_encoder
 from ketools.service import multihop_kit, open_engine
 from ketools.settings import Settings

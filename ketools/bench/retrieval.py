@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ketools.atlas.world import other_target, unknown_subject
 from ketools.bench.memory import MIB, resident
 from ketools.edits import normalise
-from ketools.jobs import Progress, quiet
+from ketools.progress import Progress, quiet
 from ketools.relations import RELATIONS, Relation
 from ketools.retrieval import Encoder, Fact, FactIndex, FactView, Vectors
 

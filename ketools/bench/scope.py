@@ -20,8 +20,8 @@ from ketools.edits import EditRequest, Message, Note, Prompt, chat_prompt
 from ketools.errors import NotFound
 from ketools.evaluation.data import Dataset, load, read_rows
 from ketools.evaluation.mquake import MultihopData, load_multihop
-from ketools.jobs import Progress, quiet
 from ketools.notes import NoteBook
+from ketools.progress import Progress, quiet
 from ketools.relations import RELATIONS, Relation
 from ketools.retrieval import Encoder
 

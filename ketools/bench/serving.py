@@ -25,10 +25,10 @@ from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.compiling import compile_deltas
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.errors import InvalidRequest
-from ketools.jobs import Progress, quiet
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.models.loading import load_editable
 from ketools.principals import OPERATOR
+from ketools.progress import Progress, quiet
 from ketools.service import EditService, open_service
 from ketools.settings import Settings
 

@@ -39,12 +39,12 @@ from ketools.evaluation.restoration import Restoration, restoration
 from ketools.evaluation.run import BAD_TOLD, CASES, PROTOCOLS, MethodRun, Protocol, Run, label_of
 from ketools.evaluation.runner import Checkpoint, Share, asked_of
 from ketools.evaluation.weights import changes, hits, mean_hits
-from ketools.jobs import Progress, quiet
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.methods.base import MethodConfig
 from ketools.methods.registry import get_method, methods
 from ketools.models.tracing import lens_says
 from ketools.principals import OPERATOR
+from ketools.progress import Progress, quiet
 from ketools.service import AUTO, EditService, is_bundled, open_service
 from ketools.settings import Settings
 

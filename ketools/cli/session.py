@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from ketools.progress import Progress
     from ketools.results import Result
-    from ketools.service import EditService, Progress
+    from ketools.service import EditService
     from ketools.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,8 @@ from ketools.errors import StorageError
 from ketools.evaluation import metrics
 from ketools.evaluation.cases import CaseProbe, EditCase
 from ketools.layer import BASE
+from ketools.progress import Progress, quiet
 from ketools.relations import RELATIONS
-
-Progress = Callable[[int, int, str], None]
 
 ANSWER_TOKENS = 24
 FLUENCY_TOKENS = 100
@@ -26,10 +25,6 @@ _ASKED_TOGETHER = 256
 
 Asked = tuple[str, bool, str]
 """A prompt, whether it is a chat turn, and the continuation that is scored."""
-
-
-def silent(done: int, total: int, message: str) -> None:
-    """Report progress to nobody."""
 
 
 class Baseline:
@@ -48,7 +43,7 @@ class Baseline:
         self._path = folder / f"{engine.model_hash}-{type(engine).__name__}.jsonl" if folder else None
         self._read()
 
-    def prepare(self, cases: Sequence[EditCase], progress: Progress = silent) -> None:
+    def prepare(self, cases: Sequence[EditCase], progress: Progress = quiet) -> None:
         """Answer everything that will be compared with its answer before the edit."""
         self._private |= {c.direct.prompt for c in cases if c.request.kind is Kind.ERASE}
         asked = [p for c in cases for p in (c.direct, *(p for group in c.locality.values() for p in group))]

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from ketools.edits import Trait
 from ketools.evaluation.metrics import interval, mean
 from ketools.evaluation.results import CaseResult
-from ketools.jobs import Progress, quiet
+from ketools.progress import Progress, quiet
 
 MOST_READ = 4000
 """Characters of an answer that the judge is shown."""

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict
 
 from ketools.editor import Editor
 from ketools.edits import Kind
-from ketools.evaluation.baseline import Progress, silent
 from ketools.evaluation.cases import CaseProbe, EditCase, Probes
 from ketools.locating import Location, Similarity, locate, similarity
 from ketools.models.tracing import State
+from ketools.progress import Progress, quiet
 
 Role = Literal["the fact", "goes on from it", "another fact"]
 
@@ -38,7 +38,7 @@ class Origins(BaseModel):
     example: dict[Role, Location]
 
 
-def origins(editor: Editor, cases: Sequence[EditCase], n: int, progress: Progress = silent) -> Origins | None:
+def origins(editor: Editor, cases: Sequence[EditCase], n: int, progress: Progress = quiet) -> Origins | None:
     """Trace the facts of `n` cases, those first of which most is asked and whose old answer is known.
 
     None when no case asks for a fact in a second way. Raises what `progress` raises.

@@ -17,11 +17,12 @@ from ketools.engines.base import Engine, Score
 from ketools.errors import Diverged, InvalidRequest, Refused
 from ketools.evaluation import metrics
 from ketools.evaluation.asking import Asker, EditedCase, Lens
-from ketools.evaluation.baseline import Baseline, Progress, silent
+from ketools.evaluation.baseline import Baseline
 from ketools.evaluation.cases import EditCase, digest_of
 from ketools.evaluation.results import CaseResult, Record, Summary, record_key, summarise
 from ketools.layer import BASE, EditLayer
 from ketools.notes import NoteInjector
+from ketools.progress import Progress, quiet
 from ketools.retrieval import MiniLMEncoder
 
 Edit = Callable[[Sequence[EditCase], EditLayer], tuple[EditLayer, float]]
@@ -88,7 +89,7 @@ def evaluate(
     bench: Bench,
     edit: Edit,
     cases: Sequence[EditCase],
-    progress: Progress = silent,
+    progress: Progress = quiet,
     *,
     label: str = "",
     bad_rows: int = 0,
@@ -194,7 +195,7 @@ def evaluate_batch(
     bench: Bench,
     edit: Edit,
     cases: Sequence[EditCase],
-    progress: Progress = silent,
+    progress: Progress = quiet,
     *,
     label: str = "",
     bad_rows: int = 0,
@@ -213,7 +214,7 @@ def evaluate_sequential(
     bench: Bench,
     edit: Edit,
     cases: Sequence[EditCase],
-    progress: Progress = silent,
+    progress: Progress = quiet,
     *,
     checkpoints: Sequence[int] = (1, 10, 100),
     label: str = "",

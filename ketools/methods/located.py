@@ -31,10 +31,10 @@ from ketools.methods.support import (
     with_covariances,
 )
 from ketools.models.batch import Batch, chunks, edits_only, merged
-from ketools.models.covariance import Progress
 from ketools.models.keys import Keys, read, read_keys
 from ketools.models.sites import sites_of
 from ketools.models.targets import Outcome, Schedule, compute_z
+from ketools.progress import Progress
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 """A `[n, in]` and B `[out, n]` by module."""

@@ -16,12 +16,13 @@ from ketools.methods.base import EditContext, MethodConfig
 from ketools.models.background import Background
 from ketools.models.batch import Batch, chunks, edits_only, make_batch, merged
 from ketools.models.contexts import Breadth, contexts_of, fact_of
-from ketools.models.covariance import CovarianceStore, Progress, sampled_background
+from ketools.models.covariance import CovarianceStore, sampled_background
 from ketools.models.editable import EditableModel
 from ketools.models.keys import Keys, confidences
 from ketools.models.sites import FactToken
 from ketools.models.solves import Metric
 from ketools.models.targets import Schedule
+from ketools.progress import Progress
 
 Layers = Annotated[tuple[Annotated[int, Field(ge=0, le=512)], ...], Field(min_length=1, max_length=512)]
 """Blocks by number."""

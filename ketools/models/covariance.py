@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -26,15 +26,10 @@ from ketools.models import hooks, text
 from ketools.models.background import Background
 from ketools.models.editable import EditableModel
 from ketools.models.solves import null_space
-
-Progress = Callable[[int, int, str], None]
+from ketools.progress import Progress, quiet
 
 _ROWS = 16
 _ROW_TOKENS = 192
-
-
-def silent(done: int, total: int, message: str) -> None:
-    """A progress callback that ignores what it is told."""
 
 
 def covariances(
@@ -43,7 +38,7 @@ def covariances(
     texts: Iterable[str],
     *,
     max_tokens: int = 40_000,
-    progress: Progress = silent,
+    progress: Progress = quiet,
 ) -> dict[str, Tensor]:
     """C = E[k k^T] of each module over the tokens of `texts`, `[in, in]` in float64, in one pass over the text.
 
@@ -125,7 +120,7 @@ class CovarianceStore:
     _factors: dict[tuple[str, float], Tensor] = field(default_factory=dict, repr=False)
     _bases: dict[tuple[str, float], Tensor] = field(default_factory=dict, repr=False)
 
-    def prepare(self, em: EditableModel, modules: Sequence[str], progress: Progress = silent) -> None:
+    def prepare(self, em: EditableModel, modules: Sequence[str], progress: Progress = quiet) -> None:
         """Have the covariances of several modules at hand; those that are not known yet take one pass together.
 
         Raises `StorageError` when they cannot be stored, and what `progress` raises.
@@ -142,13 +137,13 @@ class CovarianceStore:
                 if (path := self._path(em, name)) is not None:
                     _write(path, c)
 
-    def covariance(self, em: EditableModel, module: str, progress: Progress = silent) -> Tensor:
+    def covariance(self, em: EditableModel, module: str, progress: Progress = quiet) -> Tensor:
         """C `[in, in]` in float64, from memory, else from disk, else computed and stored; see `prepare`."""
         with self._lock:
             self.prepare(em, [module], progress)
             return self._known[f"{em.model_hash}/{module}"]
 
-    def factor(self, em: EditableModel, module: str, ridge: float, progress: Progress = silent) -> Tensor:
+    def factor(self, em: EditableModel, module: str, ridge: float, progress: Progress = quiet) -> Tensor:
         """The Cholesky factor L of C + lambda I, `[in, in]` lower triangular in float64.
 
         lambda = `ridge` times the mean of C's diagonal.
@@ -159,7 +154,7 @@ class CovarianceStore:
                 self._factors[key] = cholesky(self.covariance(em, module, progress), ridge)
             return self._factors[key]
 
-    def null_space(self, em: EditableModel, module: str, share: float, progress: Progress = silent) -> Tensor:
+    def null_space(self, em: EditableModel, module: str, share: float, progress: Progress = quiet) -> Tensor:
         """The basis `[in, d]` of the directions that hold at most `share` of C's trace; see `solves.null_space`."""
         key = (f"{em.model_hash}/{module}", share)
         with self._lock:

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from ketools.errors import Diverged
 from ketools.models.batch import Batch, Positions
-from ketools.models.covariance import Progress, silent
 from ketools.models.editable import EditableModel
 from ketools.models.sites import Sites
 from ketools.models.structure import Block
 from ketools.models.tail import Change, Changes, Tail
+from ketools.progress import Progress, quiet
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def minimise(
     *,
     penalty: Callable[[Tensor], Tensor] | None = None,
     project: Callable[[Tensor], None] | None = None,
-    progress: Progress = silent,
+    progress: Progress = quiet,
 ) -> Outcome:
     """`minimise_each` of a single request, whose tensor has no leading dimension."""
 
@@ -163,7 +163,7 @@ def minimise_each(
     term: Callable[[Tensor], Tensor] | None = None,
     project: Callable[[Tensor], None] | None = None,
     required: bool = True,
-    progress: Progress = silent,
+    progress: Progress = quiet,
 ) -> list[Outcome]:
     """Optimise a tensor per request, all at once, from `start [requests, ...]`.
 
@@ -267,7 +267,7 @@ def compute_z(
     attention: bool = False,
     term: Callable[[Tensor], Tensor] | None = None,
     required: bool = True,
-    progress: Progress = silent,
+    progress: Progress = quiet,
 ) -> list[Outcome]:
     """ROME's v* as offsets d `[values, out]` of what stands at the batch's sites, for every request at once.
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from ketools.edits import Prompt
 from ketools.errors import InvalidRequest
 from ketools.models import hooks, text
-from ketools.models.covariance import Progress, silent
 from ketools.models.editable import EditableModel
 from ketools.models.structure import Block, get_module
+from ketools.progress import Progress, quiet
 
 State = Literal["hidden", "ffn", "attention"]
 STATES: tuple[State, ...] = ("hidden", "ffn", "attention")
@@ -53,7 +53,7 @@ def causal_trace(
     window: float = 0.2,
     seed: int = 0,
     states: Sequence[State] = STATES,
-    progress: Progress = silent,
+    progress: Progress = quiet,
 ) -> Trace:
     """Trace the first token of an answer, the model's own unless one is given, through the given kinds of states.
 

@@ -13,7 +13,6 @@ from ketools.edits import EditRequest
 from ketools.errors import EngineUnavailable, InvalidRequest, ModelError
 from ketools.evaluation.mquake import Key, MultihopCase, MultihopData, Untouched, untouched_of
 from ketools.evaluation.results import Record
-from ketools.jobs import Progress, quiet
 from ketools.multihop.events import Finished, MultihopAnswer
 from ketools.multihop.memory import EditMemory
 from ketools.multihop.metrics import (
@@ -28,6 +27,7 @@ from ketools.multihop.metrics import (
 )
 from ketools.multihop.steps import Program, run_all
 from ketools.multihop.writers import Writer
+from ketools.progress import Progress, quiet
 
 Agent = Callable[[EditMemory, str], Program]
 """Makes the program of one question over one memory."""

@@ -16,8 +16,8 @@ from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_
 
 from ketools.atlas.world import digest, other_target, world
 from ketools.errors import InvalidRequest
-from ketools.jobs import Progress, quiet
 from ketools.multihop.scope import Heads, ScopeDetector
+from ketools.progress import Progress, quiet
 from ketools.relations import RELATIONS
 from ketools.retrieval import Encoder
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from threading import RLock
 
 from ketools.edits import EditRequest, Kind
-from ketools.jobs import Progress, quiet
 from ketools.journal import EditRecord
 from ketools.notes.injection import statement
 from ketools.notes.scope import request_relation
+from ketools.progress import Progress, quiet
 from ketools.retrieval import Encoder, Fact, FactIndex, FactView
 from ketools.spaces import Spaces
 

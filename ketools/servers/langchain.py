@@ -31,8 +31,9 @@ from ketools.engines.base import Engine
 from ketools.errors import Cancelled, KetoolsError
 from ketools.layer import BASE
 from ketools.principals import OPERATOR, Principal
+from ketools.progress import Progress
 from ketools.results import Result
-from ketools.service import EditService, Progress
+from ketools.service import EditService
 from ketools.tools.schemas import explain, get_tool, input_model
 from ketools.tools.toolbox import Tool, Toolbox, tools
 

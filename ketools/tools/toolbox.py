@@ -16,6 +16,7 @@ from ketools.edits import Kind, Probe, PromptText, ShortText, TargetText, Trait
 from ketools.locating import Location
 from ketools.multihop import MultihopAnswer
 from ketools.principals import Principal, Scope
+from ketools.progress import Progress, quiet
 from ketools.results import (
     Answer,
     BatchResult,
@@ -30,7 +31,7 @@ from ketools.results import (
     SpaceView,
     UndoResult,
 )
-from ketools.service import EditService, Progress, build_request, quiet
+from ketools.service import EditService, build_request
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Result)

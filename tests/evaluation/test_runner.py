@@ -17,11 +17,12 @@ from ketools.engines.local import LocalEngine
 from ketools.errors import Diverged, InvalidRequest, Refused, StorageError
 from ketools.evaluation import Baseline, Bench, EditCase, Summary, evaluate, evaluate_batch, evaluate_sequential
 from ketools.evaluation.asking import WITHHELD
-from ketools.evaluation.baseline import Progress, passage, silent
+from ketools.evaluation.baseline import passage
 from ketools.evaluation.data import parse
 from ketools.evaluation.runner import Edit
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.notes import NoteInjector
+from ketools.progress import Progress, quiet
 
 TOWNS = ("Lima", "Oslo", "Rome", "Paris")
 LANDS = ("France", "Japan", "Peru")
@@ -86,7 +87,7 @@ def run(
     record: Path | None = None,
     baseline: Baseline | None = None,
     label: str = "",
-    progress: Progress = silent,
+    progress: Progress = quiet,
 ) -> Summary:
     return evaluate(bench_of(engine, record, baseline), edit, cases, progress, label=label)
 
