@@ -70,7 +70,7 @@ from ketools.traits import OPINION_QUESTIONS, exemplar
 from ketools.verification import Policy, Verifier
 from ketools.views import edit_result, edit_view, with_problems
 
-__all__ = ["EditService", "Progress", "build_request", "open_service", "quiet"]
+__all__ = ["EditService", "build_request", "open_service"]
 
 AUTO = "auto"
 SELF_MADE = ("user", "session")

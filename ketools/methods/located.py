@@ -23,7 +23,7 @@ from ketools.methods.support import (
     Layers,
     LocatedConfig,
     batches_of,
-    for_request,
+    for_locating,
     in_round,
     portion,
     resolve_layers,
@@ -97,8 +97,9 @@ class _Joint:
         em, config = context.require_model(), cast(JointConfig, context.config)
         blocks = resolve_layers(config.layers, len(em.structure.blocks), rule.depths)
         context = with_covariances(context, [em.structure.blocks[block].down_proj for block in blocks])
-        batches = batches_of(requests, context, config)
-        schedules = [for_request(config, request).schedule for request in requests]
+        configs = [for_locating(config, request) for request in requests]
+        batches = batches_of(requests, context, configs, teach_implied=config.fact_token == "prompt_last")
+        schedules = [one.schedule for one in configs]
         values = [int(sites_of(batch, config.fact_token).slots) for batch in batches]
         return cls(rule, context, blocks, batches, schedules, values)
 

@@ -23,7 +23,15 @@ from ketools.layer import EditLayer, LiveEdit
 from ketools.methods.adapters import factored_change
 from ketools.methods.base import EditContext
 from ketools.methods.low_rank import compressed
-from ketools.methods.support import batches_of, covariances_of, in_round, resolve_layers, unreached, with_covariances
+from ketools.methods.support import (
+    batches_of,
+    covariances_of,
+    for_training,
+    in_round,
+    resolve_layers,
+    unreached,
+    with_covariances,
+)
 from ketools.methods.ultraedit.config import DEPTHS, UltraEditConfig
 from ketools.models import hooks
 from ketools.models.batch import Batch, Positions, chunks, merged
@@ -54,7 +62,8 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
     names = [em.structure.blocks[block].down_proj for block in blocks]
     context = with_covariances(context, names)
     scales = {name: _scale(context, name) for name in names}
-    batches = batches_of(requests, context, config)
+    configs = [for_training(config, request) for request in requests]
+    batches = batches_of(requests, context, configs, teach_implied=True)
     taken: list[list[_Step]] = [[] for _ in batches]
     layer = context.layer
     for turn in range(config.rounds):
