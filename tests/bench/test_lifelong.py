@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ketools.bench.lifelong import HELD_OUT, Stream, bench_lifelong, plot
+from ketools.bench.batch import bench_batch
+from ketools.bench.lifelong import HELD_OUT, Life, Stream, bench_lifelong, plot
 from ketools.bench.methods import bench_methods
 from ketools.errors import InvalidRequest, NotFound
+from ketools.service import open_engine
 from ketools.settings import Settings
 
 
@@ -54,6 +56,27 @@ def test_unknown_methods_and_checkpoints_below_one_are_refused(tmp_path: Path) -
         bench_lifelong(Settings(home=tmp_path), ("romm",))
     with pytest.raises(InvalidRequest, match="at least 1"):
         bench_lifelong(Settings(home=tmp_path), ("rome",), (0,))
+
+
+def test_a_fact_that_is_edited_again_takes_the_place_of_its_earlier_edit(tmp_path: Path) -> None:
+    engine, editor = open_engine(Settings(home=tmp_path))
+    stream = Stream.of(1)
+    again = stream.requests[0].model_copy(update={"target_new": "Zorvel", "target_old": stream.requests[0].target_new})
+    life = Life(engine, editor, "ice", Stream([*stream.requests, again], stream.held_out))
+    life.go_on(0)
+    life.go_on(1)
+    assert [edit.edit_id for edit in life.layer.edits] == ["1"]
+    assert life.asked(life.layer, life.sample())["success"] == 1.0
+
+
+def test_a_batch_is_asked_of_the_engine_that_serves(tmp_path: Path) -> None:
+    found = bench_batch(Settings(home=tmp_path), ("memit",), 6)
+    row = found["methods"]["memit"]
+    assert (row["n"], row["locality_n"], found["engine"]) == (6, HELD_OUT, "local")
+    assert row["success"] == 1.0 and row["locality"] > 0.9
+    assert row["residual"] == 0.0 and row["bytes_per_edit"] > 0
+    with pytest.raises(InvalidRequest, match="fewer than 2000"):
+        bench_batch(Settings(home=tmp_path), ("memit",), 2000)
 
 
 def test_batches_are_measured_each_in_its_process_and_long_ones_left_out(tmp_path: Path) -> None:
