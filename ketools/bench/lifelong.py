@@ -28,6 +28,7 @@ METHODS = ("ice", "ft-m", "rome", "memit", "alphaedit", "ultraedit", "melo", "ra
 CHECKPOINTS = (1, 10, 100, 1000, 3000)
 HELD_OUT = 200
 SAMPLE = 100
+HOLDS = 0.95
 BATCH = 50
 
 
@@ -163,10 +164,14 @@ def bench_lifelong(
     checkpoints: Sequence[int] = CHECKPOINTS,
     budget_s: float = 900.0,
     progress: Progress = quiet,
+    *,
+    store: bool = False,
 ) -> dict[str, Any]:
     """Per method: at each checkpoint how much of all edits so far and of untouched facts is right, then undo of half.
 
     A method that has spent `budget_s` seconds is asked where it stands and stopped there (`stopped_at`).
+    `holds`: the last checkpoint up to which success and locality stayed at `HOLDS` or above; with `store` it is kept in
+    the profile of the model, from which `auto` chooses.
     Raises `InvalidRequest` for a checkpoint below 1, `NotFound` for an unknown method.
     """
     if not checkpoints or min(checkpoints) < 1:
@@ -180,6 +185,8 @@ def bench_lifelong(
         for i, name in enumerate(names):
             part = _part(progress, i, len(names), name)
             found[name] = _live(Life(engine, editor, name, stream), sorted(set(checkpoints)), budget_s, part)
+        if store:
+            editor.remember({name: rows["holds"] for name, rows in found.items()})
     finally:
         engine.close()
     return {
@@ -204,7 +211,18 @@ def _live(life: Life, stops: Sequence[int], budget_s: float, progress: Progress)
         if late and i + 1 < stops[-1]:
             stopped = i + 1
             break
-    return rows | {"undo_half": life.undone(), "undo_all_exact": life.exact(), "stopped_at": stopped}
+    more = {"undo_half": life.undone(), "undo_all_exact": life.exact(), "stopped_at": stopped}
+    return rows | {"holds": holds(rows)} | more
+
+
+def holds(rows: dict[str, Any]) -> int:
+    """The last checkpoint before the first at which success or locality is below `HOLDS`; 0 when the first is."""
+    kept = 0
+    for edits, row in rows.items():
+        if min(row["success"], row["locality"]) < HOLDS:
+            break
+        kept = int(edits)
+    return kept
 
 
 def _ask(key: Key) -> Prompt:

@@ -315,6 +315,9 @@ def bench_lifelong(
     checkpoints: Annotated[str, typer.Option(help="After how many edits everything is asked.")] = "1,10,100,1000,3000",
     budget: Annotated[float, typer.Option(min=1, help="Seconds that a method may take; then it is stopped.")] = 900,
     svg: Annotated[Path | None, typer.Option(help="Draw the curves of success to this file.")] = None,
+    store: Annotated[
+        bool, typer.Option("--store", help="Keep in the profile how many edits each holds; `auto` goes by it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Edits one after another: what holds, and what undoing a random half of them leaves."""
@@ -323,7 +326,7 @@ def bench_lifelong(
 
     stops = _numbers(checkpoints, "--checkpoints")
     with progress("bench lifelong") as report:
-        found = run(session(context).settings(), names(methods) or (), stops, budget, report)
+        found = run(session(context).settings(), names(methods) or (), stops, budget, report, store=store)
     if svg is not None:
         svg.write_text(plot(found), encoding="utf-8")
     if as_json:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ketools.bench.batch import bench_batch
-from ketools.bench.lifelong import HELD_OUT, Life, Stream, bench_lifelong, plot
+from ketools.bench.lifelong import HELD_OUT, Life, Stream, bench_lifelong, holds, plot
 from ketools.bench.methods import bench_methods
 from ketools.errors import InvalidRequest, NotFound
 from ketools.service import open_engine
@@ -45,10 +45,29 @@ def test_each_checkpoint_tells_what_holds_and_undoing_everything_is_exact(tmp_pa
     assert ElementTree.fromstring(plot(found)).tag.endswith("svg")
 
 
+def test_a_method_holds_up_to_the_checkpoint_before_it_first_loses() -> None:
+    rows = {
+        "1": {"success": 1.0, "locality": 1.0},
+        "10": {"success": 0.97, "locality": 0.95},
+        "30": {"success": 1.0, "locality": 0.9},
+        "100": {"success": 1.0, "locality": 1.0},
+    }
+    assert holds(rows) == 10
+    assert holds({"1": {"success": 0.9, "locality": 1.0}}) == 0
+
+
+def test_what_a_method_holds_is_kept_in_the_profile_on_demand(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    bench_lifelong(settings, ("ft-m",), (1,), store=True)
+    _, editor = open_engine(settings)
+    assert editor.profile is not None
+    assert editor.profile.methods["ft-m"].holds == 1
+
+
 def test_a_method_whose_time_is_spent_is_asked_where_it_stands(tmp_path: Path) -> None:
     rows = bench_lifelong(Settings(home=tmp_path), ("ultraedit",), (50,), budget_s=0)["methods"]["ultraedit"]
     assert rows["stopped_at"] == 1
-    assert set(rows) == {"1", "undo_half", "undo_all_exact", "stopped_at"}
+    assert set(rows) == {"1", "holds", "undo_half", "undo_all_exact", "stopped_at"}
 
 
 def test_unknown_methods_and_checkpoints_below_one_are_refused(tmp_path: Path) -> None:
