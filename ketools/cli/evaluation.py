@@ -56,7 +56,7 @@ def evaluate(
     vllm_python: VLLMPython = None,
     as_json: Json = False,
 ) -> None:
-    """Measure methods on a benchmark: success, portability, locality, fluency, time."""
+    """Measure methods on a benchmark: success, portability, locality, fluency, time, memory."""
     from ketools.cli.evaluating import Plan, run_plan
     from ketools.errors import InvalidRequest
     from ketools.evaluation.gate import misses, requirements
@@ -156,14 +156,15 @@ def _harness_table(made: dict[str, dict[str, dict[str, float]]], space: str) -> 
 
 
 def _show(summaries: dict[str, Any]) -> None:
-    print(f"{'method':12}{'success':>9}{'rephrase':>10}{'portab.':>9}{'locality':>10}{'ms/edit':>9}{'n':>6}")
+    heads = f"{'success':>9}{'rephrase':>10}{'portab.':>9}{'locality':>10}"
+    print(f"{'method':12}{heads}{'ms/edit':>9}{'peak MB':>9}{'n':>6}")
     for name, s in summaries.items():
         shares = (_share(s.success, 9), _share(s.rephrase, 10), _share(s.portability, 9), _share(s.locality, 10))
-        print(f"{name:12}{''.join(shares)}{s.ms_per_edit:9.0f}{s.n:6}")
+        print(f"{name:12}{''.join(shares)}{s.ms_per_edit:9.0f}{_share(s.peak_mb, 9, 1)}{s.n:6}")
 
 
-def _share(value: float | None, width: int) -> str:
-    return f"{'-':>{width}}" if value is None else f"{value:{width}.3f}"
+def _share(value: float | None, width: int, digits: int = 3) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:{width}.{digits}f}"
 
 
 def report(

@@ -30,13 +30,21 @@ Lens = Callable[[Prompt, str, EditLayer], bool]
 
 
 @dataclass(frozen=True)
+class Making:
+    """How an edit was made: its time, the memory at its peak (`footprint.Footprint`), and why it was not made."""
+
+    ms: float = 0.0
+    peak_mb: float | None = None
+    failed: str = ""
+
+
+@dataclass(frozen=True)
 class EditedCase:
     """A case under the layer that holds its edit. `fluent`: whether a longer text is written about it."""
 
     case: EditCase
     layer: EditLayer
-    ms: float
-    failed: str
+    making: Making
     fluent: bool
 
     def questions(self) -> Iterator[Question]:
@@ -169,8 +177,9 @@ class Asker:
             task=case.task,
             kind=request.kind,
             trait=request.trait,
-            ms=edited.ms,
-            failed=edited.failed,
+            ms=edited.making.ms,
+            peak_mb=edited.making.peak_mb,
+            failed=edited.making.failed,
             target=request.target_new,
             old=None if erased else request.target_old,
             said_before="" if erased else before,

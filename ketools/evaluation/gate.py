@@ -11,7 +11,7 @@ from ketools.errors import InvalidRequest
 from ketools.evaluation.results import MEASURES, Summary
 
 _COMPARISONS = {">=": ge, "<=": le, ">": gt, "<": lt}
-_NAMES = (*MEASURES, "ms_per_edit", "failed", "bad_rows", "n")
+_NAMES = (*MEASURES, "ms_per_edit", "peak_mb", "peak_mb_max", "failed", "bad_rows", "n")
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,13 @@ def tables(run: Run, results: dict[str, list[CaseResult]]) -> list[Table]:
     """Every table that the run has numbers for."""
     whole = run.methods
     found = [
-        _measures("Overview", "Greedy answers; fluency in bits times 100.", whole, _MAIN, speed=True),
+        _measures(
+            "Overview",
+            "Greedy answers; fluency in bits times 100; median time and peak memory of an edit, and the most memory.",
+            whole,
+            _MAIN,
+            speed=True,
+        ),
         _measures(
             "Edit success, form by form",
             "Greedy answer; teacher-forced tokens; probability of the whole target. success_before: without an edit.",
@@ -155,9 +161,17 @@ def _measures(title: str, note: str, whole: Mapping[str, Summary], names: Sequen
     rows = []
     for method, s in whole.items():
         cells = [_number(s, name, s.ci.get(name), s.cases.get(name)) for name in present]
-        rows.append((method, *cells, *((f"{s.ms_per_edit:.0f}", str(s.failed), str(s.n)) if speed else ())))
-    extra = ("ms/edit", "failed", "n") if speed else ()
+        rows.append((method, *cells, *(_costs(s) if speed else ())))
+    extra = _COSTS if speed else ()
     return Table(title, note, ("method", *present, *extra), tuple(rows))
+
+
+_COSTS = ("ms/edit", "peak MB", "most MB", "failed", "n")
+
+
+def _costs(s: Summary) -> tuple[str, ...]:
+    peaks = ("–" if mb is None else f"{mb:.1f}" for mb in (s.peak_mb, s.peak_mb_max))
+    return (f"{s.ms_per_edit:.0f}", *peaks, str(s.failed), str(s.n))
 
 
 def _number(s: Measures, name: str, interval: tuple[float, float] | None = None, n: int | None = None) -> str:

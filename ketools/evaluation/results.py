@@ -47,6 +47,7 @@ class CaseResult(BaseModel):
     kind: Kind
     trait: Trait | None = None
     ms: float
+    peak_mb: float | None = None
     target: str
     old: str | None = None
     said_before: str = ""
@@ -167,13 +168,16 @@ class Summary(Measures):
 
     `ci`: 95% bootstrap intervals over cases; `cases`: how many cases each mean is over; `counts`: how many prompts.
     `failed`: edits refused or diverged (they count, without effect); `bad_rows`: rows not read (not in `n`).
-    `ms_per_edit`: the median.
+    `ms_per_edit`, `peak_mb`: medians; `peak_mb_max`: the greatest. Memory is the peak of this process during an edit,
+    in MB (2**20 bytes) beyond what it held before; None where the system does not tell. In a batch it is the batch's.
     """
 
     n: int
     by_kind: dict[str, dict[str, Measure]]
     by_task: dict[str, TaskSummary]
     ms_per_edit: float
+    peak_mb: float | None = None
+    peak_mb_max: float | None = None
     counts: dict[str, int]
     cases: dict[str, int]
     ci: dict[str, tuple[float, float]]
@@ -184,13 +188,16 @@ class Summary(Measures):
 def summarise(results: Sequence[CaseResult], *, bad_rows: int = 0) -> Summary:
     """Sum up the results of one method."""
     values = {name: _values(results, name) for name in MEASURES}
-    made = [r.ms for r in results if not r.failed]
+    made = [r for r in results if not r.failed]
+    peaks = [r.peak_mb for r in made if r.peak_mb is not None]
     return Summary(
         **{name: mean(found) for name, found in values.items()},
         n=len(results),
         by_kind={group: _by_kind(results, group) for group in ("portability", "locality")},
         by_task=_by_task(results),
-        ms_per_edit=median(made) if made else 0.0,
+        ms_per_edit=median(r.ms for r in made) if made else 0.0,
+        peak_mb=median(peaks) if peaks else None,
+        peak_mb_max=max(peaks, default=None),
         counts={group: _probes(results, group) for group in GROUPS} | {"fluency": len(values["fluency"])},
         cases={name: len(found) for name, found in values.items() if found},
         ci={name: bounds for name, found in values.items() if (bounds := interval(found))},

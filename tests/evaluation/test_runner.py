@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from math import exp
 from pathlib import Path
@@ -15,11 +16,12 @@ import torch
 from ketools.edits import EditRequest, Kind, LowRankDelta, Note, Prompt, Trait, normalise
 from ketools.engines.local import LocalEngine
 from ketools.errors import Diverged, InvalidRequest, Refused, StorageError
-from ketools.evaluation import Baseline, Bench, EditCase, Summary, evaluate, evaluate_batch, evaluate_sequential
+from ketools.evaluation import Baseline, Bench, EditCase, Summary, evaluate, evaluate_batch, evaluate_sequential, runner
 from ketools.evaluation.asking import WITHHELD
 from ketools.evaluation.baseline import passage
 from ketools.evaluation.data import parse
 from ketools.evaluation.runner import Edit
+from ketools.footprint import Footprint
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.notes import NoteInjector
 from ketools.progress import Progress, quiet
@@ -177,6 +179,24 @@ def test_a_batch_is_made_without_the_cases_that_it_fails_about(engine: LocalEngi
     assert (found.n, found.failed, found.ms_per_edit) == (4, 3, 2.0)
     tried.clear()
     assert evaluate_batch(bench_of(engine), lambda *_: fail(), cases).summary.failed == 4
+
+
+def test_the_memory_of_an_edit_is_told_beside_its_time_and_a_batch_has_one_peak(
+    engine: LocalEngine, cases: list[EditCase], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    peaks = iter([3.0, 1.0, 8.0, 2.0, 5.0])
+
+    @contextmanager
+    def watched() -> Iterator[Footprint]:
+        yield Footprint(next(peaks))
+
+    monkeypatch.setattr(runner, "watched", watched)
+    record = tmp_path / "r.jsonl"
+    summary = run(engine, note_edit, cases, record=record)
+    assert (summary.peak_mb, summary.peak_mb_max) == (2.5, 8.0)
+    assert [json.loads(line)["result"]["peak_mb"] for line in record.read_text().splitlines()] == [3.0, 1.0, 8.0, 2.0]
+    batch = evaluate_batch(bench_of(engine), note_edit, cases).summary
+    assert (batch.peak_mb, batch.peak_mb_max) == (5.0, 5.0)
 
 
 def fail() -> tuple[EditLayer, float]:
@@ -337,7 +357,8 @@ def test_answers_before_edits_are_kept_by_model_and_not_asked_again(
     with kept.open("a") as file:
         file.write('["answers", ["cut o')
     again = run(engine, no_edit, cases, baseline=Baseline(engine, tmp_path))
-    assert again == first.model_copy(update={"ms_per_edit": again.ms_per_edit})
+    costs = {name: getattr(again, name) for name in ("ms_per_edit", "peak_mb", "peak_mb_max")}
+    assert again == first.model_copy(update=costs)
     assert kept.stat().st_size == size + len('["answers", ["cut o')
 
 
