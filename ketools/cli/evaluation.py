@@ -49,7 +49,9 @@ def evaluate(
     locate: Annotated[
         int, typer.Option(min=0, max=100, help="Cases whose facts are traced, for the report's figures 8 and 9.")
     ] = 0,
-    require: Annotated[str, typer.Option(help="Exit 1 when missed: success>=0.95,locality>=0.98")] = "",
+    require: Annotated[
+        str, typer.Option(help="Exit 1 when missed: success>=0.95,portability.Reasoning>=0.8,zsre.kl<=0.1")
+    ] = "",
     engine: EngineName = None,
     url: Urls = None,
     adapters: Adapters = None,
@@ -59,9 +61,10 @@ def evaluate(
     """Measure methods on a benchmark: success, portability, locality, fluency, time, memory."""
     from ketools.cli.evaluating import Plan, run_plan
     from ketools.errors import InvalidRequest
-    from ketools.evaluation.gate import misses, requirements
+    from ketools.evaluation import load
+    from ketools.evaluation.gate import Names, misses, requirements
 
-    wanted = requirements(require)
+    wanted = requirements(require, Names.of(load(data).first(n))) if require else []
     try:
         stops = tuple(int(stop) for stop in names(checkpoints) or ())
     except ValueError:

@@ -61,7 +61,7 @@ def printed(result: Result) -> dict[str, Any]:
 
 def test_the_gate_tells_what_was_missed_and_exits_with_one(runs: Runs) -> None:
     out = runs.folder / "run"
-    good = runs("--require", "locality>=1,bad_rows<=1", "--out", str(out))
+    good = runs("--require", "locality>=1,bad_rows<=1,locality.Neighborhood>=1,towns.n>=2", "--out", str(out))
     assert good.exit_code == 0, good.output
     assert printed(good)["bad"] == ["towns.json, row 2: the fields what belong to no known format"]
     summary = printed(good)["methods"]["ice"]
@@ -176,6 +176,7 @@ def test_a_sequence_has_its_checkpoints(runs: Runs) -> None:
     [
         ("--protocol", "twice"),
         ("--require", "luck>=1"),
+        ("--require", "locality.Forgetfulness>=1"),
         ("--checkpoints", "one"),
         ("--methods", "magic"),
         ("--methods", ""),
