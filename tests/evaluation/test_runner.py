@@ -199,6 +199,27 @@ def test_the_memory_of_an_edit_is_told_beside_its_time_and_a_batch_has_one_peak(
     assert (batch.peak_mb, batch.peak_mb_max) == (5.0, 5.0)
 
 
+def test_a_test_counts_only_where_the_untouched_model_knows_what_it_rests_on(engine: LocalEngine) -> None:
+    prompts = [f"The river of {land} is" for land in (*LANDS, *TOWNS)]
+    answers = zip(prompts, engine.generate(prompts, BASE, max_new_tokens=24), strict=True)
+    known, said = next((prompt, answer) for prompt, answer in answers if answer.isprintable())
+
+    def query(prompt: str, answer: str) -> dict[str, object]:
+        return {"prompt": prompt, "answers": [{"value": answer, "aliases": []}]}
+
+    def tested(prompt: str, condition: str) -> dict[str, object]:
+        return {"test_queries": [query(prompt, "Lima")], "condition_queries": [query(known, condition)]}
+
+    row = {
+        "edit": {"prompt": "The capital of Peru is Lima.", "relation": "capital"},
+        "Logical_Generalization": [tested("Lima is in", said), tested("Cusco is in", f"not {said}")],
+        "Relation_Specificity": [tested("People in Peru speak", said), tested("Peru lies in", f"not {said}")],
+    }
+    summary = run(engine, no_edit, list(parse([row], "ripple").cases))
+    assert (summary.unasked, summary.counts["portability"], summary.counts["locality"]) == (2, 1, 1)
+    assert (summary.portability, summary.locality) == (0.0, 1.0)
+
+
 def fail() -> tuple[EditLayer, float]:
     """An error that is about all cases."""
     raise Diverged("nan")
