@@ -44,7 +44,7 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What was read from one source; `bad` rows are no part of `cases`."""
+    """What was read from one source; `bad` rows are no part of `cases`, whose ids are `source#row`."""
 
     source: str
     cases: tuple[EditCase, ...]
@@ -53,6 +53,15 @@ class Dataset:
     def first(self, limit: int | None) -> list[EditCase]:
         """At most `limit` cases, the tasks taken in turn."""
         return interleaved(self.cases, limit)
+
+    def without(self, reasons: Mapping[str, str]) -> Dataset:
+        """The data set in which some cases are bad rows instead; `reasons` by the case's id.
+
+        Raises `InvalidRequest` when no case is left.
+        """
+        cases = tuple(case for case in self.cases if case.id not in reasons)
+        gone = (BadRow(self.source, int(case.rpartition("#")[2]), why) for case, why in reasons.items())
+        return _some(Dataset(self.source, cases, tuple(sorted((*self.bad, *gone), key=lambda row: row.index))))
 
 
 def load(source: str | Path, split: str = "test") -> Dataset:
@@ -82,10 +91,14 @@ def parse(rows: Sequence[Row], source: str, task: str = "") -> Dataset:
             cases.append(reader(row, f"{source}#{i}", str(row.get("task") or task or source)))
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             bad.append(BadRow(source, i, reason_of(error)))
-    if not cases:
-        first = f" The first problem: {bad[0]}." if bad else ""
-        raise InvalidRequest(f"{source} holds no row that can be read.{first}")
-    return Dataset(source, tuple(cases), tuple(bad))
+    return _some(Dataset(source, tuple(cases), tuple(bad)))
+
+
+def _some(data: Dataset) -> Dataset:
+    if not data.cases:
+        first = f" The first problem: {data.bad[0]}." if data.bad else ""
+        raise InvalidRequest(f"{data.source} holds no row that can be read.{first}")
+    return data
 
 
 def read_rows(path: Path) -> list[Row]:

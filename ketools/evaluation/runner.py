@@ -7,7 +7,7 @@ Sequential: one case after the other, each on top of those before; at a checkpoi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -138,15 +138,28 @@ def _singly(
             continue
         edited = _edited(i, case, *_attempt(edit, [case], BASE))
         if edited.layer.deltas:
-            yield from asker.ask([edited])
+            yield from _asked(asker, [edited])
             continue
         waiting.append(edited)
         if len(waiting) == ASKED_TOGETHER:
-            yield from asker.ask(waiting)
+            yield from _asked(asker, waiting)
             waiting = []
     if waiting:
-        yield from asker.ask(waiting)
+        yield from _asked(asker, waiting)
     progress(len(cases), len(cases), "done")
+
+
+def _asked(asker: Asker, edited: Sequence[EditedCase]) -> list[CaseResult]:
+    """Ask cases together. One whose notes leave no room for its prompts counts as an edit without effect."""
+    try:
+        return asker.ask(edited)
+    except InvalidRequest as error:
+        if len(edited) > 1:
+            return [result for one in edited for result in _asked(asker, [one])]
+        if not edited[0].layer.notes:
+            raise
+        making = replace(edited[0].making, failed=str(error))
+        return asker.ask([replace(edited[0], layer=BASE, making=making)])
 
 
 def _attempt(edit: Edit, cases: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, Making]:
@@ -263,7 +276,7 @@ def _checkpoint(
     _prepare(asker, [e.case for e in missing], [e.case for e in edited], progress)
     for i in range(0, len(missing), ASKED_TOGETHER):
         progress(i, len(missing), f"asking after {len(edited)} edits")
-        for result in asker.ask(missing[i : i + ASKED_TOGETHER]):
+        for result in _asked(asker, missing[i : i + ASKED_TOGETHER]):
             done[result.id] = result.model_copy(update={"asked": asked[result.id]})
             log.append(done[result.id])
     before, after = (score_texts(bench.engine, bench.texts, layer) for layer in (BASE, edited[0].layer))

@@ -75,6 +75,25 @@ def test_the_gate_tells_what_was_missed_and_exits_with_one(runs: Runs) -> None:
     assert "<h2>Overview" in Path(printed(told)["html"]).read_text()
 
 
+@pytest.mark.parametrize("protocol", ["single", "batch"])
+def test_a_row_that_the_window_cannot_hold_is_a_bad_row_and_the_run_goes_on(
+    runs: Runs, tiny_llama_dir: Path, tmp_path: Path, protocol: str
+) -> None:
+    data, word = tmp_path / "long.jsonl", "far "
+    long = [
+        ROWS[0] | {"prompt": f"{word * 300}The capital of France is"},
+        ROWS[0] | {"rephrase": [f"{word * 300}The capital of France is"]},
+        ROWS[0] | {"locality": {"Neighborhood": [{"prompt": f"{word * 300}Alice works for", "ground_truth": "Acme"}]}},
+        ROWS[0] | {"target_new": "Lima" * 300},
+    ]
+    data.write_text("\n".join(map(json.dumps, [*long, *ROWS])))
+    found = printed(runs("--data", str(data), "--n", "2", "--protocol", protocol))
+    assert (found["methods"]["ice"]["n"], found["methods"]["ice"]["bad_rows"]) == (2, 4)
+    assert found["bad"][1].startswith("long.jsonl, row 1: after its rephrase prompt the model's window has room for 0")
+    data.write_text(json.dumps(long[0]))
+    assert "no row that can be read. The first problem: long.jsonl, row 0" in runs("--data", str(data)).stderr
+
+
 def test_a_report_tells_of_the_cases_of_its_run_alone_whatever_else_the_folder_holds(runs: Runs) -> None:
     out = runs.folder / "several"
     for n in ("2", "1"):

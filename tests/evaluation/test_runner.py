@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from math import exp
@@ -20,7 +20,8 @@ from ketools.evaluation import Baseline, Bench, EditCase, Summary, evaluate, eva
 from ketools.evaluation.asking import WITHHELD
 from ketools.evaluation.baseline import passage
 from ketools.evaluation.data import parse
-from ketools.evaluation.runner import Edit
+from ketools.evaluation.runner import Checkpoint, Edit
+from ketools.evaluation.window import objection
 from ketools.footprint import Footprint
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.notes import NoteInjector
@@ -223,6 +224,19 @@ def test_a_test_counts_only_where_the_untouched_model_knows_what_it_rests_on(eng
 def fail() -> tuple[EditLayer, float]:
     """An error that is about all cases."""
     raise Diverged("nan")
+
+
+@pytest.mark.parametrize("protocol", [evaluate, evaluate_batch])
+def test_a_note_that_leaves_no_room_for_its_prompts_is_an_edit_without_effect(
+    engine: LocalEngine, cases: list[EditCase], protocol: Callable[..., Summary | Checkpoint]
+) -> None:
+    far = next(n for n in range(1, 300) if engine.room("far " * n) < 44)
+    row = {"prompt": f"{'far ' * far}The capital of France is", "target_new": "Lima, and that is a town by the sea"}
+    long = parse([rows()[0] | row], "long").cases[0]
+    assert objection(engine, long) == ""
+    found = protocol(bench_of(engine), note_edit, [*cases[:2], long])
+    summary = found if isinstance(found, Summary) else found.summary
+    assert (summary.n, summary.failed) == (3, 1)
 
 
 def test_a_record_is_taken_up_where_it_was_cut_off(engine: LocalEngine, cases: list[EditCase], tmp_path: Path) -> None:
