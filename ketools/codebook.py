@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+CANDIDATES = 8
+"""How many keys are measured exactly for each input."""
+
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
@@ -29,8 +32,9 @@ class Blocks:
 class Codebook:
     """`keys [n, in]`, `values [n, out]`, `radius [n, 1]`, all fp32 (Hartvigsen et al., GRACE, section 3).
 
-    An input within the radius of its nearest key (Euclidean) adds that key's value to the module's output, and what
-    the key's block makes of the input where there are `blocks`; any other input adds nothing, bit for bit.
+    An input within the radius of its nearest key (Euclidean), of equally near ones the last, adds that key's value to
+    the module's output, and what the key's block makes of the input where there are `blocks`; any other input adds
+    nothing, bit for bit.
     """
 
     keys: Tensor
@@ -40,11 +44,21 @@ class Codebook:
 
     def nearest(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The nearest key of each input `[..., in]`, and whether the input is within its radius; both `[...]`."""
-        flat = x.reshape(-1, x.shape[-1]).float()
-        far = torch.cdist(flat, self.keys, compute_mode="donot_use_mm_for_euclid_dist")
-        distance, nearest = far.min(dim=1)
+        flat = x.detach().reshape(-1, x.shape[-1]).float()
+        near = self._candidates(flat)  # [m, c]
+        distance, which = (flat[:, None] - self.keys[near]).norm(dim=-1).min(dim=1)
+        nearest = near.gather(1, which[:, None])[:, 0]
         inside = distance <= self.radius[nearest, 0]
         return nearest.reshape(x.shape[:-1]), inside.reshape(x.shape[:-1])
+
+    def _candidates(self, flat: Tensor) -> Tensor:
+        """A few keys for each input `[m, in]`, the last ones first; the nearest is among them.
+
+        A matrix product finds them fast, but not to the last bit, so their distances are measured again.
+        """
+        squares = self.keys.square().sum(1) - 2 * flat @ self.keys.T
+        found = squares.topk(min(CANDIDATES, len(self.keys)), largest=False).indices
+        return found.sort(dim=1, descending=True).values
 
     def output(self, x: Tensor) -> Tensor:
         """The change of the output, `[..., out]`, for inputs x `[..., in]`."""
@@ -83,7 +97,7 @@ def read_codebooks(tensors: Mapping[str, Tensor]) -> dict[str, Codebook]:
 
 
 def joined(books: list[Codebook]) -> Codebook | None:
-    """The codebook of many edits; the first of equally near keys decides."""
+    """The codebook of many edits, the newest last: of equally near keys it decides."""
     if not books:
         return None
     keys, values = torch.cat([book.keys for book in books]), torch.cat([book.values for book in books])

@@ -15,7 +15,7 @@ from ketools.errors import InvalidRequest
 from ketools.layer import EditLayer
 from ketools.methods.base import EditContext, Method, MethodConfig
 from ketools.methods.papers import Shape, paper_config
-from ketools.methods.profile import Profile, default_directory, load_profile, parse_config
+from ketools.methods.profile import Profile, default_directory, load_profile, parse_config, store_profile
 from ketools.methods.registry import get_method
 from ketools.models.background import Background
 from ketools.models.contexts import relation_of
@@ -79,6 +79,18 @@ class Editor:
     def profiles_dir(self) -> Path:
         """Where calibrated configurations are stored."""
         return self._profiles_dir
+
+    def remember(self, holds: Mapping[str, int]) -> None:
+        """Store with the calibrated methods among these how many edits they hold. Raises `StorageError`."""
+        known = self.profile
+        if known is None:
+            return
+        methods = {
+            name: profile.model_copy(update={"holds": holds[name]})
+            for name, profile in known.methods.items()
+            if name in holds
+        }
+        store_profile(known.model_copy(update={"methods": methods}), self._profiles_dir)
 
     def config_for(self, method: Method, config: MethodConfig | Mapping[str, Any] | None = None) -> MethodConfig:
         """The explicit configuration, else the profile's, the papers' for this shape, the defaults (scaled by depth).

@@ -70,9 +70,11 @@ from ketools.traits import OPINION_QUESTIONS, exemplar
 from ketools.verification import Policy, Verifier
 from ketools.views import edit_result, edit_view, with_problems
 
-__all__ = ["EditService", "Progress", "build_request", "open_service", "quiet"]
+__all__ = ["EditService", "build_request", "open_service"]
 
 AUTO = "auto"
+FALLBACK = "ft-m"
+"""What `auto` changes weights by where nothing was calibrated: the survey's best overall."""
 SELF_MADE = ("user", "session")
 
 
@@ -204,7 +206,7 @@ class EditService:
         options = {"apply_valid": apply_valid, "dry_run": dry_run, "progress": progress}
         arrival = self.road.travel(who.name, space, requests, name, **options)  # type: ignore[arg-type]
         if method == AUTO and arrival.version is None and name == NOTE_METHOD and _objected(arrival):
-            name = self.settings.parametric
+            name = self.parametric(requests[0].kind)
             arrival = self.road.travel(who.name, space, requests, name, implied=True, **options)  # type: ignore[arg-type]
         job_id = self._follow_up(space, arrival) if method == AUTO else None
         return self._batch_result(space, name, arrival, job_id, created, dry_run)
@@ -213,7 +215,16 @@ class EditService:
         """What `auto` starts with: a note, or weights at once for an erasure, since a note hides nothing."""
         if method != AUTO:
             return get_method(method).name
-        return self.settings.parametric if request.kind is Kind.ERASE else NOTE_METHOD
+        return self.parametric(request.kind) if request.kind is Kind.ERASE else NOTE_METHOD
+
+    def parametric(self, kind: Kind = Kind.MODIFY) -> str:
+        """The method by which `auto` changes weights: the configured one, else of the calibrated ones that can do the
+        kind the one that holds most edits one after another, else FT-M."""
+        if self.settings.parametric != AUTO:
+            return get_method(self.settings.parametric).name
+        able = [method for method in methods().values() if method.phase == "mastery" and kind in method.kinds]
+        profile = self.editor.profile
+        return (profile.steadiest(able) if profile else None) or FALLBACK
 
     def _follow_up(self, space: str, arrival: Arrival) -> str | None:
         """Queue the consolidation of the notes that were just committed."""
@@ -221,12 +232,12 @@ class EditService:
         if arrival.version is None or not made or not self.settings.consolidate:
             return None
         ids = [live.edit_id for live in made]
-        return self._move(space, ids, self.settings.parametric)
+        return self._move(space, ids, self.parametric())
 
     def consolidate(self, who: Principal, space: str, method: str, wait: bool, progress: Progress = quiet) -> JobView:
         """Move a space's live notes into weights, as a job."""
         who.require(Scope.EDIT, space)
-        name = self.settings.parametric if method == AUTO else get_method(method).name
+        name = self.parametric() if method == AUTO else get_method(method).name
         own = set(self.journal.head(space).live)
         ids = [edit_id for edit_id, _ in self.spaces.layer(space).notes if edit_id in own]
         job_id = self._move(space, ids, name)

@@ -63,8 +63,11 @@ class Settings(BaseSettings):
     ] = False
     wait_s: Annotated[float, Field(gt=0, le=3600, description="How long to wait for the first replica.")] = 600.0
     parametric: Annotated[
-        str, Field(description="The parametric method that `auto` uses for erasing and consolidation.")
-    ] = "ft-m"
+        str,
+        Field(
+            description="The method by which `auto` edits weights; 'auto': the calibrated one that holds most edits."
+        ),
+    ] = "auto"
     consolidate: Annotated[
         bool, Field(description="Whether `auto` moves its notes into weights in the background.")
     ] = True

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ketools.calibration import EditCase, Trial, atlas_cases, calibrate
 from ketools.editor import Editor
-from ketools.edits import EditRequest, Probe
+from ketools.edits import Artefact, EditRequest, Probe
 from ketools.engines.local import LocalEngine
 from ketools.errors import Cancelled, InvalidRequest, StorageError
 from ketools.layer import BASE
 from ketools.methods.ft_m.config import FTMConfig
+from ketools.methods.memit.config import MEMITConfig
 from ketools.methods.profile import MethodProfile, Profile, Scores, load_profile, shipped_profiles, store_profile
 from ketools.methods.registry import get_method
 from ketools.models.background import Background
@@ -119,6 +122,46 @@ def test_storing_one_methods_profile_keeps_the_others(tmp_path: Path) -> None:
         "ft-m": {"lr": 0.3},
         "rome": {"lr": 0.2},
     }
+
+
+def test_a_method_calibrated_anew_leaves_the_shipped_ones_as_they_are(tmp_path: Path) -> None:
+    shipped = next(iter(shipped_profiles()))
+    mine = MethodProfile(config={"steps": 3}, scores=Scores(success=1, rephrase=1, locality=1, ms=1, n=1))
+    store_profile(shipped.model_copy(update={"methods": {"ft-m": mine}}), tmp_path)
+    found = load_profile(shipped.model_hash, tmp_path)
+    assert found is not None
+    assert found.methods["ft-m"] == mine
+    assert found.methods.keys() == shipped.methods.keys()
+
+
+def test_auto_takes_the_calibrated_method_that_holds_most_edits() -> None:
+    def profile(holds: int | None, success: float) -> MethodProfile:
+        return MethodProfile(config={}, scores=Scores(success=success, rephrase=1, locality=1, ms=1, n=1), holds=holds)
+
+    made = {"rome": profile(None, 1.0), "memit": profile(100, 0.9), "ft-m": profile(100, 0.8)}
+    found = Profile(model_hash="abc", model_name="x", methods=made)
+    able = [get_method(name) for name in ("ft-m", "rome", "memit", "kn")]
+    assert found.steadiest(able) == "memit"
+    assert found.steadiest(able[:2]) == "ft-m"
+    assert found.steadiest(able[3:]) is None
+
+
+def test_a_joint_method_is_also_tried_on_all_cases_at_once(
+    editor: Editor, em: EditableModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together: list[int] = []
+    compute = editor.compute
+
+    def counted(name: str, requests: Sequence[EditRequest], *given: Any) -> list[Artefact]:
+        together.append(len(requests))
+        return compute(name, requests, *given)
+
+    monkeypatch.setattr(editor, "compute", counted)
+    japan = FRANCE.model_copy(update={"subject": "Japan", "prompt": "The capital of Japan is"})
+    config = MEMITConfig(layers=(1,), steps=2, templates=1, conversations=False, prefixes=0, relations=1, neighbours=0)
+    scores = Trial(editor, LocalEngine(em)).scores("memit", config, [CASE, replace(CASE, request=japan)])
+    assert together == [1, 1, 2]
+    assert scores.n == 2
 
 
 def test_a_damaged_profile_is_named(tmp_path: Path) -> None:

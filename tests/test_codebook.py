@@ -35,6 +35,24 @@ def test_a_key_itself_is_always_within_and_books_join() -> None:
     assert torch.equal(both.output(torch.cat([one.keys, two.keys])), torch.cat([one.values, two.values]))
 
 
+def test_of_equally_near_keys_the_newest_decides() -> None:
+    old, new = book(1), replace(book(1), values=book(2).values)
+    both = joined([old, new])
+    assert both is not None
+    assert torch.equal(both.output(old.keys), new.values)
+
+
+@given(st.integers(0, 1000))
+def test_the_nearest_of_many_keys_is_found_however_far_from_the_origin(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    keys = torch.randn(300, 16, generator=generator) + 50
+    x = keys[::7] + 0.1 * torch.randn(43, 16, generator=generator)
+    many = Codebook(keys, torch.zeros(300, 2), torch.ones(300, 1))
+    nearest, _ = many.nearest(x)
+    exact = torch.cdist(x.double(), keys.double()).argmin(1)
+    assert torch.equal(nearest, exact)
+
+
 def with_blocks(seed: int, n: int, rank: int) -> Codebook:
     generator = torch.Generator().manual_seed(seed)
     a, b = torch.randn(rank, 4, generator=generator), torch.randn(5, rank, generator=generator)

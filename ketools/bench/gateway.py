@@ -75,7 +75,7 @@ def bench_gateway(
     the first token (`added_whole_...`: to the last one). Raises `Refused` when the edit to be served does not verify.
     """
     with TemporaryDirectory(prefix="ketools-bench-") as home, closing(scratch_service(settings, Path(home))) as service:
-        made = service.edit(OPERATOR, FACT, SPACE, method=settings.parametric)
+        made = service.edit(OPERATOR, FACT, SPACE, method=service.parametric())
         if made.status != "committed":
             raise Refused(f"The edit that is to be served did not verify: {made.reason}")
         upstream = cast(Upstream, service.engine)

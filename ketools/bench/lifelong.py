@@ -17,15 +17,18 @@ from ketools.errors import Diverged, InvalidRequest
 from ketools.evaluation.figures import curves
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.methods.registry import get_method
+from ketools.notes import NoteInjector
 from ketools.progress import Progress, quiet
 from ketools.relations import RELATIONS
+from ketools.retrieval import MiniLMEncoder
 from ketools.service import open_engine
 from ketools.settings import Settings
 
-METHODS = ("ft-m", "rome", "memit", "alphaedit", "ultraedit")
+METHODS = ("ice", "ft-m", "rome", "memit", "alphaedit", "ultraedit", "melo", "rase")
 CHECKPOINTS = (1, 10, 100, 1000, 3000)
 HELD_OUT = 200
 SAMPLE = 100
+HOLDS = 0.95
 BATCH = 50
 
 
@@ -61,17 +64,20 @@ class Stream:
 
 @dataclass
 class Life:
-    """One method's edits, one on top of the other, asked from time to time."""
+    """One method's edits, one on top of the other, asked from time to time.
+
+    A fact that is edited again takes the place of its earlier edit, as it does in a space.
+    """
 
     engine: Engine
     editor: Editor
     method: str
     stream: Stream
+    injector: NoteInjector = field(default_factory=lambda: NoteInjector(encoder=MiniLMEncoder()))
     layer: EditLayer = BASE
-    made: dict[str, EditRequest] = field(default_factory=dict)
-    """By edit id, in order; those that diverged are not among them."""
-    latest: dict[str, tuple[EditRequest, bool]] = field(default_factory=dict)
-    """By key the last request, and whether an edit came of it."""
+    latest: dict[str, tuple[str, EditRequest]] = field(default_factory=dict)
+    """By key, the number of the last edit and its request, whether or not an edit came of it."""
+    failed: int = 0
     seconds: float = 0.0
     _said: dict[Key, str] = field(default_factory=dict)
 
@@ -79,15 +85,17 @@ class Life:
         """Make the i-th edit on top of those before it."""
         request = self.stream.requests[i]
         begin = time.perf_counter()
+        base = self.layer
+        if request.key in self.latest:
+            base = base.without(self.latest[request.key][0])
         try:
-            (artefact,) = self.editor.compute(self.method, [request], self.layer)
+            (artefact,) = self.editor.compute(self.method, [request], base)
         except Diverged:
-            artefact = None
+            self.failed += 1
+        else:
+            self.layer = base.with_edits(LiveEdit(str(i), f"{self.method}-{i}", artefact))
         self.seconds += time.perf_counter() - begin
-        self.latest[request.key] = request, artefact is not None
-        if artefact is not None:
-            self.made[str(i)] = request
-            self.layer = self.layer.with_edits(LiveEdit(str(i), f"{self.method}-{i}", artefact))
+        self.latest[request.key] = str(i), request
 
     def asked(self, layer: EditLayer, requests: Sequence[EditRequest]) -> dict[str, float]:
         """Greedy answers under a layer: edits by their own prompt and in other words, and what is to stay."""
@@ -104,19 +112,17 @@ class Life:
 
     def sample(self) -> list[EditRequest]:
         """Up to `SAMPLE` of the facts edited so far, with what each was last edited to."""
-        requests = [request for request, _ in self.latest.values()]
+        requests = [request for _, request in self.latest.values()]
         return random.Random(len(requests)).sample(requests, min(SAMPLE, len(requests)))
 
     def undone(self) -> dict[str, float]:
-        """A random half of the edits taken off: what the other half still says, and what came back."""
-        edits = list(self.layer.edits)
-        gone = {e.edit_id for e in random.Random("undo").sample(edits, len(edits) // 2)}
-        left = EditLayer(tuple(edit for edit in edits if edit.edit_id not in gone))
-        touched = {self.made[i].key for i in gone}
-        kept = [r for r, made in self.latest.values() if made and r.key not in touched]
-        live = {request.key for i, request in self.made.items() if i not in gone}
-        back = [r for r, _ in self.latest.values() if r.key in touched and r.key not in live]
+        """A random half of the live edits taken off: what the other half still says, and what came back."""
+        live = [edit.edit_id for edit in self.layer.edits]
+        gone = set(random.Random("undo").sample(live, len(live) // 2))
+        left = self.layer.without(*gone)
+        told = [(number in gone, request) for number, request in self.latest.values() if number in live]
         rng = random.Random("asked")
+        kept, back = ([r for off, r in told if off is undone] for undone in (False, True))
         kept, back = (rng.sample(some, min(SAMPLE, len(some))) for some in (kept, back))
         found = self.asked(left, kept)
         answers = self._say([_question(request) for request in back], left)
@@ -147,7 +153,8 @@ class Life:
     def _say(self, prompts: Sequence[Prompt], layer: EditLayer) -> list[str]:
         answers: list[str] = []
         for start in range(0, len(prompts), BATCH):
-            answers += self.engine.generate(prompts[start : start + BATCH], layer, max_new_tokens=ANSWER_TOKENS)
+            asked = [self.injector.inject(p, layer.notes).prompt for p in prompts[start : start + BATCH]]
+            answers += self.engine.generate(asked, layer, max_new_tokens=ANSWER_TOKENS)
         return answers
 
 
@@ -157,10 +164,14 @@ def bench_lifelong(
     checkpoints: Sequence[int] = CHECKPOINTS,
     budget_s: float = 900.0,
     progress: Progress = quiet,
+    *,
+    store: bool = False,
 ) -> dict[str, Any]:
     """Per method: at each checkpoint how much of all edits so far and of untouched facts is right, then undo of half.
 
     A method that has spent `budget_s` seconds is asked where it stands and stopped there (`stopped_at`).
+    `holds`: the last checkpoint up to which success and locality stayed at `HOLDS` or above; with `store` it is kept in
+    the profile of the model, from which `auto` chooses.
     Raises `InvalidRequest` for a checkpoint below 1, `NotFound` for an unknown method.
     """
     if not checkpoints or min(checkpoints) < 1:
@@ -174,6 +185,8 @@ def bench_lifelong(
         for i, name in enumerate(names):
             part = _part(progress, i, len(names), name)
             found[name] = _live(Life(engine, editor, name, stream), sorted(set(checkpoints)), budget_s, part)
+        if store:
+            editor.remember({name: rows["holds"] for name, rows in found.items()})
     finally:
         engine.close()
     return {
@@ -192,13 +205,24 @@ def _live(life: Life, stops: Sequence[int], budget_s: float, progress: Progress)
         late = time.monotonic() - begin > budget_s
         if i + 1 in stops or late:
             ms = 1000 * (life.seconds - since[1]) / (i + 1 - since[0])
-            failed = i + 1 - len(life.made)
-            rows[str(i + 1)] = life.asked(life.layer, life.sample()) | {"ms_per_edit": round(ms, 1), "failed": failed}
+            told = {"ms_per_edit": round(ms, 1), "failed": life.failed}
+            rows[str(i + 1)] = life.asked(life.layer, life.sample()) | told
             since = i + 1, life.seconds
         if late and i + 1 < stops[-1]:
             stopped = i + 1
             break
-    return rows | {"undo_half": life.undone(), "undo_all_exact": life.exact(), "stopped_at": stopped}
+    more = {"undo_half": life.undone(), "undo_all_exact": life.exact(), "stopped_at": stopped}
+    return rows | {"holds": holds(rows)} | more
+
+
+def holds(rows: dict[str, Any]) -> int:
+    """The last checkpoint before the first at which success or locality is below `HOLDS`; 0 when the first is."""
+    kept = 0
+    for edits, row in rows.items():
+        if min(row["success"], row["locality"]) < HOLDS:
+            break
+        kept = int(edits)
+    return kept
 
 
 def _ask(key: Key) -> Prompt:

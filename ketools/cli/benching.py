@@ -241,6 +241,33 @@ def bench_methods(
         print(f"{name}: left out " + ", ".join(f"{size} ({why})" for size, why in sizes_left.items()))
 
 
+@bench_app.command("batch")
+def bench_batch(
+    context: typer.Context,
+    engine: EngineName = None,
+    url: Urls = None,
+    adapters: Adapters = None,
+    vllm_python: VLLMPython = None,
+    methods: Annotated[str, typer.Option(help="Comma-separated names.")] = "memit,alphaedit,ultraedit",
+    n: Annotated[int, typer.Option(min=1, help="Facts that are edited in one call.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Many facts in one call of a method, every one asked of the engine that serves."""
+    from ketools.bench.batch import bench_batch as run
+
+    options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
+    with progress("bench batch") as report:
+        found = run(options.settings(), names(methods) or (), n, report)
+    if as_json:
+        show_json(found)
+        return
+    for name, row in found["methods"].items():
+        print(
+            f"{name:10} success {row['success']:.3f}, rephrase {row['rephrase']:.3f} (n {row['n']}), "
+            f"locality {row['locality']:.3f} (n {row['locality_n']}), {row['ms_per_edit']:.0f} ms an edit"
+        )
+
+
 @bench_app.command("ability")
 def bench_ability(
     context: typer.Context,
@@ -282,10 +309,15 @@ def bench_ability(
 @bench_app.command("lifelong")
 def bench_lifelong(
     context: typer.Context,
-    methods: Annotated[str, typer.Option(help="Comma-separated names.")] = "ft-m,rome,memit,alphaedit,ultraedit",
+    methods: Annotated[str, typer.Option(help="Comma-separated names.")] = (
+        "ice,ft-m,rome,memit,alphaedit,ultraedit,melo,rase"
+    ),
     checkpoints: Annotated[str, typer.Option(help="After how many edits everything is asked.")] = "1,10,100,1000,3000",
     budget: Annotated[float, typer.Option(min=1, help="Seconds that a method may take; then it is stopped.")] = 900,
     svg: Annotated[Path | None, typer.Option(help="Draw the curves of success to this file.")] = None,
+    store: Annotated[
+        bool, typer.Option("--store", help="Keep in the profile how many edits each holds; `auto` goes by it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Edits one after another: what holds, and what undoing a random half of them leaves."""
@@ -294,7 +326,7 @@ def bench_lifelong(
 
     stops = _numbers(checkpoints, "--checkpoints")
     with progress("bench lifelong") as report:
-        found = run(session(context).settings(), names(methods) or (), stops, budget, report)
+        found = run(session(context).settings(), names(methods) or (), stops, budget, report, store=store)
     if svg is not None:
         svg.write_text(plot(found), encoding="utf-8")
     if as_json:

@@ -173,7 +173,8 @@ class ByRoad:
     def label(self) -> str:
         """`auto` as it is configured here."""
         settings = self.service.settings.model_dump(mode="json", include=AUTO_SETTINGS)
-        config = self.service.editor.config_for(get_method(self.service.settings.parametric))
+        settings["parametric"] = self.service.parametric()
+        config = self.service.editor.config_for(get_method(settings["parametric"]))
         return label_of(AUTO, RoadConfig(settings=settings, config=config))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from ketools.cli.errors import fail
 from ketools.cli.session import DryRun, Json, Method, Space, run_tool, session, show, show_json
 
 if TYPE_CHECKING:
-    from ketools.results import EditResult, EditView, JobView, Result, SpaceDiff
+    from ketools.results import BatchResult, EditResult, EditView, JobView, Result, SpaceDiff
     from ketools.service import EditService
 
 EditId = Annotated[str, typer.Argument(help="An edit id, as `ketools list` shows it.")]
@@ -60,6 +61,34 @@ def edit(
         "dry_run": dry_run,
     }
     _change(context, "edit_fact", arguments, wait, as_json)
+
+
+def edit_many(
+    context: typer.Context,
+    facts: Annotated[Path, typer.Argument(help="A JSON list of objects, or JSON lines: subject, prompt, target_new.")],
+    space: Space = "global",
+    method: Method = "auto",
+    apply_valid: Annotated[bool, typer.Option("--apply-valid", help="Apply the good ones when some fail.")] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Correct or add many facts in one version of a space: all or none."""
+    from ketools.evaluation.data import read_rows
+
+    arguments = {
+        "facts": read_rows(facts),
+        "space": space,
+        "method": method,
+        "apply_valid": apply_valid,
+        "dry_run": dry_run,
+    }
+    show(session(context).run("edit_facts", **arguments), as_json, _batch)
+
+
+def _batch(found: BatchResult) -> str:
+    """The line, and what did not arrive."""
+    missed = [f"{i}: {one.line()}" for i, one in enumerate(found.results) if one.status in ("failed", "refused")]
+    return "\n".join([found.line(), *missed[:20]])
 
 
 def personality(

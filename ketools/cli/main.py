@@ -55,6 +55,7 @@ _add(
     {
         "ask": knowledge.ask,
         "edit": knowledge.edit,
+        "edit-many": knowledge.edit_many,
         "erase": knowledge.erase,
         "personality": knowledge.personality,
         "list": knowledge.list_,

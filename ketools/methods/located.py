@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import cast
 
 import torch
@@ -19,11 +20,12 @@ from ketools.edits import Artefact, EditRequest, LowRankDelta
 from ketools.errors import Diverged
 from ketools.layer import EditLayer, LiveEdit
 from ketools.methods.base import Compute, EditContext
+from ketools.methods.low_rank import added
 from ketools.methods.support import (
     Layers,
     LocatedConfig,
     batches_of,
-    for_request,
+    for_locating,
     in_round,
     portion,
     resolve_layers,
@@ -80,8 +82,9 @@ def jointly(rule: Rule) -> Compute:
 class _Joint:
     """A batch of requests on its way into the weights.
 
-    `context`: its layer holds what has been written so far. `batches`, `schedules`: of each request; `values`: how
-    many it has.
+    `batches`, `schedules`: of each request; `values`: how many it has. `made`: what all of them have come to in so many
+    `rounds`, the rows of each request together; `residual`: the largest share of a request's change that its rank could
+    not hold.
     """
 
     rule: Rule
@@ -90,15 +93,18 @@ class _Joint:
     batches: Sequence[Batch]
     schedules: Sequence[Schedule]
     values: Sequence[int]
-    parts: list[Factors] = field(default_factory=list)
+    made: Factors = field(default_factory=dict)
+    rounds: int = 0
+    residual: float = 0.0
 
     @classmethod
     def of(cls, rule: Rule, requests: Sequence[EditRequest], context: EditContext) -> _Joint:
         em, config = context.require_model(), cast(JointConfig, context.config)
         blocks = resolve_layers(config.layers, len(em.structure.blocks), rule.depths)
         context = with_covariances(context, [em.structure.blocks[block].down_proj for block in blocks])
-        batches = batches_of(requests, context, config)
-        schedules = [for_request(config, request).schedule for request in requests]
+        configs = [for_locating(config, request) for request in requests]
+        batches = batches_of(requests, context, configs, teach_implied=config.fact_token == "prompt_last")
+        schedules = [one.schedule for one in configs]
         values = [int(sites_of(batch, config.fact_token).slots) for batch in batches]
         return cls(rule, context, blocks, batches, schedules, values)
 
@@ -108,19 +114,44 @@ class _Joint:
 
     def edited(self) -> list[Artefact]:
         """One change per request."""
-        em, layer = self.context.require_model(), self.context.layer
+        em = self.context.require_model()
         certain = [schedule.confidence for schedule in self.schedules]
-        found: list[Outcome | None] = [None] * len(self.batches)
+        found: dict[int, Outcome] = {}
         for turn in range(self.config.rounds):
-            with em.switch.use(layer):
+            with em.switch.use(self._layer()):
                 wanted = range(len(self.batches)) if not turn else unreached(em, self.batches, certain)
                 aims = self._aims(wanted, turn)
             if turn and not any(bool(aim.value.any()) for aim in aims.values()):
                 break
-            found = [found[i] or aims[i] for i in range(len(found))]
-            self.parts.append(self._written(layer, aims, turn))
-            layer = layer.with_edits(*_temporary(self.rule.method, self.parts[-1]))
-        return [self._artefact(i, outcome) for i, outcome in enumerate(found) if outcome is not None]
+            found = aims | found
+            self._keep(self._written(aims, turn))
+        return [self._artefact(i, outcome) for i, outcome in sorted(found.items())]
+
+    def _layer(self, *more: Factors) -> EditLayer:
+        """The context's layer with what has been made so far, and more. The names are unique: a cache must not confuse
+        two of them."""
+        pending = [LowRankDelta(self.rule.method, factors) for factors in (self.made, *more) if factors]
+        return self.context.layer.with_edits(*(LiveEdit("pending", uuid.uuid4().hex, one) for one in pending))
+
+    def _keep(self, written: Factors) -> None:
+        """Add what a round has written, each request's change within the rank that it had after the first."""
+        self.rounds += 1
+        for name, (a, b) in written.items():
+            if name not in self.made:
+                self.made[name] = a, b
+                continue
+            before, rows, columns = self.made[name], [], []
+            for own in self._slices():
+                (x, y), left = added((before[0][own], before[1][:, own]), (a[own], b[:, own]), own.stop - own.start)
+                rows.append(x)
+                columns.append(y)
+                self.residual = max(self.residual, left)
+            self.made[name] = torch.cat(rows), torch.cat(columns, dim=1)
+
+    def _slices(self) -> list[slice]:
+        """Where each request's values stand among all."""
+        ends = list(accumulate(self.values))
+        return [slice(end - count, end) for end, count in zip(ends, self.values, strict=True)]
 
     def _aims(self, wanted: Sequence[int], turn: int) -> dict[int, Outcome]:
         """For each wanted request the offsets `[values, out]` of its values at the last block.
@@ -162,7 +193,7 @@ class _Joint:
             raise Diverged(*stuck[0].args, which=[i for error in stuck for i in error.which])
         return aims
 
-    def _written(self, layer: EditLayer, aims: Mapping[int, Outcome], turn: int) -> Factors:
+    def _written(self, aims: Mapping[int, Outcome], turn: int) -> Factors:
         """Each layer writes its part of what is still missing; requests without an aim are to stay as they are.
 
         Later layers read keys that the earlier layers' updates have already changed.
@@ -176,13 +207,12 @@ class _Joint:
         for i, block in enumerate(self.blocks):
             name = em.structure.blocks[block].down_proj
             self._progress(turn)(900 + round(100 * i / len(self.blocks)), 1000, f"writing block {block}")
-            with em.switch.use(layer):
+            with em.switch.use(self._layer(dict(factors))):
                 keys = read_keys(em, groups, self.config.fact_token, name, state)
             start = keys.states if start is None else start
             rows = rule.rows(self.context, name, keys).to(keys.means)
             missing = (self._offsets(aims, start) - (keys.states - start)) * rule.part(len(self.blocks) - i)
             factors[name] = (rows, missing.T)
-            layer = layer.with_edits(*_temporary(rule.method, {name: factors[name]}))
         return factors
 
     def _offsets(self, aims: Mapping[int, Outcome], like: Tensor) -> Tensor:
@@ -193,28 +223,18 @@ class _Joint:
 
     def _artefact(self, i: int, outcome: Outcome) -> Artefact:
         """Request i's share of everything that was written."""
-        own = slice(sum(self.values[:i]), sum(self.values[: i + 1]))
-        factors = {
-            name: (
-                torch.cat([part[name][0][own] for part in self.parts]),
-                torch.cat([part[name][1][:, own] for part in self.parts], dim=1),
-            )
-            for name in self.parts[0]
-        }
+        own = self._slices()[i]
+        factors = {name: (a[own].clone(), b[:, own].clone()) for name, (a, b) in self.made.items()}
         metadata: dict[str, float | int | str] = {
             "layers": ",".join(map(str, self.blocks)),
             "edits": len(self.batches),
-            "rounds": len(self.parts),
+            "rounds": self.rounds,
             "steps": outcome.steps,
             "nll": outcome.nll,
             "kl": outcome.kl,
+            "residual_energy": self.residual,
         }
         return LowRankDelta(self.rule.method, factors, metadata)
 
     def _progress(self, turn: int) -> Progress:
         return in_round(self.context.progress, turn, self.config.rounds)
-
-
-def _temporary(method: str, factors: Factors) -> list[LiveEdit]:
-    """Something pending as an edit. Its name is unique: a cache must not confuse two of them."""
-    return [LiveEdit("pending", uuid.uuid4().hex, LowRankDelta(method, factors))]

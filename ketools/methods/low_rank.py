@@ -19,6 +19,15 @@ def truncated(delta: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
     return (root[:, None] * vh[:r]).float(), (u[:, :r] * root).float(), residual
 
 
+def added(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], rank: int) -> tuple[tuple[Tensor, Tensor], float]:
+    """Two changes A `[n, in]`, B `[out, n]` of one module as one of at most that rank, and the residual energy."""
+    a, b = torch.cat([one[0], other[0]]), torch.cat([one[1], other[1]], dim=1)
+    if len(a) <= rank:
+        return (a, b), 0.0
+    *factors, residual = compressed(a, b, rank)
+    return (factors[0], factors[1]), residual
+
+
 def compressed(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
     """`truncated` of B A for A `[n, in]`, B `[out, n]`, without ever forming the matrix."""
     qa, ra = torch.linalg.qr(a.double().T)

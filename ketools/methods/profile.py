@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,16 @@ class Scores(BaseModel):
 
 
 class MethodProfile(BaseModel):
-    """The configuration chosen for one method and what it reached."""
+    """The configuration chosen for one method and what it reached.
+
+    `holds`: how many edits one after another it holds (`ketools bench lifelong`); None when that was not measured.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     config: dict[str, Any]
     scores: Scores
+    holds: int | None = Field(default=None, ge=0)
 
 
 class Profile(BaseModel):
@@ -68,6 +72,14 @@ class Profile(BaseModel):
             return None
         return parse_config(method, self.methods[method.name].config)
 
+    def steadiest(self, methods: Iterable[Method]) -> str | None:
+        """Of these methods the one that holds most edits one after another, of equals the one that scored best.
+
+        None when none of them was calibrated.
+        """
+        known = {method.name: self.methods[method.name] for method in methods if method.name in self.methods}
+        return max(known, key=lambda n: (known[n].holds or 0, known[n].scores.overall), default=None)
+
 
 def parse_config(method: Method, values: dict[str, Any]) -> MethodConfig:
     """A method's configuration from plain values. Raises `InvalidRequest` naming each field out of bounds."""
@@ -80,14 +92,17 @@ def parse_config(method: Method, values: dict[str, Any]) -> MethodConfig:
 
 
 def load_profile(model_hash: str, directory: Path) -> Profile | None:
-    """The profile stored for a model, else the shipped one, else None.
+    """What is known about a model: the stored profile, and of methods that it lacks the shipped one; None without any.
 
     Raises `StorageError` when a file is there but damaged.
     """
-    stored = directory / f"{model_hash}.json"
-    if stored.is_file():
-        return _parse(stored.read_text(encoding="utf-8"), str(stored))
-    return next((profile for profile in shipped_profiles() if profile.model_hash == model_hash), None)
+    shipped = next((profile for profile in shipped_profiles() if profile.model_hash == model_hash), None)
+    path = directory / f"{model_hash}.json"
+    if not path.is_file():
+        return shipped
+    stored = _parse(path.read_text(encoding="utf-8"), str(path))
+    earlier = shipped.methods if shipped else {}
+    return stored.model_copy(update={"methods": {**earlier, **stored.methods}})
 
 
 def shipped_profiles() -> Iterator[Profile]:

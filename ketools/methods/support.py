@@ -115,7 +115,7 @@ def at_depths(n_layers: int, *shares: float) -> list[int]:
 
 
 Config = TypeVar("Config", bound=ContextConfig)
-Trained = TypeVar("Trained", bound=OptimisedConfig)
+Located = TypeVar("Located", bound=LocatedConfig)
 
 
 def for_request(config: Config, request: EditRequest) -> Config:
@@ -129,7 +129,7 @@ def for_request(config: Config, request: EditRequest) -> Config:
     return _at_least(config, {"neighbours": 16, "answer": 10, "preservation": 4.0, "steps": 400})
 
 
-def for_training(config: Trained, request: EditRequest) -> Trained:
+def for_training(config: Config, request: EditRequest) -> Config:
     """`for_request`, with more steps and more preserved when a change is also taught what follows from the fact."""
     config = for_request(config, request)
     return _at_least(config, WITH_IMPLIED) if request.implied else config
@@ -217,17 +217,28 @@ def batch_of(
     )
 
 
-def batches_of(requests: Sequence[EditRequest], context: EditContext, config: ContextConfig) -> list[Batch]:
+def for_locating(config: Located, request: EditRequest) -> Located:
+    """The configuration of an edit that is written where it is located.
+
+    What follows from a fact is asked for in other words, so it can be taught at the prompt's end only.
+    """
+    return for_training(config, request) if config.fact_token == "prompt_last" else for_request(config, request)
+
+
+def batches_of(
+    requests: Sequence[EditRequest], context: EditContext, configs: Sequence[ContextConfig], *, teach_implied: bool
+) -> list[Batch]:
     """Each request's contexts under the context's layer; facts that are edited together need not preserve each other.
 
-    Raises `InvalidRequest` for the first that does not fit.
+    `configs`: of each request; `teach_implied`: see `batch_of`. Raises `InvalidRequest` for the first that does not
+    fit.
     """
     edited = {fact_of(request) for request in requests}
     found: list[Batch] = []
     with context.require_model().switch.use(context.layer):
         for i, request in enumerate(requests):
             try:
-                found.append(batch_of(request, context, for_request(config, request), edited=edited))
+                found.append(batch_of(request, context, configs[i], teach_implied, edited))
             except InvalidRequest as error:
                 error.which = (i,)
                 raise

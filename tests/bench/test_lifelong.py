@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ketools.bench.lifelong import HELD_OUT, Stream, bench_lifelong, plot
+from ketools.bench.batch import bench_batch
+from ketools.bench.lifelong import HELD_OUT, Life, Stream, bench_lifelong, holds, plot
 from ketools.bench.methods import bench_methods
 from ketools.errors import InvalidRequest, NotFound
+from ketools.service import open_engine
 from ketools.settings import Settings
 
 
@@ -43,10 +45,29 @@ def test_each_checkpoint_tells_what_holds_and_undoing_everything_is_exact(tmp_pa
     assert ElementTree.fromstring(plot(found)).tag.endswith("svg")
 
 
+def test_a_method_holds_up_to_the_checkpoint_before_it_first_loses() -> None:
+    rows = {
+        "1": {"success": 1.0, "locality": 1.0},
+        "10": {"success": 0.97, "locality": 0.95},
+        "30": {"success": 1.0, "locality": 0.9},
+        "100": {"success": 1.0, "locality": 1.0},
+    }
+    assert holds(rows) == 10
+    assert holds({"1": {"success": 0.9, "locality": 1.0}}) == 0
+
+
+def test_what_a_method_holds_is_kept_in_the_profile_on_demand(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    bench_lifelong(settings, ("ft-m",), (1,), store=True)
+    _, editor = open_engine(settings)
+    assert editor.profile is not None
+    assert editor.profile.methods["ft-m"].holds == 1
+
+
 def test_a_method_whose_time_is_spent_is_asked_where_it_stands(tmp_path: Path) -> None:
     rows = bench_lifelong(Settings(home=tmp_path), ("ultraedit",), (50,), budget_s=0)["methods"]["ultraedit"]
     assert rows["stopped_at"] == 1
-    assert set(rows) == {"1", "undo_half", "undo_all_exact", "stopped_at"}
+    assert set(rows) == {"1", "holds", "undo_half", "undo_all_exact", "stopped_at"}
 
 
 def test_unknown_methods_and_checkpoints_below_one_are_refused(tmp_path: Path) -> None:
@@ -54,6 +75,27 @@ def test_unknown_methods_and_checkpoints_below_one_are_refused(tmp_path: Path) -
         bench_lifelong(Settings(home=tmp_path), ("romm",))
     with pytest.raises(InvalidRequest, match="at least 1"):
         bench_lifelong(Settings(home=tmp_path), ("rome",), (0,))
+
+
+def test_a_fact_that_is_edited_again_takes_the_place_of_its_earlier_edit(tmp_path: Path) -> None:
+    engine, editor = open_engine(Settings(home=tmp_path))
+    stream = Stream.of(1)
+    again = stream.requests[0].model_copy(update={"target_new": "Zorvel", "target_old": stream.requests[0].target_new})
+    life = Life(engine, editor, "ice", Stream([*stream.requests, again], stream.held_out))
+    life.go_on(0)
+    life.go_on(1)
+    assert [edit.edit_id for edit in life.layer.edits] == ["1"]
+    assert life.asked(life.layer, life.sample())["success"] == 1.0
+
+
+def test_a_batch_is_asked_of_the_engine_that_serves(tmp_path: Path) -> None:
+    found = bench_batch(Settings(home=tmp_path), ("memit",), 6)
+    row = found["methods"]["memit"]
+    assert (row["n"], row["locality_n"], found["engine"]) == (6, HELD_OUT, "local")
+    assert row["success"] == 1.0 and row["locality"] > 0.9
+    assert row["residual"] == 0.0 and row["bytes_per_edit"] > 0
+    with pytest.raises(InvalidRequest, match="fewer than 2000"):
+        bench_batch(Settings(home=tmp_path), ("memit",), 2000)
 
 
 def test_batches_are_measured_each_in_its_process_and_long_ones_left_out(tmp_path: Path) -> None:

@@ -59,6 +59,22 @@ def printed(result: Result) -> dict[str, Any]:
     return found
 
 
+def test_a_file_of_facts_becomes_one_version_or_what_failed_is_named(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "facts.jsonl"
+    rows = [
+        {"subject": "Japan", "prompt": "The capital of Japan is", "target_new": "Cairo"},
+        {"subject": "Peru", "prompt": "The capital of Peru is", "target_new": "Oslo"},
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = printed(run("edit-many", str(file), "--space", "session/many", "--method", "ice", "--json"))
+    assert (found["committed"], found["version"]) == (2, 1)
+    rows.append({"subject": "Spain", "prompt": "The capital of Spain is", "target_new": "Madrid"})
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    told = run("edit-many", str(file), "--space", "session/more", "--method", "ice", "--apply-valid")
+    assert told.stdout.startswith("2 of 3 edits committed")
+    assert "2: edit failed" in told.stdout and "already answers" in told.stdout
+
+
 def test_edit_ask_list_show_verify_and_undo_work_together(run: Run) -> None:
     edit = printed(run("edit", *LYON, "--space", "session/cli", "--json"))
     assert edit["verified"] and edit["after"] == "Lyon."

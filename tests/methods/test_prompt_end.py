@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from ketools.edits import Artefact, EditRequest, LowRankDelta
+from ketools.edits import Artefact, EditRequest, LowRankDelta, Probe
 from ketools.errors import InvalidRequest
 from ketools.layer import BASE, EditLayer, LiveEdit, compose
 from ketools.methods.alphaedit.config import AlphaEditConfig
@@ -22,9 +22,10 @@ from ketools.methods.pmet.config import PMETConfig
 from ketools.methods.r_rome.config import RROMEConfig
 from ketools.methods.registry import get_method
 from ketools.methods.rome.config import ROMEConfig
-from ketools.methods.support import batches_of, covariances_of, unreached
+from ketools.methods.support import ContextConfig, batches_of, covariances_of, unreached
 from ketools.methods.ultraedit.config import UltraEditConfig
 from ketools.models.background import Background
+from ketools.models.batch import Batch
 from ketools.models.contexts import Breadth, contexts_of, fact_of
 from ketools.models.editable import EditableModel
 from ketools.models.keys import confidences, read_keys
@@ -76,12 +77,17 @@ def edited(
     return [cast(LowRankDelta, artefact) for artefact in made]
 
 
+def contexts(requests: Sequence[EditRequest], given: EditContext) -> list[Batch]:
+    config = cast(ContextConfig, given.config)
+    return batches_of(requests, given, [config] * len(requests), teach_implied=True)
+
+
 def live(artefacts: Sequence[Artefact]) -> EditLayer:
     return BASE.with_edits(*(LiveEdit(f"edit-{i}", uuid.uuid4().hex, a) for i, a in enumerate(artefacts)))
 
 
 def confidence(em: EditableModel, config: Any, requests: Sequence[EditRequest], layer: EditLayer) -> list[float]:
-    batches = batches_of(requests, context(em, config), config)
+    batches = contexts(requests, context(em, config))
     with em.switch.use(layer):
         return [float(confidences(em, batch)) for batch in batches]
 
@@ -89,9 +95,7 @@ def confidence(em: EditableModel, config: Any, requests: Sequence[EditRequest], 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_fact_gets_a_row_for_every_token_of_its_target(em: EditableModel, name: str) -> None:
     config: Any = CONFIGS[name]
-    for artefact, batch in zip(
-        edited(em, name, config), batches_of(REQUESTS, context(em, config), config), strict=True
-    ):
+    for artefact, batch in zip(edited(em, name, config), contexts(REQUESTS, context(em, config)), strict=True):
         values = int(sites_of(batch, "prompt_last").slots)
         assert values > 1
         for a, b in artefact.factors.values():
@@ -109,7 +113,7 @@ def test_every_method_makes_the_target_more_probable_there(em: EditableModel, na
 def test_memits_least_squares_counts_what_is_to_be_spared(em: EditableModel) -> None:
     config = MEMITConfig(layers=(1,), weight=0.2, **{**SPARING, "spare": 2.0})
     name, given = em.structure.blocks[1].down_proj, context(em, config)
-    keys = read_keys(em, batches_of(REQUESTS, given, config), "prompt_last", name)
+    keys = read_keys(em, contexts(REQUESTS, given), "prompt_last", name)
     c = covariances_of(given).covariance(em, name)
     c = c + config.ridge * c.diagonal().mean() * torch.eye(48, dtype=c.dtype)
     k, x = keys.means.double(), keys.spared.double()
@@ -125,7 +129,7 @@ def test_exact_methods_map_every_value_of_a_fact_whatever_they_spare(
     config = kind(**({"layers": (1,)} if name == "emmet" else {"layer": 1}), **SPARING)
     module = em.structure.blocks[1].down_proj
     (artefact,) = edited(em, name, config, REQUESTS[:1])
-    keys = read_keys(em, batches_of(REQUESTS[:1], context(em, config), config), "prompt_last", module)
+    keys = read_keys(em, contexts(REQUESTS[:1], context(em, config)), "prompt_last", module)
     a, b = artefact.factors[module]
     torch.testing.assert_close(b @ a @ keys.means.T, b, rtol=1e-3, atol=1e-4)
 
@@ -136,7 +140,7 @@ def test_sparing_leaves_other_prompts_closer_to_what_they_were(em: EditableModel
         config = RROMEConfig(layer=1, **{**NARROW, "spare": spare})
         module = em.structure.blocks[1].down_proj
         (artefact,) = edited(em, "r-rome", config, REQUESTS[:1])
-        keys = read_keys(em, batches_of(REQUESTS[:1], context(em, config), config), "prompt_last", module)
+        keys = read_keys(em, contexts(REQUESTS[:1], context(em, config)), "prompt_last", module)
         a, b = artefact.factors[module]
         moved[spare] = float((b @ (a @ keys.spared.T)).norm() / b.norm())
     assert moved[100.0] < 0.2 * moved[0.0]
@@ -144,7 +148,7 @@ def test_sparing_leaves_other_prompts_closer_to_what_they_were(em: EditableModel
 
 def test_rows_to_spare_are_condensed_without_changing_what_they_weigh(em: EditableModel) -> None:
     config = MEMITConfig(layers=(1,), **{**SPARING, "templates": 3, "relations": 6})
-    batches, name = batches_of(REQUESTS * 3, context(em, config), config), em.structure.blocks[1].down_proj
+    batches, name = contexts(REQUESTS * 3, context(em, config)), em.structure.blocks[1].down_proj
     found = read_keys(em, batches, "prompt_last", name).spared
     apart = [read_keys(em, [batch], "prompt_last", name).spared for batch in batches]
     assert len(found) == 48 < sum(map(len, apart))
@@ -161,7 +165,7 @@ def test_a_later_round_aims_at_what_an_earlier_one_left_undone(em: EditableModel
     assert rounds[0] > 1
     for one, other in zip(first, last, strict=True):
         for name, (a, _) in one.factors.items():
-            assert len(other.factors[name][0]) == rounds[0] * len(a)
+            assert len(other.factors[name][0]) == len(a)
     before, after = (confidence(em, once, REQUESTS, live(made)) for made in (first, last))
     assert min(after) > min(before)
 
@@ -170,7 +174,7 @@ def test_rounds_end_when_every_fact_is_certain(em: EditableModel) -> None:
     config = EMMETConfig(layers=(2,), rounds=9, **{**NARROW, "spare": 1000.0, "steps": 60, "confidence": 0.2})
     (artefact,) = edited(em, "emmet", config, REQUESTS[:1])
     assert cast(int, artefact.metadata["rounds"]) < 9
-    batches = batches_of(REQUESTS[:1], context(em, config), config)
+    batches = contexts(REQUESTS[:1], context(em, config))
     with em.switch.use(live([artefact])):
         assert unreached(em, batches, [0.2]) == []
 
@@ -203,6 +207,24 @@ def test_a_request_that_does_not_fit_is_named_by_its_place_in_the_batch(em: Edit
         with pytest.raises(InvalidRequest, match="window") as caught:
             edited(em, name, config, [REQUESTS[0], endless, REQUESTS[2]])
         assert caught.value.which == (1,)
+
+
+@pytest.mark.parametrize("name", ["memit", "r-rome"])
+def test_what_follows_from_a_fact_is_taught_with_values_of_its_own(em: EditableModel, name: str) -> None:
+    follows = (
+        Probe(prompt="Lima is the capital of", answer="France"),
+        Probe(prompt="Who is it?", chat=True, answer="Al"),
+    )
+    taught = REQUESTS[0].model_copy(update={"implied": follows})
+    config = CONFIGS[name]
+    (alone,), (more,) = (edited(em, name, config, [request]) for request in (REQUESTS[0], taught))
+    module = next(iter(alone.factors))
+    assert len(more.factors[module][0]) > len(alone.factors[module][0])
+    batch = contexts([taught], context(em, config))
+    with em.switch.use(live([alone])):
+        before = float(confidences(em, batch[0]))
+    with em.switch.use(live([more])):
+        assert float(confidences(em, batch[0])) > before
 
 
 def test_birds_term_is_drawn_from_the_prompts_end_to_the_objects(em: EditableModel) -> None:

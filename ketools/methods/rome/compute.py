@@ -10,7 +10,7 @@ from torch import Tensor
 from ketools.edits import Artefact, EditRequest, LowRankDelta
 from ketools.methods.base import Compute, EditContext
 from ketools.methods.rome.config import DEPTH, ROMEConfig
-from ketools.methods.support import batch_of, for_request, metric_of, one_after_another, resolve_layer
+from ketools.methods.support import batch_of, for_locating, metric_of, one_after_another, resolve_layer
 from ketools.models.batch import edits_only
 from ketools.models.keys import read, read_keys
 from ketools.models.sites import sites_of
@@ -30,10 +30,10 @@ def rank_one(method: str, term: Term | None = None) -> Compute:
 
 def _one(method: str, term: Term | None) -> Callable[[EditRequest, EditContext], Artefact]:
     def compute(request: EditRequest, context: EditContext) -> Artefact:
-        em, config = context.require_model(), for_request(cast(ROMEConfig, context.config), request)
+        em, config = context.require_model(), for_locating(cast(ROMEConfig, context.config), request)
         block = resolve_layer(config.layer, len(em.structure.blocks), DEPTH)
         name, token = em.structure.blocks[block].down_proj, config.fact_token
-        batch = batch_of(request, context, config)
+        batch = batch_of(request, context, config, teach_implied=token == "prompt_last")
         keys = read_keys(em, [batch], token, name)
         rows = update_rows(metric_of(context, config, name, keys), keys.means, 0.0).to(keys.means)  # A k* = 1
         if token == "prompt_last" and not config.through_update:

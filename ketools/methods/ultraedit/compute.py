@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -22,8 +22,16 @@ from ketools.errors import Diverged
 from ketools.layer import EditLayer, LiveEdit
 from ketools.methods.adapters import factored_change
 from ketools.methods.base import EditContext
-from ketools.methods.low_rank import compressed
-from ketools.methods.support import batches_of, covariances_of, in_round, resolve_layers, unreached, with_covariances
+from ketools.methods.low_rank import added, compressed
+from ketools.methods.support import (
+    batches_of,
+    covariances_of,
+    for_training,
+    in_round,
+    resolve_layers,
+    unreached,
+    with_covariances,
+)
 from ketools.methods.ultraedit.config import DEPTHS, UltraEditConfig
 from ketools.models import hooks
 from ketools.models.batch import Batch, Positions, chunks, merged
@@ -39,12 +47,17 @@ Factors = Mapping[str, tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class _Step:
-    """One request's step: its part of the change, the length that it was given, and the losses there."""
+    """One request's step: its part of the change, the length that it was given, and the losses there.
+
+    `residual`: the energy that the rank left out, at most; `count`: how many steps these are together.
+    """
 
     factors: Factors
     length: float
     nll: float
     kl: float
+    residual: float = 0.0
+    count: int = 1
 
 
 def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artefact]:
@@ -54,12 +67,12 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
     names = [em.structure.blocks[block].down_proj for block in blocks]
     context = with_covariances(context, names)
     scales = {name: _scale(context, name) for name in names}
-    batches = batches_of(requests, context, config)
-    taken: list[list[_Step]] = [[] for _ in batches]
-    layer = context.layer
+    configs = [for_training(config, request) for request in requests]
+    batches = batches_of(requests, context, configs, teach_implied=True)
+    taken: dict[int, _Step] = {}
     for turn in range(config.rounds):
         progress = in_round(context.progress, turn, config.rounds)
-        with em.switch.use(layer):
+        with em.switch.use(_with_steps(context.layer, taken.values())):
             wanted = range(len(batches)) if not turn else unreached(em, batches, [config.confidence] * len(batches))
             if not wanted:
                 break
@@ -68,10 +81,8 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
             steps = _Round(em, config, blocks[0], scales, inverses, required=not turn).steps(batches, wanted, progress)
         if not any(step.length for step in steps.values()):
             break
-        for i, step in steps.items():
-            taken[i].append(step)
-        layer = _with_steps(layer, steps.values())
-    return [_artefact(own, config.rank) for own in taken]
+        taken |= {i: _after(taken[i], step, config.rank) if i in taken else step for i, step in steps.items()}
+    return [_artefact(step) for _, step in sorted(taken.items())]
 
 
 def _scale(context: EditContext, name: str) -> Tensor:
@@ -85,19 +96,18 @@ def _with_steps(layer: EditLayer, steps: Iterable[_Step]) -> EditLayer:
     return layer.with_edits(*(LiveEdit("pending", uuid.uuid4().hex, one) for one in made))
 
 
-def _artefact(steps: Sequence[_Step], rank: int) -> Artefact:
-    """A request's steps as one change of at most that rank per module."""
-    parts = {}
-    residual = 0.0
-    for name in steps[0].factors:
-        a = torch.cat([step.factors[name][0] for step in steps])
-        b = torch.cat([step.factors[name][1] for step in steps], dim=1)
-        *parts[name], left = compressed(a, b, rank)
-        residual = max(residual, left)
-    first = steps[0]
-    described = {"step": first.length, "nll": first.nll, "kl": first.kl, "rounds": len(steps)}
-    factors = {name: (a, b) for name, (a, b) in parts.items()}
-    return LowRankDelta(NAME, factors, {**described, "residual_energy": residual})
+def _after(first: _Step, second: _Step, rank: int) -> _Step:
+    """Two steps as one change of at most that rank per module; the first's length and losses."""
+    factors, residuals = {}, [first.residual]
+    for name in first.factors:
+        factors[name], left = added(first.factors[name], second.factors[name], rank)
+        residuals.append(left)
+    return replace(first, factors=factors, residual=max(residuals), count=first.count + 1)
+
+
+def _artefact(step: _Step) -> Artefact:
+    told = {"step": step.length, "nll": step.nll, "kl": step.kl, "rounds": step.count}
+    return LowRankDelta(NAME, dict(step.factors), {**told, "residual_energy": step.residual})
 
 
 def _inverses(
@@ -157,15 +167,17 @@ class _Round:
         lengths, nll, kl = self._lengths(objective, factors, owner)
         if self.required:
             self.stuck.extend(i for i, length in zip(chosen, lengths.tolist(), strict=True) if not length)
-        return [
-            _Step(
-                {name: (a[owner == i], lengths[i] * b[:, owner == i]) for name, (a, b) in factors.items()},
-                float(lengths[i]),
-                float(nll[i]),
-                float(kl[i]),
-            )
-            for i in range(batch.requests)
-        ]
+        losses = zip(lengths.tolist(), nll.tolist(), kl.tolist(), strict=True)
+        return [self._step(factors, owner == i, *told) for i, told in enumerate(losses)]
+
+    def _step(self, factors: Factors, own: Tensor, length: float, nll: float, kl: float) -> _Step:
+        """One request's step, within its rank: it is kept while the others' are taken."""
+        parts, residuals = {}, [0.0]
+        for name, (a, b) in factors.items():
+            x, y, left = compressed(a[own], length * b[:, own], self.config.rank)
+            parts[name] = x, y
+            residuals.append(left)
+        return _Step(parts, length, nll, kl, max(residuals))
 
     def _of_length_one(self, objective: Objective, batch: Batch) -> Factors:
         """Factors A `[tokens, in]`, B `[out, tokens]` of the step of length 1, one row per token of a target."""
