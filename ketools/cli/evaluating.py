@@ -39,6 +39,7 @@ from ketools.evaluation.origins import Origins, origins
 from ketools.evaluation.restoration import Restoration, restoration
 from ketools.evaluation.run import BAD_TOLD, CASES, PROTOCOLS, MethodRun, Protocol, Run, label_of
 from ketools.evaluation.runner import Checkpoint, Share, asked_of
+from ketools.evaluation.sources import source_hash
 from ketools.evaluation.weights import changes, hits, mean_hits
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.methods.base import MethodConfig
@@ -46,6 +47,7 @@ from ketools.methods.registry import get_method, methods
 from ketools.models.tracing import lens_says
 from ketools.principals import OPERATOR
 from ketools.progress import Progress, quiet
+from ketools.road import NOTE_METHOD
 from ketools.service import AUTO, EditService, is_bundled, open_service
 from ketools.settings import Settings
 
@@ -131,7 +133,8 @@ class ByMethod:
     @property
     def label(self) -> str:
         """The method as it is configured here."""
-        return label_of(self.method, self.service.editor.config_for(get_method(self.method), self.config))
+        method = get_method(self.method)
+        return label_of(self.method, self.service.editor.config_for(method, self.config), source_hash(method))
 
 
 class RoadConfig(BaseModel):
@@ -174,8 +177,9 @@ class ByRoad:
         """`auto` as it is configured here."""
         settings = self.service.settings.model_dump(mode="json", include=AUTO_SETTINGS)
         settings["parametric"] = self.service.parametric()
-        config = self.service.editor.config_for(get_method(settings["parametric"]))
-        return label_of(AUTO, RoadConfig(settings=settings, config=config))
+        parametric = get_method(settings["parametric"])
+        config = RoadConfig(settings=settings, config=self.service.editor.config_for(parametric))
+        return label_of(AUTO, config, source_hash(get_method(NOTE_METHOD)) + source_hash(parametric))
 
 
 def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
