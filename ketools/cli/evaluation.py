@@ -131,12 +131,14 @@ def lm_eval(
     as_json: Json = False,
 ) -> None:
     """Run lm-evaluation-harness' tasks from local files on the untouched model and on a space."""
-    from ketools.evaluation.offline import go_offline, local_tasks
-    from ketools.layer import BASE
-    from ketools.principals import OPERATOR
+    from ketools.cli.offline import go_offline
 
     here = session(context)
     go_offline(here.settings().home)
+    from ketools.evaluation.offline import local_tasks
+    from ketools.layer import BASE
+    from ketools.principals import OPERATOR
+
     found = local_tasks(tasks)
     from ketools.evaluation.harness import ServedSpace
 
