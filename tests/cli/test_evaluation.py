@@ -72,7 +72,7 @@ def test_the_gate_tells_what_was_missed_and_exits_with_one(runs: Runs) -> None:
     assert printed(missed)["missed"][0].startswith("ice: success>=1.1: ")
     assert (out / "cases.jsonl").read_text() == lines  # nothing was asked again
     told = CliRunner().invoke(app, ["report", str(out), "--json"])
-    assert "<h2>Overview" in Path(printed(told)["html"]).read_text()
+    assert ">Overview</h2>" in Path(printed(told)["html"]).read_text()
 
 
 @pytest.mark.parametrize("protocol", ["single", "batch"])
