@@ -14,13 +14,14 @@ from pydantic import BaseModel, ConfigDict
 
 from ketools.artefacts import content_hash
 from ketools.edits import EditRequest, Evidence, Kind
-from ketools.errors import Diverged
+from ketools.errors import Diverged, InvalidRequest
 from ketools.evaluation.metrics import interval, mean
 from ketools.evaluation.results import Measure
 from ketools.jobs import Handler
 from ketools.layer import EditLayer, LiveEdit
+from ketools.probing import with_relation
 from ketools.progress import Progress
-from ketools.road import Road
+from ketools.road import Road, with_old_answer
 
 EVALUATE_SPACE = "evaluate_space"
 COMPARE_METHODS = "compare_methods"
@@ -75,12 +76,13 @@ def space_evaluation(road: Road) -> Handler:
 def method_comparison(road: Road) -> Handler:
     """The job of making the same edits by several methods, each alone on top of the space's layer.
 
-    Arguments: `facts`, the requests' fields, and `methods`. An edit that diverges counts as refused.
+    Arguments: `facts`, the requests' fields, and `methods`. A method is told what the road tells it: the relation, and
+    the old answer. An edit that diverges or that a method cannot make counts as refused.
     """
 
     def run(space: str, arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-        requests = [EditRequest.model_validate(fact) for fact in arguments["facts"]]
         names, layer = list(arguments["methods"]), road.spaces.layer(space)
+        requests = [_known(road, EditRequest.model_validate(fact), layer) for fact in arguments["facts"]]
         found = []
         for i, name in enumerate(names):
 
@@ -95,6 +97,12 @@ def method_comparison(road: Road) -> Handler:
     return run
 
 
+def _known(road: Road, request: EditRequest, layer: EditLayer) -> EditRequest:
+    """The request as it reaches a method on the road of an edit."""
+    request = with_relation(request)
+    return with_old_answer(request, road.verifier.phrasing_answers(request, layer)[0])
+
+
 def _method(
     road: Road, name: str, requests: Sequence[EditRequest], layer: EditLayer, progress: Progress
 ) -> MethodStanding:
@@ -105,7 +113,7 @@ def _method(
         begin = time.perf_counter()
         try:
             made = road.editor.compute(name, [request], layer)[0]
-        except Diverged as error:
+        except (Diverged, InvalidRequest) as error:
             found.append((request.prompt, Evidence(success=0, success_n=0, locality=1, locality_n=0), str(error)))
             continue
         times.append(1000 * (time.perf_counter() - begin))

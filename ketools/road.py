@@ -240,9 +240,7 @@ class Road:
                 "Leave target_old out to edit anyway."
             )
             return replace(draft, error=InvalidRequest(text))
-        if request.target_old is None and request.kind is Kind.MODIFY:
-            return replace(draft, request=request.model_copy(update={"target_old": answers[0][:500] or None}))
-        return draft
+        return replace(draft, request=with_old_answer(request, answers[0]))
 
     def _compute(self, trip: Trip, drafts: list[Draft], base: EditLayer) -> list[Draft]:
         todo = [d for d in drafts if d.error is None]
@@ -418,6 +416,13 @@ class Road:
                 continue
             end = self._outcome(trip, draft)
             self.journal.close_edit(end.edit_id, end.outcome, end.reason, end.evidence, end.timings)
+
+
+def with_old_answer(request: EditRequest, said: str) -> EditRequest:
+    """The request with what the model says to its prompt as the old answer, where a change of a fact names none."""
+    if request.target_old is not None or request.kind is not Kind.MODIFY:
+        return request
+    return request.model_copy(update={"target_old": said[:500] or None})
 
 
 def _below(floor: Evidence | None, evidence: Evidence) -> str:

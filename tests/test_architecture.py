@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "ketools"
 
 ORDER = [
-    {"errors", "codebook", "progress"},
+    {"errors", "codebook", "progress", "footprint"},
     {"vllm_plugin"},
     {"edits", "relations"},
     {"traits", "results", "principals", "layer", "artefacts", "atlas"},

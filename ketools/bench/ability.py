@@ -84,7 +84,7 @@ def bench_ability(
 
     `folder`: task files of lm-evaluation-harness; without, tasks over the bundled world that name nothing that is
     edited. `limit`: documents of each task. Raises `NotFound` for an unknown method, data set or folder without
-    tasks, `MissingExtra` without the harness. `ketools.evaluation.offline.go_offline` goes before importing this.
+    tasks, `MissingExtra` without the harness. `ketools.cli.offline.go_offline` goes before importing this.
     """
     for name in names:
         get_method(name)

@@ -9,11 +9,11 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from ketools.artefacts import tensors_of
-from ketools.bench.memory import MIB, peak, resident
 from ketools.calibration import atlas_cases
 from ketools.editor import Editor
 from ketools.edits import Artefact, EditRequest
 from ketools.errors import Diverged
+from ketools.footprint import MIB, peak, resident
 from ketools.layer import BASE
 from ketools.methods.registry import get_method, methods
 from ketools.progress import Progress, quiet

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ketools.atlas.world import other_target, unknown_subject
-from ketools.bench.memory import MIB, resident
 from ketools.edits import normalise
+from ketools.footprint import MIB, resident
 from ketools.progress import Progress, quiet
 from ketools.relations import RELATIONS, Relation
 from ketools.retrieval import Encoder, Fact, FactIndex, FactView, Vectors

@@ -287,7 +287,7 @@ def bench_ability(
     as_json: Json = False,
 ) -> None:
     """What a few edits cost a model in tasks that have nothing to do with them, per method."""
-    from ketools.evaluation.offline import go_offline
+    from ketools.cli.offline import go_offline
 
     options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
     go_offline(options.settings().home)

@@ -28,16 +28,18 @@ from ketools.evaluation import (
     Dataset,
     EditCase,
     Summary,
+    askable,
     evaluate,
     evaluate_batch,
     evaluate_sequential,
     load,
 )
 from ketools.evaluation.asking import Lens
-from ketools.evaluation.origins import origins
+from ketools.evaluation.origins import Origins, origins
 from ketools.evaluation.restoration import Restoration, restoration
 from ketools.evaluation.run import BAD_TOLD, CASES, PROTOCOLS, MethodRun, Protocol, Run, label_of
 from ketools.evaluation.runner import Checkpoint, Share, asked_of
+from ketools.evaluation.sources import source_hash
 from ketools.evaluation.weights import changes, hits, mean_hits
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.methods.base import MethodConfig
@@ -45,6 +47,7 @@ from ketools.methods.registry import get_method, methods
 from ketools.models.tracing import lens_says
 from ketools.principals import OPERATOR
 from ketools.progress import Progress, quiet
+from ketools.road import NOTE_METHOD
 from ketools.service import AUTO, EditService, is_bundled, open_service
 from ketools.settings import Settings
 
@@ -130,7 +133,8 @@ class ByMethod:
     @property
     def label(self) -> str:
         """The method as it is configured here."""
-        return label_of(self.method, self.service.editor.config_for(get_method(self.method), self.config))
+        method = get_method(self.method)
+        return label_of(self.method, self.service.editor.config_for(method, self.config), source_hash(method))
 
 
 class RoadConfig(BaseModel):
@@ -173,8 +177,9 @@ class ByRoad:
         """`auto` as it is configured here."""
         settings = self.service.settings.model_dump(mode="json", include=AUTO_SETTINGS)
         settings["parametric"] = self.service.parametric()
-        config = self.service.editor.config_for(get_method(settings["parametric"]))
-        return label_of(AUTO, RoadConfig(settings=settings, config=config))
+        parametric = get_method(settings["parametric"])
+        config = RoadConfig(settings=settings, config=self.service.editor.config_for(parametric))
+        return label_of(AUTO, config, source_hash(get_method(NOTE_METHOD)) + source_hash(parametric))
 
 
 def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
@@ -195,7 +200,7 @@ def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
             bad=tuple(map(str, data.bad[:BAD_TOLD])),
             methods={},
             cases=asked_of(data.first(plan.n), plan.protocol),
-            origins=origins(service.editor, data.first(None), plan.locate, progress) if plan.locate else None,
+            origins=_origins(service, data, plan.locate, progress) if plan.locate else None,
         )
         earlier = _earlier(run, plan.out)
         for name, edit in edits.items():
@@ -204,6 +209,11 @@ def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
             if plan.out:
                 run.write(plan.out)
     return run
+
+
+def _origins(service: EditService, data: Dataset, n: int, progress: Progress) -> Origins | None:
+    """Of `n` cases of the whole data set."""
+    return origins(service.editor, askable(data, service.engine).first(None), n, progress)
 
 
 def _earlier(run: Run, out: Path | None) -> dict[str, MethodRun]:
@@ -225,6 +235,7 @@ def _prepared(
     """The data, what edits, where it is measured, how each method edits; with a share, no texts for perplexity."""
     data, names = load(plan.data), _names(plan)
     with scratch_service(settings) as service:
+        data = askable(data, service.engine, plan.n)
         baseline = Baseline(service.engine, settings.home / "cache" / "evaluation")
         whole = plan.protocol != "single" and share is None
         texts = _texts(plan, service.engine.model_hash, data.first(plan.n)) if whole else ()
@@ -315,7 +326,8 @@ def _edit(service: EditService, name: str, plan: Plan, progress: Progress) -> By
     method = get_method(name)
     if plan.train is None or not method.search:
         return ByMethod(service, name)
-    cases = [as_calibration(case) for case in load(plan.train, "train").first(TRAIN_CASES)]
+    train = askable(load(plan.train, "train"), service.engine, TRAIN_CASES)
+    cases = [as_calibration(case) for case in train.first(TRAIN_CASES)]
     options = {"progress": progress, "budget_s": TRAIN_BUDGET_S, "store": False}
     profile = calibrate(service.editor, service.engine, cases, [name], **options)  # type: ignore[arg-type]
     return ByMethod(service, name, profile.config_for(method))
@@ -393,8 +405,10 @@ def calibrate_model(
     settings: Settings, methods: Sequence[str] | None, n: int, budget_s: float, source: str | None, progress: Progress
 ) -> Profile:
     """Find and store the best configuration of each method for the settings' model."""
-    cases = atlas_cases(n) if source is None else [as_calibration(case) for case in load(source).first(n)]
+    data = load(source) if source else None
     with scratch_service(settings) as service:
+        found = askable(data, service.engine, n).first(n) if data else None
+        cases = atlas_cases(n) if found is None else list(map(as_calibration, found))
         return calibrate(service.editor, service.engine, cases, methods, progress=progress, budget_s=budget_s)
 
 

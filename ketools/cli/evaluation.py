@@ -49,19 +49,22 @@ def evaluate(
     locate: Annotated[
         int, typer.Option(min=0, max=100, help="Cases whose facts are traced, for the report's figures 8 and 9.")
     ] = 0,
-    require: Annotated[str, typer.Option(help="Exit 1 when missed: success>=0.95,locality>=0.98")] = "",
+    require: Annotated[
+        str, typer.Option(help="Exit 1 when missed: success>=0.95,portability.Reasoning>=0.8,zsre.kl<=0.1")
+    ] = "",
     engine: EngineName = None,
     url: Urls = None,
     adapters: Adapters = None,
     vllm_python: VLLMPython = None,
     as_json: Json = False,
 ) -> None:
-    """Measure methods on a benchmark: success, portability, locality, fluency, time."""
+    """Measure methods on a benchmark: success, portability, locality, fluency, time, memory."""
     from ketools.cli.evaluating import Plan, run_plan
     from ketools.errors import InvalidRequest
-    from ketools.evaluation.gate import misses, requirements
+    from ketools.evaluation import load
+    from ketools.evaluation.gate import Names, misses, requirements
 
-    wanted = requirements(require)
+    wanted = requirements(require, Names.of(load(data).first(n))) if require else []
     try:
         stops = tuple(int(stop) for stop in names(checkpoints) or ())
     except ValueError:
@@ -128,12 +131,14 @@ def lm_eval(
     as_json: Json = False,
 ) -> None:
     """Run lm-evaluation-harness' tasks from local files on the untouched model and on a space."""
-    from ketools.evaluation.offline import go_offline, local_tasks
-    from ketools.layer import BASE
-    from ketools.principals import OPERATOR
+    from ketools.cli.offline import go_offline
 
     here = session(context)
     go_offline(here.settings().home)
+    from ketools.evaluation.offline import local_tasks
+    from ketools.layer import BASE
+    from ketools.principals import OPERATOR
+
     found = local_tasks(tasks)
     from ketools.evaluation.harness import ServedSpace
 
@@ -156,14 +161,15 @@ def _harness_table(made: dict[str, dict[str, dict[str, float]]], space: str) -> 
 
 
 def _show(summaries: dict[str, Any]) -> None:
-    print(f"{'method':12}{'success':>9}{'rephrase':>10}{'portab.':>9}{'locality':>10}{'ms/edit':>9}{'n':>6}")
+    heads = f"{'success':>9}{'rephrase':>10}{'portab.':>9}{'locality':>10}"
+    print(f"{'method':12}{heads}{'ms/edit':>9}{'peak MB':>9}{'n':>6}")
     for name, s in summaries.items():
         shares = (_share(s.success, 9), _share(s.rephrase, 10), _share(s.portability, 9), _share(s.locality, 10))
-        print(f"{name:12}{''.join(shares)}{s.ms_per_edit:9.0f}{s.n:6}")
+        print(f"{name:12}{''.join(shares)}{s.ms_per_edit:9.0f}{_share(s.peak_mb, 9, 1)}{s.n:6}")
 
 
-def _share(value: float | None, width: int) -> str:
-    return f"{'-':>{width}}" if value is None else f"{value:{width}.3f}"
+def _share(value: float | None, width: int, digits: int = 3) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:{width}.{digits}f}"
 
 
 def report(

@@ -123,6 +123,13 @@ class Engine(Protocol):
         """Teacher-forced scores of `continuations[i]` after `prompts[i]`; batched."""
         ...
 
+    def room(self, prompt: Prompt, continuation: str = "") -> int:
+        """How many tokens the model can read after the prompt and what continues it; below 1 it cannot go on.
+
+        Raises `InvalidRequest` for an empty prompt.
+        """
+        ...
+
     def apply_layer(self, layer: EditLayer) -> float:
         """Make the layer ready to serve (upload an adapter, install hooks); idempotent, may be slow.
 

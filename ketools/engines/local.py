@@ -20,7 +20,7 @@ from ketools.models.editable import EditableModel
 from ketools.models.hooks import edit_input, only_at
 from ketools.models.loading import load_editable
 from ketools.models.rows import Row, in_rows, laid_out
-from ketools.models.text import encode_chat, encode_pairs, encode_prompt, pad, stop_ids
+from ketools.models.text import encode_chat, encode_pairs, encode_prompt, length, pad, stop_ids
 
 BATCH_TOKENS = 8192
 """The most tokens, padding included, that go through the model at once."""
@@ -108,6 +108,10 @@ class LocalEngine:
         pairs = encode_pairs(self.editable, prompts, continuations)
         self._require_room(max((len(p) + len(c) for p, c in pairs), default=0))
         return self._scores(pairs, layer)
+
+    def room(self, prompt: Prompt, continuation: str = "") -> int:
+        """How many tokens the model can read after the prompt and what continues it; below 1 it cannot go on."""
+        return self.editable.context_length - length(self.editable, prompt, continuation)
 
     def logits(self, prompts: Sequence[Prompt], layer: EditLayer = BASE) -> Tensor:
         """Next-token logits `[n, vocabulary]` after each prompt, for comparing layers bit for bit."""

@@ -5,6 +5,7 @@ from ketools.evaluation.cases import CaseProbe, EditCase
 from ketools.evaluation.data import NAMES, BadRow, Dataset, load
 from ketools.evaluation.results import CaseResult, Summary, summarise
 from ketools.evaluation.runner import Bench, Checkpoint, evaluate, evaluate_batch, evaluate_sequential
+from ketools.evaluation.window import askable
 
 __all__ = [
     "NAMES",
@@ -17,6 +18,7 @@ __all__ = [
     "Dataset",
     "EditCase",
     "Summary",
+    "askable",
     "evaluate",
     "evaluate_batch",
     "evaluate_sequential",

@@ -30,27 +30,22 @@ Lens = Callable[[Prompt, str, EditLayer], bool]
 
 
 @dataclass(frozen=True)
+class Making:
+    """How an edit was made: its time, the memory at its peak (`footprint.Footprint`), and why it was not made."""
+
+    ms: float = 0.0
+    peak_mb: float | None = None
+    failed: str = ""
+
+
+@dataclass(frozen=True)
 class EditedCase:
     """A case under the layer that holds its edit. `fluent`: whether a longer text is written about it."""
 
     case: EditCase
     layer: EditLayer
-    ms: float
-    failed: str
+    making: Making
     fluent: bool
-
-    def questions(self) -> Iterator[Question]:
-        """Every probe with what it is for."""
-        case = self.case
-        yield "success", case.direct
-        for probe in case.rephrase:
-            yield "rephrase", probe
-        for probes in case.portability.values():
-            for probe in probes:
-                yield "portability", probe
-        for probes in case.locality.values():
-            for probe in probes:
-                yield "locality", probe
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ class Asker:
     def ask(self, edited: Sequence[EditedCase]) -> list[CaseResult]:
         """Results of cases that share a batch."""
         layer = edited[0].layer
-        asked = [list(e.questions()) for e in edited]
+        asked = [[q for q in questions(e.case) if self.baseline.meets_conditions(q[1])] for e in edited]
         prompts = [self._prompt(p, e) for e, questions in zip(edited, asked, strict=True) for _, p in questions]
         answers = iter(self.engine.generate(prompts, layer, max_new_tokens=ANSWER_TOKENS))
         scores = self._scores(edited, asked, layer)
@@ -169,8 +164,10 @@ class Asker:
             task=case.task,
             kind=request.kind,
             trait=request.trait,
-            ms=edited.ms,
-            failed=edited.failed,
+            ms=edited.making.ms,
+            peak_mb=edited.making.peak_mb,
+            failed=edited.making.failed,
+            unasked=sum(1 for _ in questions(case)) - len(asked),
             target=request.target_new,
             old=None if erased else request.target_old,
             said_before="" if erased else before,
@@ -223,6 +220,8 @@ class Asker:
             answer=shown,
             passed=passed,
             leaked=leaked,
+            test=probe.test.number if probe.test else None,
+            every=bool(probe.test and probe.test.every),
         )
 
 
@@ -230,6 +229,19 @@ def _erasure(request: EditRequest, asked: Sequence[Question], answers: Sequence[
     """Over all phrasings of what was to be forgotten."""
     told = [answer for (group, _), answer in zip(asked, answers, strict=True) if group in ("success", "rephrase")]
     return {"refusal": metrics.refusal_rate(told), "leak": metrics.leak_rate(told, request.target_old or "")}
+
+
+def questions(case: EditCase) -> Iterator[Question]:
+    """Every probe with what it is for."""
+    yield "success", case.direct
+    for probe in case.rephrase:
+        yield "rephrase", probe
+    for probes in case.portability.values():
+        for probe in probes:
+            yield "portability", probe
+    for probes in case.locality.values():
+        for probe in probes:
+            yield "locality", probe
 
 
 def wanted(request: EditRequest, probe: CaseProbe) -> str:

@@ -47,7 +47,9 @@ class Baseline:
         """Answer everything that will be compared with its answer before the edit."""
         self._private |= {c.direct.prompt for c in cases if c.request.kind is Kind.ERASE}
         asked = [p for c in cases for p in (c.direct, *(p for group in c.locality.values() for p in group))]
-        missing = list(dict.fromkeys((p.prompt, p.chat) for p in asked if (p.prompt, p.chat) not in self._answers))
+        conditions = [p for c in cases for p in c.conditions]
+        unknown = ((p.prompt, p.chat) for p in (*asked, *conditions) if (p.prompt, p.chat) not in self._answers)
+        missing = list(dict.fromkeys(unknown))
         for start in range(0, len(missing), _ASKED_TOGETHER):
             keys = missing[start : start + _ASKED_TOGETHER]
             prompts = [CaseProbe(prompt=text, chat=chat).rendered() for text, chat in keys]
@@ -74,6 +76,10 @@ class Baseline:
     def answer(self, probe: CaseProbe) -> str:
         """The answer to a probe of a prepared case."""
         return self._answers[probe.prompt, probe.chat]
+
+    def meets_conditions(self, probe: CaseProbe) -> bool:
+        """Whether the untouched model answers right what a probe of a prepared case rests on."""
+        return all(metrics.answers_right(p, self.answer(p)) for p in (probe.test.conditions if probe.test else ()))
 
     def score(self, probe: CaseProbe, text: str | None = None) -> Score:
         """The score of an utterance, or of the answer, which must not be empty."""

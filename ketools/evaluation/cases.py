@@ -8,20 +8,43 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
 
+from pydantic import BaseModel, ConfigDict
+
 from ketools.edits import EditRequest, Kind, Probe
 
 Probes = tuple["CaseProbe", ...]
 
 
 class CaseProbe(Probe):
-    """A probe with further right answers beside `answer`: other names of the same thing."""
+    """A probe with further right answers beside `answer`: other names of the same thing.
+
+    `test`: what it counts in together with others; without, it counts alone.
+    """
 
     aliases: tuple[str, ...] = ()
+    test: JointTest | None = None
 
     @property
     def answers(self) -> tuple[str, ...]:
         """All right answers; empty when only a comparison with the answer before the edit counts."""
         return ((self.answer,) if self.answer else ()) + self.aliases
+
+
+class JointTest(BaseModel):
+    """Probes of one kind that count as one, told apart within a case by `number`: a test case of RippleEdits.
+
+    `every`: whether all of them must pass, or any. `conditions`: what the untouched model must answer right; else it
+    is not asked and does not count.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    every: bool = False
+    conditions: Probes = ()
+
+
+CaseProbe.model_rebuild()
 
 
 @dataclass(frozen=True)
@@ -43,6 +66,13 @@ class EditCase:
     wanted: tuple[str, ...] = ()
     unwanted: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
+
+    @property
+    def conditions(self) -> Probes:
+        """What the untouched model must answer right for some test of the case to count."""
+        groups = (*self.portability.values(), *self.locality.values())
+        tests = dict.fromkeys(probe.test for probes in groups for probe in probes if probe.test)
+        return tuple(dict.fromkeys(condition for test in tests for condition in test.conditions))
 
     @cached_property
     def digest(self) -> str:

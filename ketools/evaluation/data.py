@@ -7,8 +7,9 @@ reason, and counted in every summary.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ketools.atlas import datasets
 from ketools.edits import REFUSAL, EditRequest, Kind, Trait, is_question, normalise
 from ketools.errors import InvalidRequest, NotFound
 from ketools.evaluation import ripple
-from ketools.evaluation.cases import CaseProbe, EditCase, Probes, interleaved
+from ketools.evaluation.cases import CaseProbe, EditCase, JointTest, Probes, interleaved
 from ketools.traits import exemplar
 
 Row = Mapping[str, Any]
@@ -43,7 +44,7 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What was read from one source; `bad` rows are no part of `cases`."""
+    """What was read from one source; `bad` rows are no part of `cases`, whose ids are `source#row`."""
 
     source: str
     cases: tuple[EditCase, ...]
@@ -52,6 +53,15 @@ class Dataset:
     def first(self, limit: int | None) -> list[EditCase]:
         """At most `limit` cases, the tasks taken in turn."""
         return interleaved(self.cases, limit)
+
+    def without(self, reasons: Mapping[str, str]) -> Dataset:
+        """The data set in which some cases are bad rows instead; `reasons` by the case's id.
+
+        Raises `InvalidRequest` when no case is left.
+        """
+        cases = tuple(case for case in self.cases if case.id not in reasons)
+        gone = (BadRow(self.source, int(case.rpartition("#")[2]), why) for case, why in reasons.items())
+        return _some(Dataset(self.source, cases, tuple(sorted((*self.bad, *gone), key=lambda row: row.index))))
 
 
 def load(source: str | Path, split: str = "test") -> Dataset:
@@ -81,10 +91,14 @@ def parse(rows: Sequence[Row], source: str, task: str = "") -> Dataset:
             cases.append(reader(row, f"{source}#{i}", str(row.get("task") or task or source)))
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             bad.append(BadRow(source, i, reason_of(error)))
-    if not cases:
-        first = f" The first problem: {bad[0]}." if bad else ""
-        raise InvalidRequest(f"{source} holds no row that can be read.{first}")
-    return Dataset(source, tuple(cases), tuple(bad))
+    return _some(Dataset(source, tuple(cases), tuple(bad)))
+
+
+def _some(data: Dataset) -> Dataset:
+    if not data.cases:
+        first = f" The first problem: {data.bad[0]}." if data.bad else ""
+        raise InvalidRequest(f"{data.source} holds no row that can be read.{first}")
+    return data
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -294,14 +308,20 @@ def _ripple(row: Row, case: str, task: str) -> EditCase:
     original = (edit.get("original_fact") or {}).get("prompt")
     if original:
         request = request.model_copy(update={"target_old": ripple.request_of({**edit, "prompt": original}).target_new})
-    portability = {kind: _ripple_probes(row, groups) for kind, groups in _CRITERIA.items()}
-    locality = {kind: _ripple_probes(row, (kind,)) for kind in ripple.UNTOUCHED}
-    return _fact_case({"portability": portability, "locality": locality}, case, task, request, ())
+    numbers = count()
+    portability = {kind: tuple(_ripple_probes(row, kind, groups, numbers)) for kind, groups in _CRITERIA.items()}
+    locality = {kind: tuple(_ripple_probes(row, kind, (kind,), numbers)) for kind in ripple.UNTOUCHED}
+    groups = {"portability": portability, "locality": locality}
+    asked = {name: {kind: probes for kind, probes in group.items() if probes} for name, group in groups.items()}
+    return replace(_fact_case({}, case, task, request, ()), **asked)  # type: ignore[arg-type]
 
 
-def _ripple_probes(row: Row, groups: Sequence[str]) -> list[Row]:
-    found = (query for group in groups for query in ripple.queries(row, group))
-    return [{"prompt": query["prompt"], "ground_truth": list(ripple.answers_to(query))} for query in found]
+def _ripple_probes(row: Row, kind: str, groups: Sequence[str], numbers: Iterator[int]) -> Iterator[CaseProbe]:
+    for test in (test for group in groups for test in ripple.tests(row, group)):
+        conditions = tuple(probe(q["prompt"], "condition", ripple.answers_to(q)) for q in test.conditions)
+        together = JointTest(number=next(numbers), every=test.every, conditions=conditions)
+        for query in test.queries:
+            yield probe(query["prompt"], kind, ripple.answers_to(query)).model_copy(update={"test": together})
 
 
 def _convsent(row: Row, case: str, task: str) -> EditCase:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
 from ketools.edits import Kind
 from ketools.evaluation.metrics import tokens_of
-from ketools.evaluation.results import CaseResult
+from ketools.evaluation.results import Answer, CaseResult
 
 
 class Failure(StrEnum):
@@ -58,11 +58,16 @@ def repeats(words: Sequence[str]) -> bool:
 
 def failures(results: Iterable[CaseResult]) -> dict[Failure, int]:
     """How often each kind occurs among the wrong answers to edits of facts and their rephrases."""
-    facts = [r for r in results if r.kind in (Kind.INSERT, Kind.MODIFY)]
     counts = Counter(
         failure_of(answer.answer, r.target, [text for text in (r.old, r.said_before) if text])
-        for r in facts
-        for answer in r.answers
-        if answer.group in ("success", "rephrase") and not answer.passed
+        for r, answer in fact_answers(results)
+        if not answer.passed
     )
     return {kind: counts[kind] for kind in Failure}
+
+
+def fact_answers(results: Iterable[CaseResult]) -> Iterator[tuple[CaseResult, Answer]]:
+    """The answers to edits of facts and their rephrases, right and wrong, each with its case."""
+    for result in results:
+        if result.kind in (Kind.INSERT, Kind.MODIFY):
+            yield from ((result, answer) for answer in result.answers if answer.group in ("success", "rephrase"))

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lm_eval import simple_evaluate
 from lm_eval.api.model import LM
+from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
 from ketools.edits import Prompt, chat_prompt
@@ -23,6 +23,9 @@ from ketools.notes import NoteInjector
 
 NEW_TOKENS = 256
 """How long an answer may be when a task does not say."""
+
+FEWSHOT_SEED = 1234
+"""The harness' own, by which a task with examples draws them."""
 
 Values = dict[str, dict[str, float]]
 """Per task, the number of documents `n` and each metric's value."""
@@ -109,10 +112,12 @@ class Tasks:
         return {task: _marks(documents) for task, documents in samples.items()}
 
     def _evaluated(self, model: ServedSpace, limit: int | None) -> dict[str, Any]:
+        """Not by `simple_evaluate`: beside this it asks git and the whole environment who they are."""
         with contextlib.chdir(self.folder):
-            found: dict[str, Any] = simple_evaluate(
-                model=model, tasks=self.names, task_manager=self._manager(), limit=limit, bootstrap_iters=0
-            )
+            tasks = self._manager().load(self.names)
+            for task in tasks["tasks"].values():
+                task.set_fewshot_seed(FEWSHOT_SEED)
+            found: dict[str, Any] = evaluate(lm=model, task_dict=tasks, limit=limit, bootstrap_iters=0)
         return found
 
     def _manager(self) -> Any:

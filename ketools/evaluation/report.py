@@ -2,74 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 from ketools.errors import StorageError
 from ketools.evaluation import figures
-from ketools.evaluation.failures import Failure, failures
-from ketools.evaluation.results import CaseResult, Measures, Summary
-from ketools.evaluation.run import Run
-from ketools.locating import Location
+from ketools.evaluation.failures import fact_answers, failures
+from ketools.evaluation.results import CaseResult
+from ketools.evaluation.run import Protocol, Run
+from ketools.evaluation.tables import Table, cases, tables
 
 HTML = "report.html"
 MARKDOWN = "report.md"
-CASES_SHOWN = 24
 
-_MAIN = ("success", "rephrase", "portability", "locality", "fluency")
-_FORMS = ("success", "success_teacher_forced", "probability", "rephrase", "rephrase_teacher_forced", "success_before")
-_KEPT = ("locality", "locality_tokens", "kl", "fluency", "fluency_before", "consistency")
-_SPECIAL = ("refusal", "leak", "leak_prefix", "leak_sampled", "leak_lens", "manner_success", "trait_gain")
+Results = Mapping[str, Sequence[CaseResult]]
+
+_PROTOCOLS: dict[Protocol, str] = {
+    "single": "Each case is edited from the untouched model, asked, and taken off again.",
+    "batch": "All cases are edited at once, then asked.",
+    "sequential": "The cases are edited one on top of the other; the numbers are those at the end.",
+}
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1d1d1f; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem }
-p { margin: .3rem 0 } p.note { color: #5c5c62; font-size: .87rem }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1d1d1f; max-width: 76rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin: 2.4rem 0 .4rem }
+p { margin: .3rem 0; max-width: 52rem } p.note, figcaption { color: #5c5c62; font-size: .87rem }
+nav { margin: 1rem 0; font-size: .87rem; columns: 15rem }
+nav a { display: block; color: #1b6ca8; text-decoration: none }
 table { border-collapse: collapse; font-size: .85rem; margin: .6rem 0; font-variant-numeric: tabular-nums }
-th, td { padding: .28rem .6rem; border-bottom: 1px solid #e2e2e6; text-align: right; vertical-align: top }
+th, td { padding: .28rem .6rem; text-align: right; vertical-align: top; border-top: 1px solid #e2e2e6 }
+tr.more td { border-top: 0 } tr.more td + td { border-top: 1px solid #f2f2f4 }
 th:first-child, td:first-child, table.text td, table.text th { text-align: left }
-thead th { border-bottom: 2px solid #8a8a90; white-space: nowrap } small { color: #77777d; white-space: nowrap }
-svg { max-width: 100%; height: auto } .scroll { overflow-x: auto } .right { color: #1c7a43 } .wrong { color: #b3263b }
+thead th { border-top: 0; border-bottom: 2px solid #8a8a90; vertical-align: bottom }
+td:first-child, td.right, td.wrong { white-space: nowrap } table.text td:first-child { white-space: normal }
+small { display: block; color: #77777d; white-space: nowrap; font-size: .72rem }
+figure { margin: 0 } figcaption { max-width: 52rem; margin: .3rem 0 } svg { max-width: 100%; height: auto }
+.scroll { overflow-x: auto } .right { color: #1c7a43 } .wrong { color: #b3263b }
+summary { cursor: pointer; font-weight: 600; margin: .5rem 0 }
 """
 
 
 @dataclass(frozen=True)
-class Table:
-    """Rows of cells under a heading; `note` says what the numbers are, `text` that cells are words."""
+class Figure:
+    """A figure under a heading; `caption` says which of the survey's it has the form of, and over how many."""
 
     title: str
-    note: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    text: bool = False
-
-    def markdown(self) -> str:
-        """The table as GitHub draws it."""
-        lines = [self.header, tuple("---" for _ in self.header), *self.rows]
-        drawn = "\n".join(
-            f"| {' | '.join(' '.join(cell.replace('|', '/').split()) for cell in line)} |" for line in lines
-        )
-        return f"## {self.title}\n\n{self.note}\n\n{drawn}\n"
-
-    def html(self) -> str:
-        """The table as a part of a page."""
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in self.header)
-        body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in self.rows)
-        kind = ' class="text"' if self.text else ""
-        drawn = f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        return f'<h2>{escape(self.title)}</h2><p class="note">{escape(self.note)}</p>{drawn}'
-
-
-def _cell(text: str) -> str:
-    """Intervals are small; marks of right and wrong are coloured; control characters are shown as unknown ones."""
-    text = "".join(c if c.isprintable() else "\ufffd" for c in text)
-    value, _, interval = text.partition(" [")
-    if interval:
-        return f"<td>{escape(value)} <small>[{escape(interval)}</small></td>"
-    mark = {"yes": ' class="right"', "no": ' class="wrong"'}.get(text, "")
-    return f"<td{mark}>{escape(text)}</td>"
+    caption: str
+    draw: Callable[[], str]
 
 
 def write_report(folder: Path) -> tuple[Path, Path]:
@@ -89,25 +71,43 @@ def write_report(folder: Path) -> tuple[Path, Path]:
     return paths
 
 
-def markdown(run: Run, results: dict[str, list[CaseResult]]) -> str:
+def markdown(run: Run, results: Results) -> str:
     """The tables alone."""
     return f"# {_title(run)}\n\n{_about(run)}\n\n" + "\n".join(table.markdown() for table in tables(run, results))
 
 
-def html(run: Run, results: dict[str, list[CaseResult]]) -> str:
+def html(run: Run, results: Results) -> str:
     """The whole page; nothing in it is loaded from elsewhere."""
-    drawn = "".join(
-        f'<h2>{escape(title)}</h2><p class="note">{escape(note)}</p><div class="figure">{svg}</div>'
-        for title, note, svg in _figures(run, results)
-        if svg
-    )
-    body = "".join(table.html() for table in tables(run, results))
-    shown = "".join(table.html() for table in _cases(results))
+    sections = [*_sections(tables(run, results), figures_of(run, results))]
+    links = "".join(f'<a href="#{_anchor(title)}">{escape(title)}</a>' for title, _ in (*sections, ("Cases", "")))
+    body = "".join(_section(title, content) for title, content in sections)
+    shown = "".join(_folded(table) for table in cases(results))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(_title(run))}</title>'
         f"<style>{_STYLE}</style></head><body><h1>{escape(_title(run))}</h1><p>{escape(_about(run))}</p>"
-        f"{body}{drawn}{shown}</body></html>\n"
+        f"<nav>{links}</nav>{body}{_section('Cases', shown)}</body></html>\n"
     )
+
+
+def _sections(found: Sequence[Table], drawn: Iterable[Figure]) -> Iterator[tuple[str, str]]:
+    """Tables, then figures, each with its title; figures without anything to draw are left out."""
+    for table in found:
+        yield table.title, table.html()
+    for figure in drawn:
+        if svg := figure.draw():
+            yield figure.title, f"<figure><figcaption>{escape(figure.caption)}</figcaption>{svg}</figure>"
+
+
+def _section(title: str, content: str) -> str:
+    return f'<h2 id="{_anchor(title)}">{escape(title)}</h2>{content}'
+
+
+def _folded(table: Table) -> str:
+    return f"<details><summary>{escape(table.title)}</summary>{table.html()}</details>"
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"\W+", "-", title.lower())
 
 
 def _title(run: Run) -> str:
@@ -115,204 +115,92 @@ def _title(run: Run) -> str:
 
 
 def _about(run: Run) -> str:
-    n = max((s.n for s in run.methods.values()), default=0)
-    bad = max((s.bad_rows for s in run.methods.values()), default=0)
+    n, bad, unasked = (max((getattr(s, name) for s in run.methods.values()), default=0) for name in _COUNTED)
+    left_out = f" {unasked} prompts were not asked: they rest on what it does not know." if unasked else ""
     return (
         f"Model {run.model_name} ({run.model_hash[:12]}) on the engine {run.engine}; {n} cases, "
-        f"{bad} rows could not be read. In brackets: 95% bootstrap intervals over cases."
+        f"{bad} rows could not be read.{left_out} {_PROTOCOLS[run.protocol]} In brackets: 95% bootstrap intervals over "
+        "cases, and n, the number of cases. ↑: more is better, ↓: less is."
     )
 
 
-# --- tables ---
+_COUNTED = ("n", "bad_rows", "unasked")
 
 
-def tables(run: Run, results: dict[str, list[CaseResult]]) -> list[Table]:
-    """Every table that the run has numbers for."""
-    whole = run.methods
-    found = [
-        _measures("Overview", "Greedy answers; fluency in bits times 100.", whole, _MAIN, speed=True),
-        _measures(
-            "Edit success, form by form",
-            "Greedy answer; teacher-forced tokens; probability of the whole target. success_before: without an edit.",
-            whole,
-            _FORMS,
-        ),
-        _measures("What stays", "kl: nats per token along the earlier answer, lower is better.", whole, _KEPT),
-        _measures("Erasure and manners", "Leaks: lower is better. trait_gain in nats.", whole, _SPECIAL),
-        _by_task(whole),
-        _failures({name: failures(found) for name, found in results.items()}),
-        _sequence(run),
-        _weights(run),
-        _similarities(run),
-        _traces(run),
-        Table("Rows that could not be read", "", ("row", "why"), tuple(_bad(row) for row in run.bad), text=True),
-    ]
-    return [table for table in found if table.rows and len(table.header) > 1]
+# --- figures ---
 
 
-def _measures(title: str, note: str, whole: Mapping[str, Summary], names: Sequence[str], speed: bool = False) -> Table:
-    present = [name for name in names if any(getattr(s, name) is not None for s in whole.values())]
-    rows = []
-    for method, s in whole.items():
-        cells = [_number(s, name, s.ci.get(name), s.cases.get(name)) for name in present]
-        rows.append((method, *cells, *((f"{s.ms_per_edit:.0f}", str(s.failed), str(s.n)) if speed else ())))
-    extra = ("ms/edit", "failed", "n") if speed else ()
-    return Table(title, note, ("method", *present, *extra), tuple(rows))
-
-
-def _number(s: Measures, name: str, interval: tuple[float, float] | None = None, n: int | None = None) -> str:
-    value = getattr(s, name)
-    if value is None:
-        return "–"
-    digits = 1 if name.startswith("fluency") else 3
-    told = f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}; n {n}]" if interval else ""
-    return f"{value:.{digits}f}{told}"
-
-
-def _by_task(whole: Mapping[str, Summary]) -> Table:
-    """The form of the survey's Table 4: a row per task and measure, a column per method."""
-    tasks = dict.fromkeys(task for s in whole.values() for task in s.by_task)
-    names = ("success", "rephrase", "portability", "locality", "kl", "fluency", "refusal", "manner_success")
-    rows = [
-        (task, name, *(_number(s.by_task[task], name) if task in s.by_task else "–" for s in whole.values()))
-        for task in tasks
-        for name in names
-        if any(task in s.by_task and getattr(s.by_task[task], name) is not None for s in whole.values())
-    ]
-    note = "The survey's Table 4 in form: cases per task " + ", ".join(
-        f"{task} {max(s.by_task[task].n for s in whole.values() if task in s.by_task)}" for task in tasks
+def figures_of(run: Run, results: Results) -> Iterator[Figure]:
+    """The survey's figures 3 to 10, as far as the run has numbers for them."""
+    n = max((s.n for s in run.methods.values()), default=0)
+    yield Figure(
+        "Portability and locality by kind",
+        "In the form of the survey's figure 3: share of answers that follow the edit (portability) or stay (locality), "
+        f"by kind, with 95% intervals; n cases of each kind in its title, of {n}.",
+        lambda: figures.sub_metrics(run),
     )
-    return Table("By task", note + ".", ("task", "measure", *whole), tuple(rows))
-
-
-def _failures(found: dict[str, dict[Failure, int]]) -> Table:
-    rows = tuple((kind.value, *(str(kinds[kind]) for kinds in found.values())) for kind in Failure)
-    if not any(sum(kinds.values()) for kinds in found.values()):
-        rows = ()
-    return Table("Wrong answers by kind", "To edits of facts and their rephrases.", ("kind", *found), rows)
-
-
-def _sequence(run: Run) -> Table:
-    names = ("success", "rephrase", "portability", "locality")
-    rows = [
-        (
-            name,
-            str(c.edits),
-            *(_number(c.summary, m, c.summary.ci.get(m), c.summary.cases.get(m)) for m in names),
-            "–" if c.perplexity is None else f"{c.perplexity:.3f} (was {c.perplexity_before:.3f}, {c.tokens} tokens)",
-        )
-        for name, method in run.methods.items()
-        for c in method.checkpoints
-    ]
-    note = "Everything edited so far, asked under the layer that holds all of it."
-    return Table("After so many edits", note, ("method", "edits", *names, "perplexity"), tuple(rows))
-
-
-def _weights(run: Run) -> Table:
-    rows = [
-        (
-            name,
-            change.module,
-            f"{change.sizes[0]}×{change.sizes[1]}",
-            f"{change.relative:.4f}",
-            f"{change.sparsity:.3f}",
-            f"{change.top_columns:.3f}",
-        )
-        for name, method in run.methods.items()
-        for change in method.changes
-    ]
-    note = (
-        "Of each method's first edit. sparsity: entries below 1% of the greatest; "
-        "top columns: share of the squared change in 1% of the columns."
-    )
-    header = ("method", "module", "size", "relative norm", "sparsity", "top columns")
-    return Table("What changes in the weights", note, header, tuple(rows))
-
-
-def _similarities(run: Run) -> Table:
-    found = {"phrasings": run.origins.phrasings, "chains": run.origins.chains} if run.origins else {}
-    rows = [
-        (name, str(k), f"{near:.3f}", f"{overall:.3f}", f"{relative:.3f}", f"{s.groups} groups, {s.facts} facts")
-        for name, s in found.items()
-        if s is not None
-        for k, (near, overall, relative) in enumerate(zip(s.related, s.overall, s.relative, strict=True), 1)
-    ]
-    note = (
-        "Of the untouched model. Share of the k strongest blocks that two facts have in common: of related ones (two "
-        "phrasings; a fact and a question that goes on from it) and of any two; RSim is what the first adds."
-    )
-    return Table("Where facts are read", note, ("related by", "k", "related", "any", "RSim", "n"), tuple(rows))
-
-
-def _traces(run: Run) -> Table:
-    rows = [(role, *_trace(found)) for role, found in run.origins.example.items()] if run.origins else []
-    note = "Causal traces on the untouched model: where putting back the FFN's output gives most of the answer back."
-    header = ("question", "prompt", "first token", "probability", "corrupted", "block", "token")
-    return Table("One subject, three questions", note, header, tuple(rows), text=True)
-
-
-def _trace(found: Location) -> tuple[str, ...]:
-    (block, token), *_ = found.strongest.values()
-    numbers = (f"{found.clean:.3f}", f"{found.corrupted:.3f}", str(block))
-    return (found.prompt, found.answer.strip(), *numbers, found.tokens[token].strip())
-
-
-def _bad(row: str) -> tuple[str, str]:
-    place, _, why = row.partition(": ")
-    return place, why
-
-
-# --- figures and cases ---
-
-
-def _figures(run: Run, results: dict[str, list[CaseResult]]) -> Iterable[tuple[str, str, str]]:
-    yield "Portability and locality by kind", "The survey's figure 3.", figures.sub_metrics(run)
     if run.protocol == "sequential":
-        for measure in ("success", "locality"):
-            yield f"{measure} in a sequence", "The survey's figure 4.", figures.sequence(run, measure)
-    wrong = {name: failures(found) for name, found in results.items()}
-    if any(sum(kinds.values()) for kinds in wrong.values()):
-        yield "Wrong answers", "The survey's figure 5.", figures.wrong_answers(wrong)
-    yield (
-        "Where the weights change",
-        "The survey's figure 6; each map's greatest cell is 1.",
-        figures.heat_maps(run.methods),
+        yield Figure(
+            "In a sequence",
+            "In the form of the survey's figure 4: all cases edited so far, asked under the layer of all of them; "
+            "n is the number of edits on the axis.",
+            lambda: figures.sequence(run),
+        )
+    yield Figure(
+        "Wrong answers",
+        "In the form of the survey's figure 5: answers to edits of facts and their rephrases that are wrong, by kind; "
+        "n in brackets: wrong ones of all.",
+        lambda: figures.wrong_answers(
+            {name: failures(one) for name, one in results.items()},
+            {name: len(list(fact_answers(one))) for name, one in results.items()},
+        ),
     )
+    yield from _of_weights(run)
+    yield from _of_places(run)
+    yield _of_undo(run)
+
+
+def _of_weights(run: Run) -> Iterator[Figure]:
     n = max((m.hits.n for m in run.methods.values() if m.hits), default=0)
-    note = f"The survey's figure 7: the target's first token in the five most changed columns, n {n}."
-    yield "The target in the changed columns", note, figures.vocabulary_hits(run.methods)
-    if run.origins:
-        note = "The survey's figure 8: RSim of the strongest blocks, of the untouched model."
-        yield "Related facts", note, figures.similarities(run.origins)
-        note = "The survey's figure 9: a fact, a question that goes on from it, another fact of its subject."
-        yield "Where one subject is read", note, figures.traces(run.origins.example)
-    yield (
-        "After undo",
-        "The survey's figure 10: log probabilities with the edits, and without.",
-        figures.restored(run.methods),
+    yield Figure(
+        "Where the weights change",
+        "In the form of the survey's figure 6: the module that each method's first edit changes most (n 1 edit); "
+        "darker is more, each map's greatest cell is 1.",
+        lambda: figures.heat_maps(run.methods),
+    )
+    yield Figure(
+        "The target in the changed columns",
+        "In the form of the survey's figure 7: whether the five most changed columns of the most changed down "
+        f"projection say the target's first token, before and after the edit; n {n} edits of each method at most.",
+        lambda: figures.vocabulary_hits(run.methods),
     )
 
 
-def _cases(results: dict[str, list[CaseResult]]) -> list[Table]:
-    """Wrong ones first, so that what to mend is what is seen."""
-    found = []
-    for name, cases in results.items():
-        ordered = sorted(cases, key=lambda r: all(a.passed for a in r.answers))
-        rows = tuple(_case(r) for r in ordered[:CASES_SHOWN])
-        note = f"{len(rows)} of {len(cases)}, those with a wrong answer first."
-        header = ("case", "prompt", "before", "target", "after", "right", "other answers right")
-        found.append(Table(f"Cases: {name}", note, header, rows, text=True))
-    return found
+def _of_places(run: Run) -> Iterator[Figure]:
+    if (origins := run.origins) is None:
+        return
+    pairs = (("phrasings", origins.phrasings), ("chains", origins.chains))
+    told = [f"{s.groups} groups of {name} ({s.facts} facts)" for name, s in pairs if s]
+    yield Figure(
+        "Related facts",
+        "In the form of the survey's figure 8: how much more alike the blocks are in which related facts are read than "
+        f"those of any two (RSim), on the untouched model; n {', '.join(told)}.",
+        lambda: figures.similarities(origins),
+    )
+    yield Figure(
+        "Where one subject is read",
+        "In the form of the survey's figure 9: what putting back the FFN's output of one block and token gives back of "
+        "the answer's probability: a fact, a question that goes on from it, and another fact of its subject; n 1 case.",
+        lambda: figures.traces(origins.example),
+    )
 
 
-def _case(result: CaseResult) -> tuple[str, ...]:
-    first, *others = result.answers
-    return (
-        result.id,
-        first.prompt,
-        result.said_before or "–",
-        result.target,
-        f"not edited: {result.failed}" if result.failed else first.answer,
-        "yes" if first.passed else "no",
-        f"{sum(a.passed for a in others)} of {len(others)}",
+def _of_undo(run: Run) -> Figure:
+    found = [m.restoration for m in run.methods.values() if m.restoration]
+    prompts, tokens = (max((getattr(r, name) for r in found), default=0) for name in ("n", "tokens"))
+    return Figure(
+        "After undo",
+        "In the place of the survey's figure 10: how far log probabilities along the untouched model's answers move "
+        f"with at most eight edits, and what is left after their undo; n {prompts} prompts, {tokens} tokens at most.",
+        lambda: figures.restored(run.methods),
     )

@@ -19,7 +19,10 @@ GROUPS: tuple[Group, ...] = ("success", "rephrase", "portability", "locality")
 
 
 class Answer(BaseModel):
-    """The greedy answer to one probe under the edit, and whether it is what it should be."""
+    """The greedy answer to one probe under the edit, and whether it is what it should be.
+
+    Answers of one kind with the same `test` count as one, which passes when any of them does, or with `every` all.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,6 +33,8 @@ class Answer(BaseModel):
     answer: str
     passed: bool
     leaked: bool = False
+    test: int | None = None
+    every: bool = False
 
 
 class CaseResult(BaseModel):
@@ -37,6 +42,7 @@ class CaseResult(BaseModel):
 
     `said_before`: the answer to the edit's own prompt without the edit; `old`: what was right then. Both are left
     out for an erasure. `asked`: hash of what was edited and asked, see `EditCase.digest`; of other cases it is another.
+    `unasked`: probes that rest on what the untouched model does not know, and so do not count.
     The other fields are explained at `Summary`.
     """
 
@@ -47,11 +53,13 @@ class CaseResult(BaseModel):
     kind: Kind
     trait: Trait | None = None
     ms: float
+    peak_mb: float | None = None
     target: str
     old: str | None = None
     said_before: str = ""
     failed: str = ""
     asked: str = ""
+    unasked: int = 0
     before: bool = False
     answers: tuple[Answer, ...]
     success_teacher_forced: float | None = None
@@ -101,8 +109,16 @@ class CaseResult(BaseModel):
         return mean([v for kind in kinds if (v := self.share_of(group, kind)) is not None])
 
     def share_of(self, group: Group, kind: str) -> float | None:
-        """Share of the answers of one kind that passed."""
-        return mean([float(a.passed) for a in self.answers if a.group == group and a.kind == kind])
+        """Share of the answers of one kind that passed, those of one test counted as one."""
+        return mean(list(map(float, _passed([a for a in self.answers if a.group == group and a.kind == kind]))))
+
+
+def _passed(answers: Sequence[Answer]) -> Iterator[bool]:
+    """Whether each test passed, and each answer that counts alone."""
+    yield from (a.passed for a in answers if a.test is None)
+    for test in dict.fromkeys(a.test for a in answers if a.test is not None):
+        together = [a for a in answers if a.test == test]
+        yield (all if together[0].every else any)(a.passed for a in together)
 
 
 class Measure(BaseModel):
@@ -166,36 +182,45 @@ class Summary(Measures):
     """One method on one data set.
 
     `ci`: 95% bootstrap intervals over cases; `cases`: how many cases each mean is over; `counts`: how many prompts.
-    `failed`: edits refused or diverged (they count, without effect); `bad_rows`: rows not read (not in `n`).
-    `ms_per_edit`: the median.
+    `failed`: edits refused or diverged (they count, without effect); `bad_rows`: rows not read (not in `n`);
+    `unasked`: prompts left out because they rest on what the untouched model does not know (RippleEdits).
+    `ms_per_edit`, `peak_mb`: medians; `peak_mb_max`: the greatest. Memory is the peak of this process during an edit,
+    in MB (2**20 bytes) beyond what it held before; None where the system does not tell. In a batch it is the batch's.
     """
 
     n: int
     by_kind: dict[str, dict[str, Measure]]
     by_task: dict[str, TaskSummary]
     ms_per_edit: float
+    peak_mb: float | None = None
+    peak_mb_max: float | None = None
     counts: dict[str, int]
     cases: dict[str, int]
     ci: dict[str, tuple[float, float]]
     failed: int = 0
     bad_rows: int = 0
+    unasked: int = 0
 
 
 def summarise(results: Sequence[CaseResult], *, bad_rows: int = 0) -> Summary:
     """Sum up the results of one method."""
     values = {name: _values(results, name) for name in MEASURES}
-    made = [r.ms for r in results if not r.failed]
+    made = [r for r in results if not r.failed]
+    peaks = [r.peak_mb for r in made if r.peak_mb is not None]
     return Summary(
         **{name: mean(found) for name, found in values.items()},
         n=len(results),
         by_kind={group: _by_kind(results, group) for group in ("portability", "locality")},
         by_task=_by_task(results),
-        ms_per_edit=median(made) if made else 0.0,
+        ms_per_edit=median(r.ms for r in made) if made else 0.0,
+        peak_mb=median(peaks) if peaks else None,
+        peak_mb_max=max(peaks, default=None),
         counts={group: _probes(results, group) for group in GROUPS} | {"fluency": len(values["fluency"])},
         cases={name: len(found) for name, found in values.items() if found},
         ci={name: bounds for name, found in values.items() if (bounds := interval(found))},
         failed=sum(bool(r.failed) for r in results),
         bad_rows=bad_rows,
+        unasked=sum(r.unasked for r in results),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ketools.edits import EditRequest
@@ -19,10 +20,41 @@ def is_ripple(row: Row) -> bool:
     return "edit" in row and any(group in row for group in (*COMPOSED, *UNTOUCHED))
 
 
-def queries(row: Row, group: str) -> Iterator[Row]:
-    """The queries of a criterion that have an answer."""
+@dataclass(frozen=True)
+class RippleTest:
+    """A test case. `every`: all its queries must be answered right, else any. `conditions`: first of all these."""
+
+    queries: tuple[Row, ...]
+    conditions: tuple[Row, ...]
+    every: bool
+
+
+def tests(row: Row, group: str) -> Iterator[RippleTest]:
+    """The test cases of a criterion; queries without an answer are left out, and tests without a query.
+
+    Raises ValueError for a test condition that is neither AND nor OR.
+    """
     for test in row.get(group) or []:
-        yield from (query for query in test.get("test_queries") or [] if query.get("answers"))
+        found = RippleTest(_answered(test, "test_queries"), _answered(test, "condition_queries"), _every(test))
+        if found.queries:
+            yield found
+
+
+def _answered(test: Row, name: str) -> tuple[Row, ...]:
+    return tuple(query for query in test.get(name) or [] if query.get("answers"))
+
+
+def _every(test: Row) -> bool:
+    how = test.get("test_condition") or "OR"
+    if how not in ("AND", "OR"):
+        raise ValueError(f"a test condition is AND or OR, not {how!r}")
+    return bool(how == "AND")
+
+
+def queries(row: Row, group: str) -> Iterator[Row]:
+    """The queries of a criterion that have an answer, each by itself."""
+    for test in tests(row, group):
+        yield from test.queries
 
 
 def answers_to(query: Row) -> tuple[str, ...]:

@@ -23,9 +23,12 @@ SUMMARY = "summary.json"
 BAD_TOLD = 100
 
 
-def label_of(method: str, config: BaseModel) -> str:
-    """What a method's cases stand under in the record: configured in another way, it is another one."""
-    told = f"{type(config).__name__} {config.model_dump_json()}"
+def label_of(method: str, config: BaseModel, code: str) -> str:
+    """What a method's cases stand under in the record: configured in another way, or of other code, it is another one.
+
+    `code`: see `sources.source_hash`.
+    """
+    told = f"{type(config).__name__} {config.model_dump_json()} {code}"
     return f"{method} {hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 

@@ -7,7 +7,7 @@ Sequential: one case after the other, each on top of those before; at a checkpoi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,10 +16,11 @@ from pydantic import BaseModel, ConfigDict
 from ketools.engines.base import Engine, Score
 from ketools.errors import Diverged, InvalidRequest, Refused
 from ketools.evaluation import metrics
-from ketools.evaluation.asking import Asker, EditedCase, Lens
+from ketools.evaluation.asking import Asker, EditedCase, Lens, Making
 from ketools.evaluation.baseline import Baseline
 from ketools.evaluation.cases import EditCase, digest_of
 from ketools.evaluation.results import CaseResult, Record, Summary, record_key, summarise
+from ketools.footprint import watched
 from ketools.layer import BASE, EditLayer
 from ketools.notes import NoteInjector
 from ketools.progress import Progress, quiet
@@ -135,41 +136,60 @@ def _singly(
         progress(i, len(cases), f"case {case.id}")
         if case.id not in missing:
             continue
-        layer, ms, failed = _attempt(edit, [case], BASE)
-        edited = EditedCase(case, layer, ms, failed, fluent=i % FLUENCY_EVERY == 0)
-        if layer.deltas:
-            yield from asker.ask([edited])
+        edited = _edited(i, case, *_attempt(edit, [case], BASE))
+        if edited.layer.deltas:
+            yield from _asked(asker, [edited])
             continue
         waiting.append(edited)
         if len(waiting) == ASKED_TOGETHER:
-            yield from asker.ask(waiting)
+            yield from _asked(asker, waiting)
             waiting = []
     if waiting:
-        yield from asker.ask(waiting)
+        yield from _asked(asker, waiting)
     progress(len(cases), len(cases), "done")
 
 
-def _attempt(edit: Edit, cases: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, float, str]:
-    """The layer after an edit, its time, and why it was not made."""
+def _asked(asker: Asker, edited: Sequence[EditedCase]) -> list[CaseResult]:
+    """Ask cases together. One whose notes leave no room for its prompts counts as an edit without effect."""
     try:
-        return *edit(cases, layer), ""
+        return asker.ask(edited)
+    except InvalidRequest as error:
+        if len(edited) > 1:
+            return [result for one in edited for result in _asked(asker, [one])]
+        if not edited[0].layer.notes:
+            raise
+        making = replace(edited[0].making, failed=str(error))
+        return asker.ask([replace(edited[0], layer=BASE, making=making)])
+
+
+def _attempt(edit: Edit, cases: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, Making]:
+    """The layer after an edit, and how it was made."""
+    try:
+        return _made(edit, cases, layer)
     except _NOT_MADE as error:
-        return layer, 0.0, str(error)
+        return layer, Making(failed=str(error))
 
 
-def _attempt_all(edit: Edit, cases: Sequence[EditCase]) -> tuple[EditLayer, float, dict[str, str]]:
-    """The layer after a batch, the time of each edit in it, and by case why it is not among them."""
+def _made(edit: Edit, cases: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, Making]:
+    """Cases edited together: the time of each is an equal share, the memory that of all."""
+    with watched() as footprint:
+        after, ms = edit(cases, layer)
+    return after, Making(ms / len(cases), footprint.mb)
+
+
+def _attempt_all(edit: Edit, cases: Sequence[EditCase]) -> tuple[EditLayer, Making, dict[str, str]]:
+    """The layer after a batch, how its edits were made, and by case why it is not among them."""
     left, failed = list(cases), dict[str, str]()
     while left:
         try:
-            layer, ms = edit(left, BASE)
+            layer, making = _made(edit, left, BASE)
         except _NOT_MADE as error:
             gone = [left[i].id for i in error.which] or [case.id for case in left]
             failed |= dict.fromkeys(gone, str(error))
             left = [case for case in left if case.id not in failed]
         else:
-            return layer, ms / len(left), failed
-    return BASE, 0.0, failed
+            return layer, making, failed
+    return BASE, Making(), failed
 
 
 # --- many edits at once, or one after the other ---
@@ -200,13 +220,16 @@ def evaluate_batch(
     label: str = "",
     bad_rows: int = 0,
 ) -> Checkpoint:
-    """Edit all cases at once and measure them under the one layer; the time of an edit is an equal share.
+    """Edit all cases at once and measure them under the one layer.
 
-    The batch is made without those that it fails about.
+    The time of an edit is an equal share, its memory the batch's. It is made without the cases that it fails about.
     """
     progress(0, len(cases), f"editing {len(cases)} cases")
-    layer, ms, failed = _attempt_all(edit, cases)
-    edited = [_together(i, case, layer, ms, failed.get(case.id, "")) for i, case in enumerate(cases)]
+    layer, making, failed = _attempt_all(edit, cases)
+    edited = [
+        _edited(i, case, layer, Making(failed=failed[case.id]) if case.id in failed else making)
+        for i, case in enumerate(cases)
+    ]
     return _checkpoint(bench, edited, label, f"batch/{len(cases)}", bad_rows, progress)
 
 
@@ -228,19 +251,19 @@ def evaluate_sequential(
     if any(n < 1 for n in checkpoints):
         raise InvalidRequest("A checkpoint is a number of edits, at least 1.")
     stops = {min(n, len(cases)) for n in (*checkpoints, len(cases))}
-    layer, made, found = BASE, list[tuple[float, str]](), []
+    layer, made, found = BASE, list[Making](), []
     for i, case in enumerate(cases):
         progress(i, len(cases), f"case {case.id}")
-        layer, ms, failed = _attempt(edit, [case], layer)
-        made.append((ms, failed))
+        layer, making = _attempt(edit, [case], layer)
+        made.append(making)
         if i + 1 in stops:
-            edited = [_together(j, cases[j], layer, *told) for j, told in enumerate(made)]
+            edited = [_edited(j, cases[j], layer, making) for j, making in enumerate(made)]
             found.append(_checkpoint(bench, edited, label, f"sequential/{i + 1}", bad_rows, progress))
     return found
 
 
-def _together(i: int, case: EditCase, layer: EditLayer, ms: float, failed: str) -> EditedCase:
-    return EditedCase(case, layer, ms, failed, fluent=i % FLUENCY_EVERY == 0)
+def _edited(i: int, case: EditCase, layer: EditLayer, making: Making) -> EditedCase:
+    return EditedCase(case, layer, making, fluent=i % FLUENCY_EVERY == 0)
 
 
 def _checkpoint(
@@ -253,7 +276,7 @@ def _checkpoint(
     _prepare(asker, [e.case for e in missing], [e.case for e in edited], progress)
     for i in range(0, len(missing), ASKED_TOGETHER):
         progress(i, len(missing), f"asking after {len(edited)} edits")
-        for result in asker.ask(missing[i : i + ASKED_TOGETHER]):
+        for result in _asked(asker, missing[i : i + ASKED_TOGETHER]):
             done[result.id] = result.model_copy(update={"asked": asked[result.id]})
             log.append(done[result.id])
     before, after = (score_texts(bench.engine, bench.texts, layer) for layer in (BASE, edited[0].layer))

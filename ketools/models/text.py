@@ -65,6 +65,13 @@ def encode_pair(em: Tokenized, prompt: Prompt, continuation: str) -> tuple[list[
     return encode_pairs(em, [prompt], [continuation])[0]
 
 
+def length(em: Tokenized, prompt: Prompt, continuation: str = "") -> int:
+    """How many tokens the prompt has, with what continues it, if anything does."""
+    if not continuation.strip():
+        return len(encode_prompt(em, prompt))
+    return sum(map(len, encode_pair(em, prompt, continuation)))
+
+
 def encode_pairs(
     em: Tokenized, prompts: Sequence[Prompt], continuations: Sequence[str]
 ) -> list[tuple[list[int], list[int]]]:

@@ -33,6 +33,8 @@ ROWS = [
     for land, town in (("France", "Lima"), ("Japan", "Oslo"))
 ]
 
+COSTS = {"ms_per_edit", "peak_mb", "peak_mb_max"}
+
 
 class Runs:
     """Runs of `ketools evaluate` on two facts and a row that cannot be read."""
@@ -59,7 +61,7 @@ def printed(result: Result) -> dict[str, Any]:
 
 def test_the_gate_tells_what_was_missed_and_exits_with_one(runs: Runs) -> None:
     out = runs.folder / "run"
-    good = runs("--require", "locality>=1,bad_rows<=1", "--out", str(out))
+    good = runs("--require", "locality>=1,bad_rows<=1,locality.Neighborhood>=1,towns.n>=2", "--out", str(out))
     assert good.exit_code == 0, good.output
     assert printed(good)["bad"] == ["towns.json, row 2: the fields what belong to no known format"]
     summary = printed(good)["methods"]["ice"]
@@ -70,7 +72,26 @@ def test_the_gate_tells_what_was_missed_and_exits_with_one(runs: Runs) -> None:
     assert printed(missed)["missed"][0].startswith("ice: success>=1.1: ")
     assert (out / "cases.jsonl").read_text() == lines  # nothing was asked again
     told = CliRunner().invoke(app, ["report", str(out), "--json"])
-    assert "<h2>Overview" in Path(printed(told)["html"]).read_text()
+    assert ">Overview</h2>" in Path(printed(told)["html"]).read_text()
+
+
+@pytest.mark.parametrize("protocol", ["single", "batch"])
+def test_a_row_that_the_window_cannot_hold_is_a_bad_row_and_the_run_goes_on(
+    runs: Runs, tiny_llama_dir: Path, tmp_path: Path, protocol: str
+) -> None:
+    data, word = tmp_path / "long.jsonl", "far "
+    long = [
+        ROWS[0] | {"prompt": f"{word * 300}The capital of France is"},
+        ROWS[0] | {"rephrase": [f"{word * 300}The capital of France is"]},
+        ROWS[0] | {"locality": {"Neighborhood": [{"prompt": f"{word * 300}Alice works for", "ground_truth": "Acme"}]}},
+        ROWS[0] | {"target_new": "Lima" * 300},
+    ]
+    data.write_text("\n".join(map(json.dumps, [*long, *ROWS])))
+    found = printed(runs("--data", str(data), "--n", "2", "--protocol", protocol))
+    assert (found["methods"]["ice"]["n"], found["methods"]["ice"]["bad_rows"]) == (2, 4)
+    assert found["bad"][1].startswith("long.jsonl, row 1: after its rephrase prompt the model's window has room for 0")
+    data.write_text(json.dumps(long[0]))
+    assert "no row that can be read. The first problem: long.jsonl, row 0" in runs("--data", str(data)).stderr
 
 
 def test_a_report_tells_of_the_cases_of_its_run_alone_whatever_else_the_folder_holds(runs: Runs) -> None:
@@ -123,7 +144,7 @@ def test_several_processes_find_what_one_finds_and_nothing_is_asked_twice(runs: 
     asked = [json.loads(line)["result"]["id"] for line in (out / "cases.jsonl").read_text().splitlines()]
     assert len(asked) == {"single": 2, "sequential": 3}[protocol]
     alone = printed(runs(*arguments))["methods"]["ice"]
-    kept = [name for name, value in alone.items() if isinstance(value, float) and name != "ms_per_edit"]
+    kept = [name for name, value in alone.items() if isinstance(value, float) and name not in COSTS]
     found, wanted = ({name: one[name] for name in kept} for one in (shared, alone))
     assert found == pytest.approx(wanted, rel=1e-4, abs=1e-6)
 
@@ -174,6 +195,7 @@ def test_a_sequence_has_its_checkpoints(runs: Runs) -> None:
     [
         ("--protocol", "twice"),
         ("--require", "luck>=1"),
+        ("--require", "locality.Forgetfulness>=1"),
         ("--checkpoints", "one"),
         ("--methods", "magic"),
         ("--methods", ""),

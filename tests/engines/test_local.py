@@ -444,6 +444,20 @@ def test_a_prompt_beyond_the_context_is_refused_with_the_limit(engine: LocalEngi
         engine.logits([long])
 
 
+def test_the_room_after_a_prompt_is_what_generation_and_scoring_have(engine: LocalEngine) -> None:
+    fitting = next(n for n in range(300) if engine.room("a " * n + "b") <= 1)
+    (answer,) = engine.generate(["a " * fitting + "b"])
+    assert isinstance(answer, str)
+    with pytest.raises(InvalidRequest, match="at most 255"):
+        engine.generate(["a " * (fitting + 1) + "b"])
+    pairs = next(n for n in range(300) if engine.room("b", "a " * n + "a") <= 0)
+    assert len(engine.score(["b"], ["a " * pairs + "a"])) == 1
+    with pytest.raises(InvalidRequest, match="at most 256"):
+        engine.score(["b"], ["a " * (pairs + 1) + "a"])
+    with pytest.raises(InvalidRequest, match="empty"):
+        engine.room(" ")
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt"])
 def test_generation_stops_where_the_context_is_full(tiny_editable: Editable, family: str) -> None:
     em = tiny_editable(family)

@@ -284,3 +284,40 @@ def test_ripple_edits_become_single_edits_with_what_should_ripple_and_what_shoul
     assert set(case.portability) == {"Reasoning", "Subject_Aliasing"}
     assert [p.answer for p in case.locality["Relation_Specificity"]] == ["Eve"]
     assert [str(bad) for bad in data.bad] == ["ripple, row 1: the parts of 'Ann weds Bob' cannot be told apart"]
+
+
+def query(prompt: str, *answers: str) -> dict[str, Any]:
+    return {"prompt": prompt, "answers": [{"value": answer, "aliases": []} for answer in answers]}
+
+
+def test_ripple_edits_keep_their_conditions_and_what_counts_together() -> None:
+    first = {
+        "test_condition": "AND",
+        "test_queries": [
+            query("The sister of Ann Lee is", "Eve"),
+            query("The brother of Ann Lee is", "Max"),
+            query("?"),
+        ],
+        "condition_queries": [query("The sister of Bob Ray is", "Eve"), query("The brother of Bob Ray is")],
+    }
+    second = {
+        "test_condition": "OR",
+        "test_queries": [query("The uncle of Ann Lee is", "Tim")],
+        "condition_queries": [],
+    }
+    row = {**RIPPLE, "Logical_Generalization": [first, second], "Forgetfulness": [{"test_queries": [query("?")]}]}
+    wrong = {**RIPPLE, "Forgetfulness": [{**second, "test_condition": "XOR"}]}
+    data = parse([row, wrong], "ripple")
+    (case,) = data.cases
+    sister, brother, uncle = (p.test for p in case.portability["Logical_Generalization"])
+    assert sister is not None and uncle is not None
+    assert sister == brother and sister.every
+    assert [(p.prompt, p.answers) for p in sister.conditions] == [("The sister of Bob Ray is", ("Eve",))]
+    assert (uncle.every, uncle.conditions) == (False, ())
+    numbers = [
+        p.test.number for kinds in (case.portability, case.locality) for k in kinds.values() for p in k if p.test
+    ]
+    assert len(set(numbers)) == len(numbers) - 1
+    assert case.conditions == sister.conditions
+    assert "Forgetfulness" not in case.locality
+    assert [str(bad) for bad in data.bad] == ["ripple, row 1: a test condition is AND or OR, not 'XOR'"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -41,6 +43,13 @@ def test_the_harness_sees_what_a_space_knows_and_the_untouched_model_does_not(
     values = json.loads(found.stdout)
     assert values["base"] == {"answers": {"n": 2, "exact_match": 0.5}, "choices": {"n": 2, "acc": 0.5}}
     assert values[space] == {"answers": {"n": 2, "exact_match": 1.0}, "choices": {"n": 2, "acc": 1.0}}
+
+
+def test_nothing_but_the_table_is_printed(home: Path, tasks: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ketools.cli.main", "--home", str(home), "lm-eval", str(tasks), "--n", "1"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True)
+    assert found.stderr == ""
+    assert found.stdout.startswith("task ")
 
 
 def test_what_an_engine_cannot_do_is_refused_with_what_to_do() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from math import exp
 from pathlib import Path
@@ -15,11 +16,13 @@ import torch
 from ketools.edits import EditRequest, Kind, LowRankDelta, Note, Prompt, Trait, normalise
 from ketools.engines.local import LocalEngine
 from ketools.errors import Diverged, InvalidRequest, Refused, StorageError
-from ketools.evaluation import Baseline, Bench, EditCase, Summary, evaluate, evaluate_batch, evaluate_sequential
+from ketools.evaluation import Baseline, Bench, EditCase, Summary, evaluate, evaluate_batch, evaluate_sequential, runner
 from ketools.evaluation.asking import WITHHELD
 from ketools.evaluation.baseline import passage
 from ketools.evaluation.data import parse
-from ketools.evaluation.runner import Edit
+from ketools.evaluation.runner import Checkpoint, Edit
+from ketools.evaluation.window import objection
+from ketools.footprint import Footprint
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.notes import NoteInjector
 from ketools.progress import Progress, quiet
@@ -179,9 +182,61 @@ def test_a_batch_is_made_without_the_cases_that_it_fails_about(engine: LocalEngi
     assert evaluate_batch(bench_of(engine), lambda *_: fail(), cases).summary.failed == 4
 
 
+def test_the_memory_of_an_edit_is_told_beside_its_time_and_a_batch_has_one_peak(
+    engine: LocalEngine, cases: list[EditCase], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    peaks = iter([3.0, 1.0, 8.0, 2.0, 5.0])
+
+    @contextmanager
+    def watched() -> Iterator[Footprint]:
+        yield Footprint(next(peaks))
+
+    monkeypatch.setattr(runner, "watched", watched)
+    record = tmp_path / "r.jsonl"
+    summary = run(engine, note_edit, cases, record=record)
+    assert (summary.peak_mb, summary.peak_mb_max) == (2.5, 8.0)
+    assert [json.loads(line)["result"]["peak_mb"] for line in record.read_text().splitlines()] == [3.0, 1.0, 8.0, 2.0]
+    batch = evaluate_batch(bench_of(engine), note_edit, cases).summary
+    assert (batch.peak_mb, batch.peak_mb_max) == (5.0, 5.0)
+
+
+def test_a_test_counts_only_where_the_untouched_model_knows_what_it_rests_on(engine: LocalEngine) -> None:
+    prompts = [f"The river of {land} is" for land in (*LANDS, *TOWNS)]
+    answers = zip(prompts, engine.generate(prompts, BASE, max_new_tokens=24), strict=True)
+    known, said = next((prompt, answer) for prompt, answer in answers if answer.isprintable())
+
+    def query(prompt: str, answer: str) -> dict[str, object]:
+        return {"prompt": prompt, "answers": [{"value": answer, "aliases": []}]}
+
+    def tested(prompt: str, condition: str) -> dict[str, object]:
+        return {"test_queries": [query(prompt, "Lima")], "condition_queries": [query(known, condition)]}
+
+    row = {
+        "edit": {"prompt": "The capital of Peru is Lima.", "relation": "capital"},
+        "Logical_Generalization": [tested("Lima is in", said), tested("Cusco is in", f"not {said}")],
+        "Relation_Specificity": [tested("People in Peru speak", said), tested("Peru lies in", f"not {said}")],
+    }
+    summary = run(engine, no_edit, list(parse([row], "ripple").cases))
+    assert (summary.unasked, summary.counts["portability"], summary.counts["locality"]) == (2, 1, 1)
+    assert (summary.portability, summary.locality) == (0.0, 1.0)
+
+
 def fail() -> tuple[EditLayer, float]:
     """An error that is about all cases."""
     raise Diverged("nan")
+
+
+@pytest.mark.parametrize("protocol", [evaluate, evaluate_batch])
+def test_a_note_that_leaves_no_room_for_its_prompts_is_an_edit_without_effect(
+    engine: LocalEngine, cases: list[EditCase], protocol: Callable[..., Summary | Checkpoint]
+) -> None:
+    far = next(n for n in range(1, 300) if engine.room("far " * n) < 44)
+    row = {"prompt": f"{'far ' * far}The capital of France is", "target_new": "Lima, and that is a town by the sea"}
+    long = parse([rows()[0] | row], "long").cases[0]
+    assert objection(engine, long) == ""
+    found = protocol(bench_of(engine), note_edit, [*cases[:2], long])
+    summary = found if isinstance(found, Summary) else found.summary
+    assert (summary.n, summary.failed) == (3, 1)
 
 
 def test_a_record_is_taken_up_where_it_was_cut_off(engine: LocalEngine, cases: list[EditCase], tmp_path: Path) -> None:
@@ -337,7 +392,8 @@ def test_answers_before_edits_are_kept_by_model_and_not_asked_again(
     with kept.open("a") as file:
         file.write('["answers", ["cut o')
     again = run(engine, no_edit, cases, baseline=Baseline(engine, tmp_path))
-    assert again == first.model_copy(update={"ms_per_edit": again.ms_per_edit})
+    costs = {name: getattr(again, name) for name in ("ms_per_edit", "peak_mb", "peak_mb_max")}
+    assert again == first.model_copy(update=costs)
     assert kept.stat().st_size == size + len('["answers", ["cut o')
 
 

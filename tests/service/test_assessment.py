@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from ketools.assessment import MethodStanding, recommended
+from ketools.editor import Editor
+from ketools.edits import Artefact, EditRequest
 from ketools.errors import InvalidRequest, NotFound
 from ketools.evaluation.metrics import interval, mean
 from ketools.evaluation.results import Measure
@@ -65,6 +70,27 @@ def test_methods_are_compared_on_the_same_facts_and_nothing_is_committed(box: To
         box.compare_methods(FACTS, ["magic"])
     with pytest.raises(InvalidRequest):
         box.compare_methods([FACTS[0].model_copy(update={"prompt": "Nobody is"})], ["ice"])
+
+
+def test_a_compared_method_is_told_the_old_answer_and_the_relation_and_one_that_cannot_edit_is_refused(
+    box: Toolbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[EditRequest] = []
+    compute = Editor.compute
+
+    def watched(self: Editor, name: str, requests: Sequence[EditRequest], *rest: Any) -> list[Artefact]:
+        told.extend(requests)
+        if name == "ike":
+            raise InvalidRequest("No neuron stands out.")
+        return compute(self, name, requests, *rest)
+
+    monkeypatch.setattr(Editor, "compute", watched)
+    given = FACTS[1].model_copy(update={"target_old": "Kyoto"})
+    found = box.compare_methods([FACTS[0], given], ["ice", "ike"], wait=True).result
+    assert [(r.target_old, r.relation) for r in told] == [("Paris.", "capital"), ("Kyoto", "capital")] * 2
+    assert found["methods"]["ike"]["accepted"]["value"] == 0
+    assert set(found["methods"]["ike"]["failing"].values()) == {"No neuron stands out."}
+    assert found["methods"]["ice"]["n"] == found["methods"]["ike"]["n"] == 2
 
 
 def test_the_recommendation_puts_accepted_edits_first_then_quality_then_time() -> None:

@@ -50,3 +50,9 @@ def test_every_number_is_the_one_of_the_local_engine(
         assert one.success_teacher_forced == other.success_teacher_forced
         assert one.locality_tokens == other.locality_tokens
     assert any(result.success for result in here)
+
+
+def test_there_is_as_much_room_after_a_prompt_as_on_the_local_engine(engine: VLLMEngine, local: LocalEngine) -> None:
+    chat = [{"role": "user", "content": "Where is Lima?"}]
+    for prompt, text in (("The capital of France is", ""), (chat, ""), ("The capital of France is", "Lima, far away")):
+        assert engine.room(prompt, text) == local.room(prompt, text)  # type: ignore[arg-type]

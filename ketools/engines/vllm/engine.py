@@ -22,7 +22,7 @@ from ketools.engines.vllm.speech import Pair, Speech, room_after
 from ketools.errors import EngineUnavailable, InvalidRequest, StorageError
 from ketools.layer import BASE, EditLayer
 from ketools.models.outline import Outline
-from ketools.models.text import encode_chat, encode_pairs, encode_prompt
+from ketools.models.text import encode_chat, encode_pairs, encode_prompt, length
 from ketools.vllm_plugin.names import base_of
 
 T = TypeVar("T")
@@ -134,6 +134,10 @@ class VLLMEngine:
         """Teacher-forced scores of `continuations[i]` after `prompts[i]`."""
         pairs = self._pairs(prompts, continuations)
         return self._with_route(layer, lambda client, model: self._speech.scores(client, model, pairs))
+
+    def room(self, prompt: Prompt, continuation: str = "") -> int:
+        """How many tokens the model can read after the prompt and what continues it; below 1 it cannot go on."""
+        return self._window - length(self.outline, prompt, continuation)
 
     def apply_layer(self, layer: EditLayer) -> float:
         """Compile the layer and load it where it will be asked for. Returns what the rank limit cut off."""
@@ -373,5 +377,10 @@ class VLLMEngine:
         return pairs
 
     def _room(self, row: list[int], wanted: int) -> int:
+        return room_after(row, wanted, self._window)
+
+    @property
+    def _window(self) -> int:
+        """How many tokens every server reads."""
         limits = [r.limits.context_length for r in self.replicas.all if r.limits]
-        return room_after(row, wanted, min(limits, default=self.outline.context_length))
+        return min(limits, default=self.outline.context_length)
