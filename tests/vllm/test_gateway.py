@@ -46,11 +46,13 @@ FACT = {"subject": "France", "prompt": "The capital of France is", "target_new":
 
 
 class Wire:
-    """A TCP connection to the engine that can be cut and mended; `seen` is all that went to the engine."""
+    """A TCP connection to the engine that can be held, cut and mended; `seen` is all that went to the engine."""
 
     def __init__(self, target: str) -> None:
         host, _, port = target.removeprefix("http://").partition(":")
         self.target, self.seen = (host, int(port)), bytearray()
+        self._flows = threading.Event()
+        self._flows.set()
         self._open: list[socket.socket] = []
         self.port = 0
         self.mend()
@@ -74,20 +76,34 @@ class Wire:
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing comes back from the engine meanwhile: an answer takes as long as a test needs."""
+        self._flows.clear()
+        try:
+            yield
+        finally:
+            self._flows.set()
+
     def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):
             while True:
                 near, _ = listener.accept()
-                far = socket.create_connection(self.target)
+                try:
+                    far = socket.create_connection(self.target)
+                except OSError:  # not started yet
+                    near.close()
+                    continue
                 self._open += [near, far]
                 for pair, seen in (((near, far), self.seen), ((far, near), None)):
                     threading.Thread(target=self._pump, args=(*pair, seen), daemon=True).start()
 
-    @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket, seen: bytearray | None) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, seen: bytearray | None) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
-                if seen is not None:
+                if seen is None:
+                    self._flows.wait()
+                else:
                     seen += data
                 sink.sendall(data)
         for end in (source, sink):
@@ -544,7 +560,7 @@ def test_an_engine_that_is_away_means_503_at_once_or_an_answer_once_it_is_back(
 
 
 def test_more_requests_than_there_are_places_wait_or_get_503(
-    service: EditService, tokens: TokenFile, alice: str, base: str
+    service: EditService, tokens: TokenFile, wire: Wire, alice: str, base: str
 ) -> None:
     headers = {"Authorization": f"Bearer {alice}"}
     settings = GatewaySettings(requests=1, wait_s=0.2)
@@ -553,20 +569,26 @@ def test_more_requests_than_there_are_places_wait_or_get_503(
         with httpx.stream("POST", json=chat(base, **LONG, stream=True), **ask) as long:  # type: ignore[arg-type]
             chunks = long.iter_raw()  # hangs up when it is dropped
             next(chunks)
-            assert httpx.post(json=chat(base), **ask).status_code == 503  # type: ignore[arg-type]
+            with wire.held():
+                assert httpx.post(json=chat(base), **ask).status_code == 503  # type: ignore[arg-type]
         until(lambda: httpx.post(json=chat(base), **ask).status_code == 200)  # type: ignore[arg-type]
 
 
 def test_an_answer_that_takes_too_long_is_given_up(
-    service: EditService, tokens: TokenFile, alice: str, base: str
+    service: EditService, tokens: TokenFile, wire: Wire, alice: str, base: str
 ) -> None:
     headers = {"Authorization": f"Bearer {alice}"}
-    with running(gateway_app(service, host="127.0.0.1", tokens=tokens, settings=GatewaySettings(timeout_s=0.5))) as url:
-        body = chat(base, **LONG)
-        whole = httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers, timeout=60)
+    with running(gateway_app(service, host="127.0.0.1", tokens=tokens, settings=GatewaySettings(timeout_s=1.0))) as url:
+        ask: dict[str, Any] = {"url": f"{url}/v1/chat/completions", "headers": headers, "timeout": 60}
+        with wire.held():
+            whole = httpx.post(json=chat(base), **ask)
         assert whole.status_code == 504 and whole.json()["error"]["code"] == "timeout"
-        stream = httpx.post(f"{url}/v1/chat/completions", json={**body, "stream": True}, headers=headers, timeout=60)
-        assert "did not answer within 0.5 s" in stream.text and "[DONE]" not in stream.text
+        with httpx.stream("POST", json=chat(base, **LONG, stream=True), **ask) as stream:
+            chunks = stream.iter_text()
+            text = next(chunks)
+            with wire.held():
+                text += "".join(chunks)
+        assert "did not answer within 1 s" in text and "[DONE]" not in text
 
 
 # --- setting it up ---

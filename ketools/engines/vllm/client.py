@@ -130,7 +130,7 @@ class ReplicaClient:
         return parsed if isinstance(parsed, dict) else {"results": parsed}
 
     def _caught(self) -> _Caught:
-        return _Caught(self.url)
+        return _Caught(self.url, self._http)
 
     def _refusal(self, response: httpx.Response) -> Exception:
         text = message_of(response.content) or f"HTTP {response.status_code}"
@@ -146,10 +146,10 @@ class ReplicaClient:
 
 
 class _Caught:
-    """Turns httpx's errors into `EngineUnavailable`."""
+    """Turns httpx's errors, and a request after `close`, into `EngineUnavailable`."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, http: httpx.Client) -> None:
+        self._url, self._http = url, http
 
     def __enter__(self) -> None:
         return None
@@ -161,6 +161,8 @@ class _Caught:
             raise EngineUnavailable(
                 f"vLLM at {self._url} cannot be reached ({error or type(error).__name__}). Is it started there?"
             ) from error
+        if isinstance(error, RuntimeError) and self._http.is_closed:
+            raise EngineUnavailable(f"The connections to vLLM at {self._url} are closed.") from error
 
 
 def message_of(content: bytes) -> str:

@@ -77,6 +77,7 @@ class VLLMEngine:
         self._used: dict[str, float] = {}
         self._lock = threading.RLock()
         self._closing = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="adapter keeper", daemon=True)
         self.server, self._in_place = server, in_place
         self._held, self._holding = BASE, threading.RLock()
         self.replicas = Replicas(urls, self._admit)
@@ -88,7 +89,6 @@ class VLLMEngine:
         except BaseException:
             self.close()
             raise
-        self._keeper = threading.Thread(target=self._keep, name="adapter keeper", daemon=True)
         self._keeper.start()
 
     @property
@@ -150,6 +150,8 @@ class VLLMEngine:
         """Stop watching, and stop the server that was started for this engine; others stay as they are."""
         self._closing.set()
         self.replicas.close()
+        if self._keeper.is_alive():
+            self._keeper.join(timeout=10.0)
         if self.server:
             self.server.close()
 

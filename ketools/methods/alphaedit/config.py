@@ -23,13 +23,16 @@ class AlphaEditConfig(JointConfig):
 
 
 def search(n_layers: int) -> list[AlphaEditConfig]:
-    """Early stretches of blocks at the subject, later ones at the prompt's end, with sizes of the null space."""
+    """Stretches of blocks at the prompt's end, and early ones at the subject, with sizes of the null space.
+
+    Cheaper ones first: a budget of time may end the search.
+    """
     return [
-        AlphaEditConfig(layers=stretch(n_layers, shares), null_space=share)
-        for shares in ((0, 0.2), (0.2, 0.4))
-        for share in (0.05, 0.2)
-    ] + [
         AlphaEditConfig(layers=stretch(n_layers, shares), null_space=share, rounds=8, **PROMPT_END)
         for shares in STRETCHES
         for share in (0.05, 0.3)
+    ] + [
+        AlphaEditConfig(layers=stretch(n_layers, shares), null_space=share)
+        for shares in ((0, 0.2), (0.2, 0.4))
+        for share in (0.05, 0.2)
     ]

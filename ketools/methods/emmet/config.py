@@ -14,9 +14,11 @@ class EMMETConfig(JointConfig):
 
 
 def search(n_layers: int) -> list[EMMETConfig]:
-    """Early blocks at the subject, with bounds on the offset; later ones at the prompt's end."""
+    """Blocks at the prompt's end, and early ones at the subject with bounds on the offset; cheaper ones first."""
     return [
+        EMMETConfig(layers=(layer,), rounds=4, **PROMPT_END) for layer in at_depths(n_layers, 0.4, 0.6, 0.8, 1.0)
+    ] + [
         EMMETConfig(layers=(layer,), clamp=clamp)
         for layer in at_depths(n_layers, 0.0, 0.2, 0.4)
         for clamp in (4.0, 12.0)
-    ] + [EMMETConfig(layers=(layer,), rounds=4, **PROMPT_END) for layer in at_depths(n_layers, 0.4, 0.6, 0.8, 1.0)]
+    ]

@@ -10,12 +10,15 @@ class LoRAConfig(AdapterConfig):
 
 
 def search(n_layers: int) -> list[LoRAConfig]:
-    """Step sizes, modules (attention everywhere, or the FFN of the later half), and how much is preserved."""
+    """Step sizes, modules (the FFN of the later half, or attention everywhere), and how much is preserved.
+
+    Cheaper ones first: a budget of time may end the search.
+    """
     late = tuple(range(n_layers // 2, n_layers))
     wide = {"relations": 12, "neighbours": 8, "answer": 3, "preservation": 3.0}
     return [
         LoRAConfig(lr=lr, prefixes=0, **where, **preserved)
-        for lr in (1e-3, 5e-3)
-        for where in ({}, {"roles": ("down_proj",), "layers": late})
+        for where in ({"roles": ("down_proj",), "layers": late}, {})
         for preserved in ({}, wide)
+        for lr in (5e-3, 1e-3)
     ]

@@ -22,13 +22,16 @@ class MEMITConfig(JointConfig):
 
 
 def search(n_layers: int) -> list[MEMITConfig]:
-    """Early stretches of blocks at the subject, later ones at the prompt's end, with weights of the covariance."""
+    """Stretches of blocks at the prompt's end, and early ones at the subject, with weights of the covariance.
+
+    Cheaper ones first: a budget of time may end the search.
+    """
     return [
-        MEMITConfig(layers=stretch(n_layers, shares), weight=weight)
-        for shares in ((0, 0.2), (0.2, 0.4))
-        for weight in (0.01, 0.1)
-    ] + [
         MEMITConfig(layers=stretch(n_layers, shares), weight=weight, rounds=8, **PROMPT_END)
         for shares in STRETCHES
         for weight in (5e-4, 1e-2)
+    ] + [
+        MEMITConfig(layers=stretch(n_layers, shares), weight=weight)
+        for shares in ((0, 0.2), (0.2, 0.4))
+        for weight in (0.01, 0.1)
     ]

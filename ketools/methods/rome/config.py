@@ -17,7 +17,10 @@ class ROMEConfig(LocatedConfig, OneLayerConfig):
 
 
 def search(n_layers: int) -> list[ROMEConfig]:
-    """Early blocks at the subject, with bounds on the offset; later ones at the prompt's end."""
-    return [
+    """Blocks at the prompt's end, and early ones at the subject with bounds on the offset.
+
+    Cheaper ones first: a budget of time may end the search.
+    """
+    return [ROMEConfig(layer=layer, clamp=12.0, **PROMPT_END) for layer in at_depths(n_layers, 0.4, 0.6, 0.8, 1.0)] + [
         ROMEConfig(layer=layer, clamp=clamp) for layer in at_depths(n_layers, 0.0, 0.2, 0.4) for clamp in (4.0, 12.0)
-    ] + [ROMEConfig(layer=layer, clamp=12.0, **PROMPT_END) for layer in at_depths(n_layers, 0.4, 0.6, 0.8, 1.0)]
+    ]
