@@ -173,13 +173,19 @@ def _share(value: float | None, width: int, digits: int = 3) -> str:
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A folder that `ketools evaluate --out` wrote.")], as_json: Json = False
+    run: Annotated[Path, typer.Argument(help="A folder that `ketools evaluate --out` wrote.")],
+    figures: Annotated[Path | None, typer.Option(help="Draw each figure to an SVG file in this folder too.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Write a run's report beside it: one self-contained HTML page, and its tables in Markdown."""
-    from ketools.evaluation.report import write_report
+    from ketools.evaluation.report import write_figures, write_report
 
     page, tables = write_report(run)
-    show_json({"html": str(page), "markdown": str(tables)}) if as_json else print(page, tables, sep="\n")
+    drawn = write_figures(run, figures) if figures else []
+    if as_json:
+        show_json({"html": str(page), "markdown": str(tables), "figures": [str(path) for path in drawn]})
+    else:
+        print(page, tables, *drawn, sep="\n")
 
 
 def judge(

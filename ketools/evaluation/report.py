@@ -71,6 +71,25 @@ def write_report(folder: Path) -> tuple[Path, Path]:
     return paths
 
 
+def write_figures(folder: Path, into: Path) -> list[Path]:
+    """Draw each figure of the run in `folder` to an SVG file of its own, named by its title.
+
+    Raises what `write_report` raises.
+    """
+    run = Run.read(folder)
+    results = {name: run.results(folder, name) for name in run.methods}
+    found = []
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        for figure in figures_of(run, results):
+            if svg := figure.draw():
+                found.append(into / f"{_anchor(figure.title)}.svg")
+                found[-1].write_text(svg, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"The figures cannot be written to {into}: {error}.") from error
+    return found
+
+
 def markdown(run: Run, results: Results) -> str:
     """The tables alone."""
     return f"# {_title(run)}\n\n{_about(run)}\n\n" + "\n".join(table.markdown() for table in tables(run, results))

@@ -71,7 +71,9 @@ def test_the_gate_tells_what_was_missed_and_exits_with_one(runs: Runs) -> None:
     assert missed.exit_code == 1
     assert printed(missed)["missed"][0].startswith("ice: success>=1.1: ")
     assert (out / "cases.jsonl").read_text() == lines  # nothing was asked again
-    told = CliRunner().invoke(app, ["report", str(out), "--json"])
+    drawn = runs.folder / "figures"
+    told = CliRunner().invoke(app, ["report", str(out), "--figures", str(drawn), "--json"])
+    assert sorted(map(str, drawn.glob("*.svg"))) == sorted(printed(told)["figures"]) != []
     assert ">Overview</h2>" in Path(printed(told)["html"]).read_text()
 
 
