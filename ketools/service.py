@@ -219,9 +219,14 @@ class EditService:
 
     def parametric(self, kind: Kind = Kind.MODIFY) -> str:
         """The method by which `auto` changes weights: the configured one, else of the calibrated ones that can do the
-        kind the one that holds most edits one after another, else FT-M."""
+        kind the one that holds most edits one after another, else FT-M.
+
+        An erasure goes to FT-M: what is written for the prompt's end does not reach an answer that was begun.
+        """
         if self.settings.parametric != AUTO:
             return get_method(self.settings.parametric).name
+        if kind is Kind.ERASE:
+            return FALLBACK
         able = [method for method in methods().values() if method.phase == "mastery" and kind in method.kinds]
         profile = self.editor.profile
         return (profile.steadiest(able) if profile else None) or FALLBACK
