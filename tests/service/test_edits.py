@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ketools.atlas.world import world
-from ketools.edits import REFUSAL, Trait
+from ketools.edits import REFUSAL, Kind, Trait
 from ketools.errors import Cancelled, InvalidRequest, NotFound
 from ketools.principals import OPERATOR
 from ketools.service import EditService
@@ -58,6 +58,12 @@ def test_auto_moves_its_note_into_the_weights(service: EditService, box: Toolbox
     assert (answer.answer, answer.notes_used) == ("Lyon", ())
     box.undo_edit(str(result.edit_id))
     assert box.ask(QUESTION, "session/1").answer == "Paris"
+
+
+def test_auto_changes_weights_by_the_method_that_holds_most_and_erases_by_ft_m(service: EditService) -> None:
+    service.editor.remember({"memit": 2_000_000, "ft-m": 1_000_000})
+    assert service.parametric() == "memit"
+    assert service.parametric(Kind.ERASE) == "ft-m"
 
 
 def test_what_follows_from_a_note_moves_into_the_weights_with_it(service: EditService, box: Toolbox) -> None:
