@@ -221,7 +221,7 @@ class EditService:
         """The method by which `auto` changes weights: the configured one, else of the calibrated ones that can do the
         kind the one that holds most edits one after another, else FT-M.
 
-        An erasure goes to FT-M: what is written for the prompt's end does not reach an answer that was begun.
+        An erasure goes to FT-M, whose training takes in the answers that a leak audit begins.
         """
         if self.settings.parametric != AUTO:
             return get_method(self.settings.parametric).name
