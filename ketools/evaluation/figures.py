@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
@@ -108,11 +109,20 @@ def _curves(lines: Mapping[str, Sequence[tuple[int, float]]], label: str, axes: 
         x, y = zip(*points, strict=True) if points else ((), ())
         axes.plot(x, y, label=name, marker=marker, ms=size, color=_colour(i), alpha=0.85)
     axes.set_xscale("log")
-    stops = sorted({edits for points in lines.values() for edits, _ in points})
-    axes.set_xticks(stops, list(map(str, stops)), fontsize=8)
+    stops = _apart([edits for points in lines.values() for edits, _ in points])
+    axes.set_xticks(stops, [f"{stop:,}" for stop in stops], fontsize=8)
     axes.set_xticks([], minor=True)
     axes.set_xlabel("edits", fontsize=8)
     _shares(axes, label)
+
+
+def _apart(stops: Sequence[int], ratio: float = 1.6) -> list[int]:
+    """Those stops whose labels have room on a logarithmic axis, the ones that most lines share first."""
+    chosen: list[int] = []
+    for stop, _ in Counter(sorted(stops)).most_common():
+        if all(max(stop, other) >= ratio * min(stop, other) for other in chosen):
+            chosen.append(stop)
+    return sorted(chosen)
 
 
 def wrong_answers(found: Mapping[str, Mapping[Failure, int]], asked: Mapping[str, int]) -> str:
