@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any
 
 from ketools.artefacts import tensors_of
-from ketools.bench.lifelong import HELD_OUT, Life, Stream
+from ketools.bench.lifelong import Life, Stream
 from ketools.errors import InvalidRequest
 from ketools.layer import BASE, LiveEdit
 from ketools.methods.registry import get_method
@@ -47,7 +47,6 @@ def bench_batch(
             residual = engine.apply_layer(layer)
             found[name] = {
                 **Life(engine, editor, name, stream).asked(layer, stream.requests),
-                "locality_n": HELD_OUT,
                 "seconds": round(seconds, 1),
                 "ms_per_edit": round(1000 * seconds / n, 1),
                 "bytes_per_edit": round(sum(t.nbytes for one in made for t in tensors_of(one).values()) / n),

@@ -116,7 +116,7 @@ def _curves(lines: Mapping[str, Sequence[tuple[int, float]]], label: str, axes: 
     _shares(axes, label)
 
 
-def _apart(stops: Sequence[int], ratio: float = 1.6) -> list[int]:
+def _apart(stops: Sequence[int], ratio: float = 2.0) -> list[int]:
     """Those stops whose labels have room on a logarithmic axis, the ones that most lines share first."""
     chosen: list[int] = []
     for stop, _ in Counter(sorted(stops)).most_common():

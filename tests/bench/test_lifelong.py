@@ -10,7 +10,9 @@ import pytest
 from ketools.bench.batch import bench_batch
 from ketools.bench.lifelong import HELD_OUT, Life, Stream, bench_lifelong, holds, plot
 from ketools.bench.methods import bench_methods
+from ketools.edits import EditRequest
 from ketools.errors import InvalidRequest, NotFound
+from ketools.layer import BASE
 from ketools.service import open_engine
 from ketools.settings import Settings
 
@@ -86,6 +88,16 @@ def test_a_fact_that_is_edited_again_takes_the_place_of_its_earlier_edit(tmp_pat
     life.go_on(1)
     assert [edit.edit_id for edit in life.layer.edits] == ["1"]
     assert life.asked(life.layer, life.sample())["success"] == 1.0
+
+
+def test_what_follows_from_an_edit_is_not_counted_as_what_must_stay(tmp_path: Path) -> None:
+    engine, editor = open_engine(Settings(home=tmp_path))
+    stream = Stream.of(1)
+    subject = next(subject for subject, name in stream.held_out if name == "country_of")
+    request = EditRequest(subject="Mali", prompt="The capital of Mali is", target_new=subject, relation="capital")
+    found = Life(engine, editor, "ice", stream).asked(BASE, [request])
+    assert found["locality_n"] == len(stream.held_out) - 1
+    assert found["locality"] == 1.0
 
 
 def test_a_batch_is_asked_of_the_engine_that_serves(tmp_path: Path) -> None:
