@@ -74,6 +74,7 @@ __all__ = ["EditService", "build_request", "open_service"]
 
 AUTO = "auto"
 FALLBACK = "ft-m"
+FACTS = frozenset((Kind.INSERT, Kind.MODIFY))
 """What `auto` changes weights by where nothing was calibrated: the survey's best overall."""
 SELF_MADE = ("user", "session")
 
@@ -217,35 +218,36 @@ class EditService:
             return get_method(method).name
         return self.parametric(request.kind) if request.kind is Kind.ERASE else NOTE_METHOD
 
-    def parametric(self, kind: Kind = Kind.MODIFY) -> str:
-        """The method by which `auto` changes weights: the configured one, else of the calibrated ones that can do the
-        kind the one that holds most edits one after another, else FT-M.
+    def parametric(self, *kinds: Kind) -> str:
+        """The method by which `auto` changes weights: the configured one, else for facts the calibrated one that holds
+        most edits one after another, and FT-M for the rest.
 
-        An erasure goes to FT-M, whose training takes in the answers that a leak audit begins.
+        FT-M's training takes in the answers that a leak audit begins, and tells a manner from its topic.
         """
         if self.settings.parametric != AUTO:
             return get_method(self.settings.parametric).name
-        if kind is Kind.ERASE:
-            return FALLBACK
-        able = [method for method in methods().values() if method.phase == "mastery" and kind in method.kinds]
         profile = self.editor.profile
-        return (profile.steadiest(able) if profile else None) or FALLBACK
+        if profile is None or not FACTS.issuperset(kinds):
+            return FALLBACK
+        able = [method for method in methods().values() if method.phase == "mastery" and method.kinds >= FACTS]
+        return profile.steadiest(able) or FALLBACK
 
     def _follow_up(self, space: str, arrival: Arrival) -> str | None:
         """Queue the consolidation of the notes that were just committed."""
         made = [d.live for d in arrival.drafts if d.passed and d.live and isinstance(d.live.artefact, Note)]
         if arrival.version is None or not made or not self.settings.consolidate:
             return None
-        ids = [live.edit_id for live in made]
-        return self._move(space, ids, self.parametric())
+        kinds = [live.artefact.request.kind for live in made if isinstance(live.artefact, Note)]
+        return self._move(space, [live.edit_id for live in made], self.parametric(*kinds))
 
     def consolidate(self, who: Principal, space: str, method: str, wait: bool, progress: Progress = quiet) -> JobView:
         """Move a space's live notes into weights, as a job."""
         who.require(Scope.EDIT, space)
-        name = self.parametric() if method == AUTO else get_method(method).name
         own = set(self.journal.head(space).live)
-        ids = [edit_id for edit_id, _ in self.spaces.layer(space).notes if edit_id in own]
-        job_id = self._move(space, ids, name)
+        notes = {edit_id: note for edit_id, note in self.spaces.layer(space).notes if edit_id in own}
+        kinds = [note.request.kind for note in notes.values()]
+        name = self.parametric(*kinds) if method == AUTO else get_method(method).name
+        job_id = self._move(space, list(notes), name)
         if wait:
             self.jobs.wait(job_id)
         return self.job_status(who, job_id)

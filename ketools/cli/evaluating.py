@@ -14,13 +14,13 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, SerializeAsAny
+from pydantic import BaseModel
 
 from ketools.artefacts import content_hash
 from ketools.calibration import EditCase as CalibrationCase
 from ketools.calibration import atlas_cases, calibrate
 from ketools.editor import Editor
-from ketools.edits import Prompt
+from ketools.edits import Kind, Prompt
 from ketools.errors import Diverged, InvalidRequest, KetoolsError, NotFound, Refused
 from ketools.evaluation import (
     Baseline,
@@ -138,10 +138,11 @@ class ByMethod:
 
 
 class RoadConfig(BaseModel):
-    """What decides how `auto` edits: the settings that it goes by, and how its parametric method is configured."""
+    """What decides how `auto` edits: the settings that it goes by, and how the methods that change weights for it are
+    configured."""
 
     settings: dict[str, Any]
-    config: SerializeAsAny[MethodConfig]
+    configs: dict[str, dict[str, Any]]
 
 
 @dataclass
@@ -176,10 +177,10 @@ class ByRoad:
     def label(self) -> str:
         """`auto` as it is configured here."""
         settings = self.service.settings.model_dump(mode="json", include=AUTO_SETTINGS)
-        settings["parametric"] = self.service.parametric()
-        parametric = get_method(settings["parametric"])
-        config = RoadConfig(settings=settings, config=self.service.editor.config_for(parametric))
-        return label_of(AUTO, config, source_hash(get_method(NOTE_METHOD)) + source_hash(parametric))
+        used = [get_method(name) for name in sorted({self.service.parametric(kind) for kind in Kind})]
+        configs = {method.name: self.service.editor.config_for(method).model_dump(mode="json") for method in used}
+        sources = "".join(map(source_hash, (get_method(NOTE_METHOD), *used)))
+        return label_of(AUTO, RoadConfig(settings=settings, configs=configs), sources)
 
 
 def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:

@@ -60,9 +60,10 @@ def test_auto_moves_its_note_into_the_weights(service: EditService, box: Toolbox
     assert box.ask(QUESTION, "session/1").answer == "Paris"
 
 
-def test_auto_changes_weights_by_the_method_that_holds_most_and_erases_by_ft_m(service: EditService) -> None:
+def test_auto_writes_facts_by_the_method_that_holds_most_and_the_rest_by_ft_m(service: EditService) -> None:
     service.editor.remember({"memit": 2_000_000, "ft-m": 1_000_000})
-    assert service.parametric() == "memit"
+    assert service.parametric(Kind.INSERT, Kind.MODIFY) == "memit"
+    assert service.parametric(Kind.MODIFY, Kind.PERSONALITY) == "ft-m"
     assert service.parametric(Kind.ERASE) == "ft-m"
 
 
