@@ -85,6 +85,7 @@ class Proxy:
 
     socket_file: str
     lose: str = ""
+    answered: bool = False
     server: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
 
     @property
@@ -111,10 +112,11 @@ class Proxy:
             while data := source.recv(65536):
                 if from_client and self.lose and b"COMMIT\0" in data:
                     how, self.lose = self.lose, ""
-                    if how == "answer":
-                        target.sendall(data)
-                        source.shutdown(socket.SHUT_RDWR)
-                        time.sleep(0.3)
+                    if how == "request":
+                        break
+                    self.answered = True
+                if self.answered and not from_client:  # the server has committed; nobody hears of it
+                    self.answered = False
                     break
                 target.sendall(data)
         for end in (source, target):

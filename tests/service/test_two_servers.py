@@ -109,4 +109,4 @@ def test_the_consolidation_of_a_killed_server_is_finished_by_the_other(pair: tup
     assert other.ask() == "Lyon"
     live = other.call("list_edits", space=SPACE)["edits"]
     assert len(live) == 1
-    assert live[0]["method"] == ("ft-m" if job["result"]["consolidated"] else "ice")
+    assert (live[0]["method"] == "ice") is not bool(job["result"]["consolidated"])
