@@ -199,6 +199,11 @@ def content_hash(artefact: Artefact) -> str:
     return hashlib.sha256(encode(artefact)).hexdigest()
 
 
+def size_of(artefact: Artefact) -> int:
+    """Bytes of an artefact's tensors."""
+    return sum(tensor.nbytes for tensor in tensors_of(artefact).values())
+
+
 def tensors_of(artefact: Artefact) -> dict[str, Tensor]:
     """An artefact's tensors under the names they have in its file: `A:module`, or with B, D, G, K, V or R."""
     if isinstance(artefact, LowRankDelta):

@@ -29,6 +29,10 @@ class Kind(StrEnum):
     PERSONALITY = "personality"
 
 
+FACTS = frozenset((Kind.INSERT, Kind.MODIFY))
+"""The kinds that tell the model a fact."""
+
+
 class Trait(StrEnum):
     """A manner of speaking: three of the Big Five (PersonalityEdit) and two sentiments (ConvSent)."""
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ketools.edits import EditRequest, Kind, Probe, is_question
+from ketools.edits import FACTS, EditRequest, Kind, Probe, is_question
 from ketools.relations import RELATIONS, Relation, match_prompt
 from ketools.traits import OPINION_QUESTIONS
 
@@ -94,7 +94,7 @@ class Prober:
     def implied(self, request: EditRequest) -> tuple[Implication, ...]:
         """What follows from the edit: the way back, and the new object's own facts asked through the subject."""
         relation = RELATIONS.get(request.relation or "")
-        if relation is None or request.kind not in (Kind.INSERT, Kind.MODIFY):
+        if relation is None or request.kind not in FACTS:
             return ()
         subject, target = request.subject, request.target_new
         found: list[Implication] = []

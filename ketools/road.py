@@ -16,7 +16,7 @@ from typing import Literal
 
 from ketools.artefacts import ArtefactStore, content_hash
 from ketools.editor import Editor
-from ketools.edits import Artefact, EditRequest, Evidence, Kind, Timings, normalise, says
+from ketools.edits import FACTS, Artefact, EditRequest, Evidence, Kind, Timings, normalise, says
 from ketools.engines.base import Engine
 from ketools.errors import Cancelled, Conflict, Diverged, InvalidRequest, KetoolsError, StorageError
 from ketools.journal import ROOT, EditRecord, Journal, Outcome, SpaceState, Version, scrub
@@ -336,7 +336,7 @@ class Road:
             return ()
         gone = {record.id for draft in drafts for record in (*draft.replaces, *draft.hides)}
         told = self.journal.records([edit.edit_id for edit in trip.before.edits[-NEWEST:] if edit.edit_id not in gone])
-        facts = [EditRequest.model_validate(r.request) for r in told if r.kind in (Kind.INSERT, Kind.MODIFY)]
+        facts = [EditRequest.model_validate(r.request) for r in told if r.kind in FACTS]
         keys = {draft.request.key for draft in drafts}
         return tuple(fact for fact in facts if fact.key not in keys)
 

@@ -23,7 +23,7 @@ from ketools.atlas import weights_path
 from ketools.atlas.world import world
 from ketools.consolidation import CONSOLIDATE, consolidation, origin_of, standing_for
 from ketools.editor import Editor, atlas_subjects
-from ketools.edits import REFUSAL, EditRequest, Kind, Message, Note, Prompt, Trait, chat_prompt
+from ketools.edits import FACTS, REFUSAL, EditRequest, Kind, Message, Note, Prompt, Trait, chat_prompt
 from ketools.engines.base import Engine
 from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.adapters import AdapterStore
@@ -74,7 +74,6 @@ __all__ = ["EditService", "build_request", "open_service"]
 
 AUTO = "auto"
 FALLBACK = "ft-m"
-FACTS = frozenset((Kind.INSERT, Kind.MODIFY))
 """What `auto` changes weights by where nothing was calibrated: the survey's best overall."""
 SELF_MADE = ("user", "session")
 
@@ -368,7 +367,7 @@ class EditService:
         """Erasures are told by their notes alone: the journal does not keep what they erase."""
         records = self.journal.records(ids)
         erased = {edit_id: note.request for edit_id, note in layer.notes if note.request.kind is Kind.ERASE}
-        told = [r for r in records if r.kind in (Kind.INSERT, Kind.MODIFY) or r.id in erased]
+        told = [r for r in records if r.kind in FACTS or r.id in erased]
         facts = [(r.id, erased.get(r.id) or EditRequest.model_validate(r.request)) for r in told]
         return self.multihop.memory(facts, lambda: self.recall.of(ids))
 

@@ -13,7 +13,7 @@ from ketools.artefacts import content_hash
 from ketools.atlas import ability
 from ketools.calibration import ANSWER_TOKENS
 from ketools.editor import Editor
-from ketools.edits import EditRequest, Kind
+from ketools.edits import FACTS, EditRequest
 from ketools.engines.base import Engine
 from ketools.errors import Diverged, InvalidRequest, Refused
 from ketools.evaluation import load
@@ -118,7 +118,7 @@ def _tasks(folder: Path | None, requests: Sequence[EditRequest]) -> Iterator[Tas
     if folder is not None:
         yield local_tasks(folder)
         return
-    edited = {r.subject for r in requests} | {r.target_new for r in requests if r.kind in (Kind.INSERT, Kind.MODIFY)}
+    edited = {r.subject for r in requests} | {r.target_new for r in requests if r.kind in FACTS}
     with tempfile.TemporaryDirectory(prefix="ketools-ability-") as made:
         ability.write(Path(made), avoid=edited)
         yield local_tasks(Path(made))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from ketools.artefacts import tensors_of
+from ketools.artefacts import size_of
 from ketools.bench.lifelong import Life, Stream
 from ketools.errors import InvalidRequest
 from ketools.layer import BASE, LiveEdit
@@ -49,7 +49,7 @@ def bench_batch(
                 **Life(engine, editor, name, stream).asked(layer, stream.requests),
                 "seconds": round(seconds, 1),
                 "ms_per_edit": round(1000 * seconds / n, 1),
-                "bytes_per_edit": round(sum(t.nbytes for one in made for t in tensors_of(one).values()) / n),
+                "bytes_per_edit": round(sum(map(size_of, made)) / n),
                 "residual": residual,
             }
     return {

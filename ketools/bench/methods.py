@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from ketools.artefacts import tensors_of
+from ketools.artefacts import size_of
 from ketools.calibration import atlas_cases
 from ketools.editor import Editor
 from ketools.edits import Artefact, EditRequest
@@ -73,7 +73,7 @@ def measure(settings: Settings, name: str, size: int) -> dict[str, float]:
     return {
         "ms_per_edit": round(ms / size, 2),
         "peak_mb": round(max(peak() - before, 0) / MIB, 1),
-        "bytes_per_edit": round(sum(_bytes(one) for one in made) / size),
+        "bytes_per_edit": round(sum(map(size_of, made)) / size),
         "n": size,
     }
 
@@ -82,7 +82,3 @@ def _timed(editor: Editor, name: str, requests: Sequence[EditRequest]) -> tuple[
     begin = time.perf_counter()
     made = editor.compute(name, requests, BASE)
     return 1000 * (time.perf_counter() - begin), made
-
-
-def _bytes(artefact: Artefact) -> int:
-    return sum(tensor.nbytes for tensor in tensors_of(artefact).values())

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
-from ketools.edits import Kind
+from ketools.edits import FACTS
 from ketools.evaluation.metrics import tokens_of
 from ketools.evaluation.results import Answer, CaseResult
 
@@ -69,5 +69,5 @@ def failures(results: Iterable[CaseResult]) -> dict[Failure, int]:
 def fact_answers(results: Iterable[CaseResult]) -> Iterator[tuple[CaseResult, Answer]]:
     """The answers to edits of facts and their rephrases, right and wrong, each with its case."""
     for result in results:
-        if result.kind in (Kind.INSERT, Kind.MODIFY):
+        if result.kind in FACTS:
             yield from ((result, answer) for answer in result.answers if answer.group in ("success", "rephrase"))

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from ketools.editor import Editor
-from ketools.edits import Kind
+from ketools.edits import FACTS
 from ketools.evaluation.cases import CaseProbe, EditCase, Probes
 from ketools.locating import Location, Similarity, locate, similarity
 from ketools.models.tracing import State
@@ -43,7 +43,7 @@ def origins(editor: Editor, cases: Sequence[EditCase], n: int, progress: Progres
 
     None when no case asks for a fact in a second way. Raises what `progress` raises.
     """
-    facts = [case for case in cases if case.request.kind in (Kind.INSERT, Kind.MODIFY)]  # no secret is told here
+    facts = [case for case in cases if case.request.kind in FACTS]  # no secret is told here
     able = [case for case in facts if _naming(case, (case.direct,)) and (_phrasing(case) or _onward(case))]
     chosen = sorted(able, key=lambda case: (-len(_example(case)), case.request.target_old is None))[:n]
     if not chosen:

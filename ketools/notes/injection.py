@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ketools.edits import EditRequest, Kind, Message, Note, Prompt, Trait, normalise
+from ketools.edits import FACTS, EditRequest, Kind, Message, Note, Prompt, Trait, normalise
 from ketools.notes.demonstrations import SHARES, DemonstrationPool, block
 from ketools.notes.scope import (
     GENERAL_TOPICS,
@@ -160,7 +160,7 @@ class NoteBook:
             return
         request = form.request
         names = [request.subject, *form.aliases]
-        if request.kind in (Kind.INSERT, Kind.MODIFY):
+        if request.kind in FACTS:
             names.append(request.target_new)
         for name in names:
             parts = words(name)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 
-from ketools.edits import EditRequest, Kind
+from ketools.edits import FACTS, EditRequest, Kind
 from ketools.journal import EditRecord
 from ketools.notes.injection import statement
 from ketools.notes.scope import request_relation
@@ -32,7 +32,7 @@ def fact_of(edit_id: str, request: EditRequest) -> Fact:
         subject=request.subject,
         relation=relation.name if relation else request.relation,
         target=request.target_new,
-        text=statement(request) if request.kind in (Kind.INSERT, Kind.MODIFY) else "",
+        text=statement(request) if request.kind in FACTS else "",
     )
 
 

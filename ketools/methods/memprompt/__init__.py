@@ -5,7 +5,7 @@ prompt must also name the subject and ask for the fact, as with every note, so t
 never reaches a question about another; of several that fit, the nearest and newest is used, as in the paper.
 """
 
-from ketools.edits import Kind
+from ketools.edits import FACTS
 from ketools.methods.base import Method, MethodConfig
 from ketools.methods.notes import noting
 
@@ -14,7 +14,7 @@ METHOD = Method(
     summary="Keeps a user's correction and puts it before the prompts it clarifies; instant, no weights change.",
     phase="recognition",
     source="Madaan et al. 2022, Memory-assisted Prompt Editing to Improve GPT-3 After Deployment",
-    kinds=frozenset({Kind.INSERT, Kind.MODIFY}),
+    kinds=FACTS,
     config=MethodConfig,
     compute=noting("memprompt"),
     needs_model=False,
