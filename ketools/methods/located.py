@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import accumulate
 from typing import cast
 
@@ -29,11 +30,10 @@ from ketools.methods.support import (
     in_round,
     portion,
     resolve_layers,
-    unreached,
     with_covariances,
 )
 from ketools.models.batch import Batch, chunks, edits_only, merged
-from ketools.models.keys import Keys, read, read_keys
+from ketools.models.keys import Keys, condensed, preserved_keys, read, read_keys, standing
 from ketools.models.sites import sites_of
 from ketools.models.targets import Outcome, Schedule, compute_z
 from ketools.progress import Progress
@@ -82,9 +82,9 @@ def jointly(rule: Rule) -> Compute:
 class _Joint:
     """A batch of requests on its way into the weights.
 
-    `batches`, `schedules`: of each request; `values`: how many it has. `made`: what all of them have come to in so many
-    `rounds`, the rows of each request together; `residual`: the largest share of a request's change that its rank could
-    not hold.
+    `batches`, `schedules`: of each request; `values`: how many it has. `preserved`: by module, the keys of what is to
+    stay, as they are before any of these edits. `made`: what all of them have come to in so many `rounds`, the rows of
+    each request together; `residual`: the largest share of a request's change that its rank could not hold.
     """
 
     rule: Rule
@@ -93,6 +93,7 @@ class _Joint:
     batches: Sequence[Batch]
     schedules: Sequence[Schedule]
     values: Sequence[int]
+    preserved: Mapping[str, Tensor]
     made: Factors = field(default_factory=dict)
     rounds: int = 0
     residual: float = 0.0
@@ -101,31 +102,71 @@ class _Joint:
     def of(cls, rule: Rule, requests: Sequence[EditRequest], context: EditContext) -> _Joint:
         em, config = context.require_model(), cast(JointConfig, context.config)
         blocks = resolve_layers(config.layers, len(em.structure.blocks), rule.depths)
-        context = with_covariances(context, [em.structure.blocks[block].down_proj for block in blocks])
+        modules = [em.structure.blocks[block].down_proj for block in blocks]
+        context = with_covariances(context, modules)
         configs = [for_locating(config, request) for request in requests]
-        batches = batches_of(requests, context, configs, teach_implied=config.fact_token == "prompt_last")
+        alone = config.fact_token == "prompt_last"
+        preserved = {name: torch.zeros(0, em.structure.linear_names[name][0], device=em.device) for name in modules}
+        batches: list[Batch] = []
+        made = batches_of(requests, context, configs, teach_implied=alone)
+        for some, _ in chunks(em, ((batch, None) for batch in made)):
+            context.progress(0, 1000, f"reading what is to stay beside {len(batches) + len(some)} edits")
+            if config.spare:
+                with em.switch.use(context.layer):
+                    found = preserved_keys(em, merged(em, some), config.fact_token, modules)
+                preserved = {name: condensed([preserved[name], found[name]]) for name in modules}
+            # Where a value stands in its own prompts only, nothing else can change.
+            batches += map(edits_only, some) if alone else some
         schedules = [one.schedule for one in configs]
         values = [int(sites_of(batch, config.fact_token).slots) for batch in batches]
-        return cls(rule, context, blocks, batches, schedules, values)
+        return cls(rule, context, blocks, batches, schedules, values, preserved)
 
     @property
     def config(self) -> JointConfig:
         return cast(JointConfig, self.context.config)
 
+    @cached_property
+    def groups(self) -> Sequence[Batch]:
+        """The contexts of all edits, as many together as fit into memory."""
+        em = self.context.require_model()
+        alone = ((edits_only(batch), None) for batch in self.batches)
+        return [merged(em, batches) for batches, _ in chunks(em, alone)]
+
+    @property
+    def state(self) -> str:
+        """The module whose output the edits aim at."""
+        last = self.context.require_model().structure.blocks[self.blocks[-1]]
+        return last.down_proj if self.rule.attention else last.name
+
     def edited(self) -> list[Artefact]:
         """One change per request."""
-        em = self.context.require_model()
-        certain = [schedule.confidence for schedule in self.schedules]
+        em, token = self.context.require_model(), self.config.fact_token
         found: dict[int, Outcome] = {}
+        with em.switch.use(self._layer()):
+            # Nothing that is written changes what the first block reads.
+            first = read_keys(em, self.groups, token, em.structure.blocks[self.blocks[0]].down_proj, self.state)
         for turn in range(self.config.rounds):
             with em.switch.use(self._layer()):
-                wanted = range(len(self.batches)) if not turn else unreached(em, self.batches, certain)
+                if turn:
+                    states, wanted = self._standing()
+                    first = replace(first, states=states)
+                else:
+                    wanted = list(range(len(self.batches)))
                 aims = self._aims(wanted, turn)
             if turn and not any(bool(aim.value.any()) for aim in aims.values()):
                 break
             found = aims | found
-            self._keep(self._written(aims, turn))
+            self._keep(self._written(aims, first, turn))
         return [self._artefact(i, outcome) for i, outcome in sorted(found.items())]
+
+    def _standing(self) -> tuple[Tensor, list[int]]:
+        """The states at all values `[values, out]`, and which requests are not certain enough yet."""
+        em = self.context.require_model()
+        states, confidences = zip(
+            *(standing(em, group, self.config.fact_token, self.state) for group in self.groups), strict=True
+        )
+        certain = enumerate(zip(torch.cat(confidences).tolist(), self.schedules, strict=True))
+        return torch.cat(states), [i for i, (now, schedule) in certain if now < schedule.confidence]
 
     def _layer(self, *more: Factors) -> EditLayer:
         """The context's layer with what has been made so far, and more. The names are unique: a cache must not confuse
@@ -159,11 +200,10 @@ class _Joint:
         Many are optimised at once. Raises `Diverged` with all those that come to nothing at their first turn.
         """
         em, config, block = self.context.require_model(), self.config, self.blocks[-1]
-        name, alone = em.structure.blocks[block].down_proj, config.fact_token == "prompt_last"
+        name = em.structure.blocks[block].down_proj
         aims: dict[int, Outcome] = {}
         stuck: list[Diverged] = []
-        # Where a value stands in its own prompts only, nothing else can change.
-        labelled = ((edits_only(self.batches[i]) if alone else self.batches[i], self.schedules[i]) for i in wanted)
+        labelled = ((self.batches[i], self.schedules[i]) for i in wanted)
         at = 0
         for batches, schedule in chunks(em, labelled):
             chosen, batch = wanted[at : at + len(batches)], merged(em, batches)
@@ -193,25 +233,25 @@ class _Joint:
             raise Diverged(*stuck[0].args, which=[i for error in stuck for i in error.which])
         return aims
 
-    def _written(self, aims: Mapping[int, Outcome], turn: int) -> Factors:
+    def _written(self, aims: Mapping[int, Outcome], first: Keys, turn: int) -> Factors:
         """Each layer writes its part of what is still missing; requests without an aim are to stay as they are.
 
-        Later layers read keys that the earlier layers' updates have already changed.
+        `first`: what the first block reads. Later layers read keys that the earlier layers' updates have already
+        changed.
         """
         em, rule = self.context.require_model(), self.rule
-        last = em.structure.blocks[self.blocks[-1]]
-        state = last.down_proj if rule.attention else last.name
-        groups = [merged(em, batches) for batches, _ in chunks(em, ((batch, None) for batch in self.batches))]
         factors: Factors = {}
-        start: Tensor | None = None
+        keys = first
         for i, block in enumerate(self.blocks):
             name = em.structure.blocks[block].down_proj
             self._progress(turn)(900 + round(100 * i / len(self.blocks)), 1000, f"writing block {block}")
-            with em.switch.use(self._layer(dict(factors))):
-                keys = read_keys(em, groups, self.config.fact_token, name, state)
-            start = keys.states if start is None else start
-            rows = rule.rows(self.context, name, keys).to(keys.means)
-            missing = (self._offsets(aims, start) - (keys.states - start)) * rule.part(len(self.blocks) - i)
+            if i:
+                with em.switch.use(self._layer(dict(factors))):
+                    keys = read_keys(em, self.groups, self.config.fact_token, name, self.state)
+            spared = condensed([self.preserved[name], keys.spared])
+            rows = rule.rows(self.context, name, replace(keys, spared=spared)).to(keys.means)
+            offsets = self._offsets(aims, keys.states)
+            missing = (offsets - (keys.states - first.states)) * rule.part(len(self.blocks) - i)
             factors[name] = (rows, missing.T)
         return factors
 

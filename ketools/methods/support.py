@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
@@ -227,22 +227,21 @@ def for_locating(config: Located, request: EditRequest) -> Located:
 
 def batches_of(
     requests: Sequence[EditRequest], context: EditContext, configs: Sequence[ContextConfig], *, teach_implied: bool
-) -> list[Batch]:
+) -> Iterator[Batch]:
     """Each request's contexts under the context's layer; facts that are edited together need not preserve each other.
 
     `configs`: of each request; `teach_implied`: see `batch_of`. Raises `InvalidRequest` for the first that does not
     fit.
     """
     edited = {fact_of(request) for request in requests}
-    found: list[Batch] = []
-    with context.require_model().switch.use(context.layer):
-        for i, request in enumerate(requests):
-            try:
-                found.append(batch_of(request, context, configs[i], teach_implied, edited))
-            except InvalidRequest as error:
-                error.which = (i,)
-                raise
-    return found
+    for i, request in enumerate(requests):
+        try:
+            with context.require_model().switch.use(context.layer):
+                batch = batch_of(request, context, configs[i], teach_implied, edited)
+        except InvalidRequest as error:
+            error.which = (i,)
+            raise
+        yield batch
 
 
 def unreached(em: EditableModel, batches: Sequence[Batch], confidence: Sequence[float]) -> list[int]:

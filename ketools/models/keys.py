@@ -11,7 +11,7 @@ from torch import Tensor
 from ketools.models import hooks
 from ketools.models.batch import CHUNK_TOKENS, Batch, Positions
 from ketools.models.editable import EditableModel
-from ketools.models.sites import FactToken, sites_of
+from ketools.models.sites import FactToken, Sites, sites_of
 
 
 @dataclass(frozen=True)
@@ -36,32 +36,54 @@ def read(
 
     Under the layer in use. Rows go through the model by length, and the head does not run.
     """
-    found: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
-    order: list[Tensor] = []
+    read_, written, _ = _read(em, batch, at, _none_of(at), inputs, outputs)
+    return read_, written
+
+
+def _read(
+    em: EditableModel,
+    batch: Batch,
+    at: Positions,
+    predicting: Positions,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    """Inputs and outputs at some places, logits at others."""
+    found: list[tuple[dict[str, Tensor], dict[str, Tensor], Tensor]] = []
+    order: list[tuple[Tensor, Tensor]] = []
     lengths = batch.mask.sum(1)
-    for rows in _by_length(lengths, at.rows):
+    for rows in _by_length(lengths, torch.cat([at.rows, predicting.rows])):
         place = torch.full((len(lengths),), -1, device=rows.device)
         place[rows] = torch.arange(len(rows), device=rows.device)
-        inside = (place[at.rows] >= 0).nonzero()[:, 0]
-        where = place[at.rows[inside]], at.columns[inside]
-        seen = _run(em, batch, rows, int(lengths[rows].max()), inputs, outputs)
-        found.append(({n: x[where] for n, x in seen[0].items()}, {n: x[where] for n, x in seen[1].items()}))
-        order.append(inside)
-    back = torch.cat(order).argsort()
+        (inside, where), (said, heads) = (_among(place, places) for places in (at, predicting))
+        width = int(lengths[rows].max())
+        read_, written, logits = _run(em, batch.ids[rows, :width], batch.mask[rows, :width], heads, inputs, outputs)
+        here = where.rows, where.columns
+        found.append(({n: x[here] for n, x in read_.items()}, {n: x[here] for n, x in written.items()}, logits))
+        order.append((inside, said))
+    back, said_back = (torch.cat(some).argsort() for some in zip(*order, strict=True))
     return (
         {name: torch.cat([one[0][name] for one in found])[back] for name in inputs},
         {name: torch.cat([one[1][name] for one in found])[back] for name in outputs},
+        torch.cat([one[2] for one in found])[said_back],
     )
 
 
+def _among(place: Tensor, at: Positions) -> tuple[Tensor, Positions]:
+    """Which places are in the rows that have a new number, not -1, and where they are by that."""
+    inside = (place[at.rows] >= 0).nonzero()[:, 0]
+    return inside, Positions(place[at.rows[inside]], at.columns[inside])
+
+
 def _run(
-    em: EditableModel, batch: Batch, rows: Tensor, width: int, inputs: Sequence[str], outputs: Sequence[str]
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    headless = hooks.edit_input(em, em.structure.lm_head, lambda hidden: hidden[:1, :1])
+    em: EditableModel, ids: Tensor, mask: Tensor, heads: Positions, inputs: Sequence[str], outputs: Sequence[str]
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    # The head is the dearest part of a small model, so it reads these places only.
+    head = hooks.edit_input(em, em.structure.lm_head, lambda hidden: hidden[heads.rows, heads.columns][None])
     reading, writing = hooks.capture(em, inputs, inputs=True), hooks.capture(em, outputs)
-    with torch.no_grad(), headless, reading as read_, writing as written:
-        em.model(input_ids=batch.ids[rows, :width], attention_mask=batch.mask[rows, :width], use_cache=False)
-    return read_, written
+    with torch.no_grad(), head, reading as read_, writing as written:
+        logits: Tensor = em.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0]
+    return read_, written, logits
 
 
 _PADDING = 512
@@ -98,26 +120,45 @@ def read_keys(
         found = _keys_of(em, batch, token, module, state or module)
         means.append(found.means)
         states.append(found.states)
-        spared = _condensed(torch.cat([spared, found.spared]))
+        spared = condensed([spared, found.spared])
     return Keys(torch.cat(means), torch.cat(states), spared)
 
 
 def _keys_of(em: EditableModel, batch: Batch, token: FactToken, module: str, state: str) -> Keys:
     sites = sites_of(batch, token)
-    m, elsewhere = len(sites.at), ~sites.edit
-    alone = batch.kept if token == "prompt_last" else Positions(sites.at.rows[elsewhere], sites.at.columns[elsewhere])
+    m, alone = len(sites.at), _preserved(batch, sites, token)
     both = Positions(torch.cat([sites.at.rows, alone.rows]), torch.cat([sites.at.columns, alone.columns]))
     inputs, outputs = read(em, batch, both, [module], [state])
     keys, states = inputs[module], outputs[state]
     means, where = sites.means(keys[:m]), sites.flat[sites.edit]
     differences = (keys[:m][sites.edit] - means[where]) / torch.bincount(where)[where].sqrt()[:, None]
-    owner = batch.owner[alone.rows]
-    preserved = keys[m:] / torch.bincount(owner, minlength=batch.requests)[owner].sqrt()[:, None]
-    return Keys(means, sites.means(states[:m]), torch.cat([differences, preserved]))
+    return Keys(means, sites.means(states[:m]), torch.cat([differences, _per_request(batch, alone, keys[m:])]))
 
 
-def _condensed(rows: Tensor) -> Tensor:
-    """Rows X with the same X^T X, no more than there are columns: memory does not grow with the number of edits."""
+def preserved_keys(em: EditableModel, batch: Batch, token: FactToken, modules: Sequence[str]) -> dict[str, Tensor]:
+    """The part of `Keys.spared` that comes from prompts to preserve, by module, under the layer in use."""
+    alone = _preserved(batch, sites_of(batch, token), token)
+    if not len(alone):
+        return {name: torch.zeros(0, em.structure.linear_names[name][0], device=em.device) for name in modules}
+    inputs, _ = read(em, batch, alone, modules)
+    return {name: condensed([_per_request(batch, alone, keys)]) for name, keys in inputs.items()}
+
+
+def _preserved(batch: Batch, sites: Sites, token: FactToken) -> Positions:
+    elsewhere = ~sites.edit
+    at_subjects = Positions(sites.at.rows[elsewhere], sites.at.columns[elsewhere])
+    return batch.kept if token == "prompt_last" else at_subjects
+
+
+def _per_request(batch: Batch, at: Positions, keys: Tensor) -> Tensor:
+    """Keys `[m, in]` at those places, scaled so that a request's count 1 together."""
+    owner = batch.owner[at.rows]
+    return keys / torch.bincount(owner, minlength=batch.requests)[owner].sqrt()[:, None]
+
+
+def condensed(parts: Sequence[Tensor]) -> Tensor:
+    """Rows X with the X^T X of all the parts, no more than there are columns: however many edits, it does not grow."""
+    rows = torch.cat([*parts])
     if len(rows) <= rows.shape[1]:
         return rows
     triangle: Tensor = torch.linalg.qr(rows.double(), mode="r").R
@@ -137,8 +178,24 @@ def read_targets(em: EditableModel, batch: Batch, modules: Sequence[str] = ()) -
     return seen, logits
 
 
+def standing(em: EditableModel, batch: Batch, token: FactToken, state: str) -> tuple[Tensor, Tensor]:
+    """How far the requests are: the mean output of a module at each of their values `[values, out]`, as in `Keys`, and
+    their `confidences`. One pass, under the layer in use."""
+    sites = sites_of(batch, token)
+    _, outputs, logits = _read(em, batch, sites.at, batch.target, (), [state])
+    return sites.means(outputs[state]), _least(batch, logits)
+
+
 def confidences(em: EditableModel, batch: Batch) -> Tensor:
-    """The smallest probability of a target's token over each request's contexts, `[requests]`; as `read_targets`."""
-    _, logits = read_targets(em, batch)
+    """The smallest probability of a target's token over each request's contexts, `[requests]`; as `standing`."""
+    _, _, logits = _read(em, batch, _none_of(batch.target), batch.target, (), ())
+    return _least(batch, logits)
+
+
+def _least(batch: Batch, logits: Tensor) -> Tensor:
     said = logits.float().log_softmax(-1).gather(1, batch.target_ids[:, None])[:, 0].exp()
     return said.new_ones(batch.requests).scatter_reduce(0, batch.owner[batch.target.rows], said, "amin")
+
+
+def _none_of(at: Positions) -> Positions:
+    return Positions(at.rows[:0], at.columns[:0])

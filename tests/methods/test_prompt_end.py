@@ -79,7 +79,7 @@ def edited(
 
 def contexts(requests: Sequence[EditRequest], given: EditContext) -> list[Batch]:
     config = cast(ContextConfig, given.config)
-    return batches_of(requests, given, [config] * len(requests), teach_implied=True)
+    return list(batches_of(requests, given, [config] * len(requests), teach_implied=True))
 
 
 def live(artefacts: Sequence[Artefact]) -> EditLayer:

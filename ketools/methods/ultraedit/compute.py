@@ -68,7 +68,7 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
     context = with_covariances(context, names)
     scales = {name: _scale(context, name) for name in names}
     configs = [for_training(config, request) for request in requests]
-    batches = batches_of(requests, context, configs, teach_implied=True)
+    batches = list(batches_of(requests, context, configs, teach_implied=True))
     taken: dict[int, _Step] = {}
     for turn in range(config.rounds):
         progress = in_round(context.progress, turn, config.rounds)
