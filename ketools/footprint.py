@@ -53,12 +53,25 @@ def watched() -> Iterator[Footprint]:
         found.mb = max(_status("VmHWM") - before, 0) / MIB
 
 
-def _start_anew() -> bool:
-    """Give freed memory back and count the peak from here on; False where one of the two cannot be done."""
+def give_back() -> bool:
+    """Give memory that was freed back to the system, as far as the C library can; False where it cannot.
+
+    An allocator keeps it for the next request, and between pieces of different sizes it piles up.
+    """
     try:
         ctypes.CDLL(None).malloc_trim(0)
-        _CLEAR.write_text(_RESET_PEAK)
     except (AttributeError, OSError, TypeError):
+        return False
+    return True
+
+
+def _start_anew() -> bool:
+    """Give freed memory back and count the peak from here on; False where one of the two cannot be done."""
+    if not give_back():
+        return False
+    try:
+        _CLEAR.write_text(_RESET_PEAK)
+    except OSError:
         return False
     return True
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from ketools.errors import NotFound
+
 
 @dataclass(frozen=True)
 class Relation:
@@ -544,6 +546,13 @@ _ALL = (
 )
 
 RELATIONS: Mapping[str, Relation] = MappingProxyType({relation.name: relation for relation in _ALL})
+
+
+def relation_named(name: str) -> Relation:
+    """The relation of that name; `NotFound` lists the near ones."""
+    if name not in RELATIONS:
+        raise NotFound("relation", name, RELATIONS)
+    return RELATIONS[name]
 
 
 def _plain(text: str) -> str:

@@ -12,7 +12,7 @@ from ketools.artefacts import size_of
 from ketools.calibration import atlas_cases
 from ketools.editor import Editor
 from ketools.edits import Artefact, EditRequest
-from ketools.errors import Diverged
+from ketools.errors import Diverged, InvalidRequest
 from ketools.footprint import MIB, peak, resident
 from ketools.layer import BASE
 from ketools.methods.registry import get_method, methods
@@ -34,7 +34,7 @@ def bench_methods(
 
     Every measurement has a process of its own, since a process does not give its peak back. A batch that would
     take longer than `budget_s` seconds, going by the one before, is left out and told under `left_out`; so is one that
-    diverges. `names` empty: every method that computes with the model.
+    diverges or is refused. `names` empty: every method that computes with the model.
     """
     chosen = list(names) or [name for name, method in methods().items() if method.needs_model]
     for name in chosen:
@@ -52,7 +52,7 @@ def bench_methods(
             try:
                 with ProcessPoolExecutor(1, spawn) as pool:
                     row = pool.submit(measure, settings, name, size).result()
-            except Diverged as error:
+            except (Diverged, InvalidRequest) as error:
                 left_out.setdefault(name, {})[str(size)] = str(error)
                 continue
             found[name][str(size)], ms = row, row["ms_per_edit"]
@@ -64,7 +64,7 @@ def bench_methods(
 
 
 def measure(settings: Settings, name: str, size: int) -> dict[str, float]:
-    """One batch, after one edit that loads and caches what all batches share. Raises `Diverged`."""
+    """One batch, after one edit that loads and caches what all batches share. Raises `Diverged`, `InvalidRequest`."""
     requests = [case.request for case in atlas_cases(size + 1, seed=size)]
     _, editor = open_engine(settings.model_copy(update={"engine": "local"}))
     _timed(editor, name, requests[:1])

@@ -8,12 +8,19 @@ from typing import Annotated, Literal
 import typer
 
 from ketools.cli.session import Json, progress, session
+from ketools.errors import InvalidRequest
+from ketools.relations import relation_named
 
 
 def locate(
     context: typer.Context,
-    prompt: Annotated[str, typer.Argument(help="A cloze to continue, or a question for the chat template.")],
     subject: Annotated[str, typer.Option(help="The subject as the prompt names it.")],
+    prompt: Annotated[
+        str | None, typer.Argument(help="A cloze to continue, or a question for the chat template.")
+    ] = None,
+    fact: Annotated[
+        str | None, typer.Option(help="In place of a prompt: which fact about the subject, such as capital.")
+    ] = None,
     answer: Annotated[str | None, typer.Option(help="Whose first token is traced; default the model's own.")] = None,
     samples: Annotated[int, typer.Option(min=1, max=64, help="Corruptions to average over.")] = 8,
     png: Annotated[Path | None, typer.Option(help="Draw heat maps to this file.")] = None,
@@ -25,9 +32,12 @@ def locate(
     from ketools.locating import locate as trace
     from ketools.models.contexts import form
 
+    if (prompt is None) == (fact is None):
+        raise InvalidRequest("Say what to locate: either a prompt or --fact, not both.")
+    asked = prompt if prompt is not None else relation_named(fact or "").cloze[0].format(s=subject)
     with progress("locating") as report:
         editor = Editor(session(context).settings().model)
-        found = trace(editor, form(prompt), subject, answer, samples=samples, progress=report)
+        found = trace(editor, form(asked), subject, answer, samples=samples, progress=report)
     if png is not None:
         draw(found, png)
     if as_json:

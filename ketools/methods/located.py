@@ -109,7 +109,7 @@ class _Joint:
         preserved = {name: torch.zeros(0, em.structure.linear_names[name][0], device=em.device) for name in modules}
         batches: list[Batch] = []
         made = batches_of(requests, context, configs, teach_implied=alone)
-        for some, _ in chunks(em, ((batch, None) for batch in made)):
+        for some, _ in chunks(em, ((batch, None) for batch in made), padded=False):
             context.progress(0, 1000, f"reading what is to stay beside {len(batches) + len(some)} edits")
             if config.spare:
                 with em.switch.use(context.layer):
@@ -130,7 +130,7 @@ class _Joint:
         """The contexts of all edits, as many together as fit into memory."""
         em = self.context.require_model()
         alone = ((edits_only(batch), None) for batch in self.batches)
-        return [merged(em, batches) for batches, _ in chunks(em, alone)]
+        return [merged(em, batches) for batches, _ in chunks(em, alone, padded=False)]
 
     @property
     def state(self) -> str:
@@ -156,7 +156,8 @@ class _Joint:
             if turn and not any(bool(aim.value.any()) for aim in aims.values()):
                 break
             found = aims | found
-            self._keep(self._written(aims, first, turn))
+            self._write(aims, first, turn)
+            self.rounds += 1
         return [self._artefact(i, outcome) for i, outcome in sorted(found.items())]
 
     def _standing(self) -> tuple[Tensor, list[int]]:
@@ -168,26 +169,26 @@ class _Joint:
         certain = enumerate(zip(torch.cat(confidences).tolist(), self.schedules, strict=True))
         return torch.cat(states), [i for i, (now, schedule) in certain if now < schedule.confidence]
 
-    def _layer(self, *more: Factors) -> EditLayer:
-        """The context's layer with what has been made so far, and more. The names are unique: a cache must not confuse
-        two of them."""
-        pending = [LowRankDelta(self.rule.method, factors) for factors in (self.made, *more) if factors]
-        return self.context.layer.with_edits(*(LiveEdit("pending", uuid.uuid4().hex, one) for one in pending))
+    def _layer(self) -> EditLayer:
+        """The context's layer with what has been made so far, under a name that no cache knows."""
+        if not self.made:
+            return self.context.layer
+        pending = LowRankDelta(self.rule.method, dict(self.made))
+        return self.context.layer.with_edits(LiveEdit("pending", uuid.uuid4().hex, pending))
 
-    def _keep(self, written: Factors) -> None:
-        """Add what a round has written, each request's change within the rank that it had after the first."""
-        self.rounds += 1
-        for name, (a, b) in written.items():
-            if name not in self.made:
-                self.made[name] = a, b
-                continue
-            before, rows, columns = self.made[name], [], []
-            for own in self._slices():
-                (x, y), left = added((before[0][own], before[1][:, own]), (a[own], b[:, own]), own.stop - own.start)
-                rows.append(x)
-                columns.append(y)
-                self.residual = max(self.residual, left)
-            self.made[name] = torch.cat(rows), torch.cat(columns, dim=1)
+    def _add(self, name: str, a: Tensor, b: Tensor) -> None:
+        """Add to what has been made of a module, each request's change within the rank that it had at first."""
+        if name not in self.made:
+            self.made[name] = a, b
+            return
+        made_a, made_b = self.made[name]
+        for own in self._slices():
+            both = (made_a[own], made_b[:, own]), (a[own], b[:, own])
+            (x, y), left = added(*both, own.stop - own.start)
+            # In place: the arrays of a thousand requests are not held twice.
+            made_a[own], made_b[:, own] = 0, 0
+            made_a[own][: len(x)], made_b[:, own][:, : len(x)] = x, y
+            self.residual = max(self.residual, left)
 
     def _slices(self) -> list[slice]:
         """Where each request's values stand among all."""
@@ -200,12 +201,14 @@ class _Joint:
         Many are optimised at once. Raises `Diverged` with all those that come to nothing at their first turn.
         """
         em, config, block = self.context.require_model(), self.config, self.blocks[-1]
-        name = em.structure.blocks[block].down_proj
+        name, alone = em.structure.blocks[block].down_proj, config.fact_token == "prompt_last"
         aims: dict[int, Outcome] = {}
         stuck: list[Diverged] = []
         labelled = ((self.batches[i], self.schedules[i]) for i in wanted)
         at = 0
-        for batches, schedule in chunks(em, labelled):
+        # Behind the last block nothing but single places is looked at.
+        last = alone and block == len(em.structure.blocks) - 1
+        for batches, schedule in chunks(em, labelled, padded=not last):
             chosen, batch = wanted[at : at + len(batches)], merged(em, batches)
             progress = portion(self._progress(turn), at, len(batches), len(wanted))
             at += len(batches)
@@ -233,27 +236,25 @@ class _Joint:
             raise Diverged(*stuck[0].args, which=[i for error in stuck for i in error.which])
         return aims
 
-    def _written(self, aims: Mapping[int, Outcome], first: Keys, turn: int) -> Factors:
+    def _write(self, aims: Mapping[int, Outcome], first: Keys, turn: int) -> None:
         """Each layer writes its part of what is still missing; requests without an aim are to stay as they are.
 
         `first`: what the first block reads. Later layers read keys that the earlier layers' updates have already
         changed.
         """
         em, rule = self.context.require_model(), self.rule
-        factors: Factors = {}
         keys = first
         for i, block in enumerate(self.blocks):
             name = em.structure.blocks[block].down_proj
             self._progress(turn)(900 + round(100 * i / len(self.blocks)), 1000, f"writing block {block}")
             if i:
-                with em.switch.use(self._layer(dict(factors))):
+                with em.switch.use(self._layer()):
                     keys = read_keys(em, self.groups, self.config.fact_token, name, self.state)
             spared = condensed([self.preserved[name], keys.spared])
             rows = rule.rows(self.context, name, replace(keys, spared=spared)).to(keys.means)
             offsets = self._offsets(aims, keys.states)
             missing = (offsets - (keys.states - first.states)) * rule.part(len(self.blocks) - i)
-            factors[name] = (rows, missing.T)
-        return factors
+            self._add(name, rows, missing.T.clone())
 
     def _offsets(self, aims: Mapping[int, Outcome], like: Tensor) -> Tensor:
         """The offset of every value `[values, out]`."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ketools.edits import Prompt
 from ketools.errors import InvalidRequest
+from ketools.footprint import give_back
 from ketools.models import hooks, text
 from ketools.models.contexts import Contexts
 from ketools.models.editable import EditableModel
@@ -87,15 +88,26 @@ CHUNK_TOKENS = 16_384
 Label = TypeVar("Label")
 
 
-def chunks(em: EditableModel, items: Iterable[tuple[Batch, Label]]) -> Iterator[tuple[list[Batch], Label]]:
-    """Neighbouring batches with the same label that fit into memory together; at least one at a time."""
+def chunks(
+    em: EditableModel, items: Iterable[tuple[Batch, Label]], *, padded: bool = True
+) -> Iterator[tuple[list[Batch], Label]]:
+    """Neighbouring batches with the same label that fit into memory together; at least one at a time.
+
+    `padded`: whether they run together, as one padded tensor, rather than by length.
+    What was freed since the last ones is given back, so that the peak is that of one chunk.
+    """
     budget = min(CHUNK_TOKENS, CHUNK_ACTIVATIONS // (em.structure.hidden_size * len(em.structure.blocks)))
     chunk: list[tuple[Batch, Label]] = []
     for batch, label in items:
         together = [*(b for b, _ in chunk), batch]
-        tokens = sum(len(b.ids) for b in together) * max(b.ids.shape[1] for b in together)
+        tokens = (
+            sum(len(b.ids) for b in together) * max(b.ids.shape[1] for b in together)
+            if padded
+            else sum(int(b.mask.sum()) for b in together)
+        )
         if chunk and (label != chunk[0][1] or tokens > budget):
             yield [b for b, _ in chunk], chunk[0][1]
+            give_back()
             chunk = []
         chunk.append((batch, label))
     if chunk:
@@ -103,13 +115,13 @@ def chunks(em: EditableModel, items: Iterable[tuple[Batch, Label]]) -> Iterator[
 
 
 def edits_only(batch: Batch) -> Batch:
-    """The batch without its prompts to preserve, for reading keys."""
+    """The batch without its prompts to preserve, of which nothing is held on to."""
     n = batch.contexts
     inside = batch.subject.rows < n
     return replace(
         batch,
-        ids=batch.ids[:n],
-        mask=batch.mask[:n],
+        ids=batch.ids[:n].clone(),
+        mask=batch.mask[:n].clone(),
         kept=Positions(batch.kept.rows[:0], batch.kept.columns[:0]),
         subject=Positions(batch.subject.rows[inside], batch.subject.columns[inside]),
         owner=batch.owner[:n],

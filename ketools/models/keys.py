@@ -36,11 +36,11 @@ def read(
 
     Under the layer in use. Rows go through the model by length, and the head does not run.
     """
-    read_, written, _ = _read(em, batch, at, _none_of(at), inputs, outputs)
+    read_, written, _ = run(em, batch, at, _none_of(at), inputs, outputs)
     return read_, written
 
 
-def _read(
+def run(
     em: EditableModel,
     batch: Batch,
     at: Positions,
@@ -48,7 +48,7 @@ def _read(
     inputs: Sequence[str],
     outputs: Sequence[str],
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-    """Inputs and outputs at some places, logits at others."""
+    """What `read` tells of some places, and the logits `[k, vocabulary]` at k others, where alone the head runs."""
     found: list[tuple[dict[str, Tensor], dict[str, Tensor], Tensor]] = []
     order: list[tuple[Tensor, Tensor]] = []
     lengths = batch.mask.sum(1)
@@ -182,13 +182,13 @@ def standing(em: EditableModel, batch: Batch, token: FactToken, state: str) -> t
     """How far the requests are: the mean output of a module at each of their values `[values, out]`, as in `Keys`, and
     their `confidences`. One pass, under the layer in use."""
     sites = sites_of(batch, token)
-    _, outputs, logits = _read(em, batch, sites.at, batch.target, (), [state])
+    _, outputs, logits = run(em, batch, sites.at, batch.target, (), [state])
     return sites.means(outputs[state]), _least(batch, logits)
 
 
 def confidences(em: EditableModel, batch: Batch) -> Tensor:
     """The smallest probability of a target's token over each request's contexts, `[requests]`; as `standing`."""
-    _, _, logits = _read(em, batch, _none_of(batch.target), batch.target, (), ())
+    _, _, logits = run(em, batch, _none_of(batch.target), batch.target, (), ())
     return _least(batch, logits)
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from ketools.models import hooks
 from ketools.models.batch import Batch, Positions
 from ketools.models.editable import EditableModel
+from ketools.models.keys import run
 from ketools.models.structure import get_module
 
 _TOLERANCE = 1e-3
@@ -44,7 +45,24 @@ class Tail:
         self._blocks = em.structure.blocks[start:]
         self._module = self._blocks[0].down_proj
         self._calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-        first = self._blocks[0].name
+        self._after_first: Tensor | None = None
+        self.whole = False
+        self._picked = len(self._blocks) == 1 and em.replayed.get(start) == (True, True)
+        if self._picked:
+            self._pass_places()
+        else:
+            self._pass_all(start)
+
+    def _pass_places(self) -> None:
+        """Nothing but the places that are looked at matters, and the batch runs by length."""
+        em, first = self._em, self._blocks[0].name
+        inputs, outputs, logits = run(em, self._batch, self._at, self._at, [self._module], [first])
+        self.base = logits.log_softmax(-1)
+        self.keys, self._after_first = inputs[self._module][:, None], outputs[first][:, None]
+        self.owner = self._batch.owner[self._at.rows]
+
+    def _pass_all(self, start: int) -> None:
+        em, first = self._em, self._blocks[0].name
         reading, writing = hooks.capture(em, [self._module], inputs=True), hooks.capture(em, [first])
         with torch.no_grad():
             with self._recording(), reading as inputs, writing as outputs:
@@ -57,11 +75,11 @@ class Tail:
         replays, adds = em.replayed[start]
         self.whole = not replays
         self._after_first = outputs[first] if adds else None
-        self.owner = batch.owner
+        self.owner = self._batch.owner
         self._picked = self._after_first is not None and len(self._blocks) == 1
         if self._picked and self._after_first is not None:
             self.keys, self._after_first = self._pick(self.keys)[:, None], self._pick(self._after_first)[:, None]
-            self.owner = batch.owner[at.rows]
+            self.owner = self._batch.owner[self._at.rows]
 
     def places(self, at: Positions) -> tuple[Tensor, Tensor]:
         """Where tokens of the batch stand among the keys, counted row by row `[m]`, and which of them do `[m]`."""

@@ -107,7 +107,8 @@ def _divergences(base: Tensor, now: Tensor) -> Tensor:
 class Schedule:
     """How a change is optimised: Adam with `lr` for at most `steps` steps.
 
-    Stops early once every target token has probability `confidence` and every kept argmax is unchanged.
+    Stops early once every target token has probability `confidence` and every kept argmax is unchanged, or, every
+    target token having it, when `PATIENCE` steps have not made the loss smaller by a tenth.
     `preservation` weighs the KL term, `decay` the penalty that `minimise` is given.
     """
 
@@ -197,6 +198,9 @@ def minimise_each(
     return best.outcomes(required)
 
 
+PATIENCE = 40
+
+
 class _Best:
     """The best iterate of every request so far; a request that has reached its target is looked at no more."""
 
@@ -205,6 +209,8 @@ class _Best:
         self._first: list[float] = []
         self._found: list[tuple[float, Outcome]] = []
         self._done: list[bool] = []
+        self._gained: list[tuple[int, float]] = []
+        """By request, when the loss was last a tenth smaller than the time before, and what it was."""
 
     @property
     def finished(self) -> bool:
@@ -220,12 +226,16 @@ class _Best:
                 self._first.append(nll)
                 self._found.append((math.inf, Outcome(value[i], 0, nll, kl, confidence)))
                 self._done.append(False)
+                self._gained.append((0, now))
             if self._done[i]:
                 continue
             _require_finite(now, step, i)
             if now < self._found[i][0]:
                 self._found[i] = (now, Outcome(value[i].clone(), step, nll, kl, confidence))
-            self._done[i] = kept[i] and confidence >= self._schedule.confidence
+            if now < 0.9 * self._gained[i][1]:
+                self._gained[i] = step, now
+            stalled = step - self._gained[i][0] >= PATIENCE
+            self._done[i] = (kept[i] or stalled) and confidence >= self._schedule.confidence
 
     def outcomes(self, required: bool) -> list[Outcome]:
         """What was found. Raises `Diverged` when a target is no more probable than before although it is `required`."""
