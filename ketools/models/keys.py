@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ketools.footprint import give_back
 from ketools.models import hooks
 from ketools.models.batch import CHUNK_TOKENS, Batch, Positions
 from ketools.models.editable import EditableModel
@@ -61,6 +62,8 @@ def run(
         here = where.rows, where.columns
         found.append(({n: x[here] for n, x in read_.items()}, {n: x[here] for n, x in written.items()}, logits))
         order.append((inside, said))
+    if batch.ids.numel() > _MANY:
+        give_back()
     back, said_back = (torch.cat(some).argsort() for some in zip(*order, strict=True))
     return (
         {name: torch.cat([one[0][name] for one in found])[back] for name in inputs},
@@ -85,6 +88,9 @@ def _run(
         logits: Tensor = em.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0]
     return read_, written, logits
 
+
+_MANY = 8192
+"""Tokens of a batch whose passing leaves enough freed memory behind to give back."""
 
 _PADDING = 512
 """Tokens of padding that cost as much as another run of the model."""

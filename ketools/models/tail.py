@@ -19,7 +19,7 @@ from torch import Tensor
 from ketools.models import hooks
 from ketools.models.batch import Batch, Positions
 from ketools.models.editable import EditableModel
-from ketools.models.keys import run
+from ketools.models.keys import read
 from ketools.models.structure import get_module
 
 _TOLERANCE = 1e-3
@@ -36,7 +36,7 @@ class Tail:
 
     `keys [n, t, in]`: the inputs of that down projection, which no change of its output can move; `owner [n]`: whose
     they are. Behind the last block these are the places that are looked at, `[m, 1, in]`.
-    `base [m, vocabulary]`: log probabilities without a change. `whole`: whether replaying was not possible.
+    `whole`: whether replaying was not possible.
     Use it in the thread, and under the layer, that it was built in.
     """
 
@@ -46,6 +46,7 @@ class Tail:
         self._module = self._blocks[0].down_proj
         self._calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         self._after_first: Tensor | None = None
+        self._base: Tensor | None = None
         self.whole = False
         self._picked = len(self._blocks) == 1 and em.replayed.get(start) == (True, True)
         if self._picked:
@@ -56,8 +57,7 @@ class Tail:
     def _pass_places(self) -> None:
         """Nothing but the places that are looked at matters, and the batch runs by length."""
         em, first = self._em, self._blocks[0].name
-        inputs, outputs, logits = run(em, self._batch, self._at, self._at, [self._module], [first])
-        self.base = logits.log_softmax(-1)
+        inputs, outputs = read(em, self._batch, self._at, [self._module], [first])
         self.keys, self._after_first = inputs[self._module][:, None], outputs[first][:, None]
         self.owner = self._batch.owner[self._at.rows]
 
@@ -66,12 +66,13 @@ class Tail:
         reading, writing = hooks.capture(em, [self._module], inputs=True), hooks.capture(em, [first])
         with torch.no_grad():
             with self._recording(), reading as inputs, writing as outputs:
-                self.base = self._run_whole().log_softmax(-1)
+                base = self._run_whole().log_softmax(-1)
             self.keys = inputs[self._module]
             # Both depend on the model alone, so they are checked once.
             if start not in em.replayed:
-                replays = self._replays()
+                replays = self._replays(base)
                 em.replayed[start] = replays, replays and self._adds(outputs[first])
+        self._base = base
         replays, adds = em.replayed[start]
         self.whole = not replays
         self._after_first = outputs[first] if adds else None
@@ -80,6 +81,15 @@ class Tail:
         if self._picked and self._after_first is not None:
             self.keys, self._after_first = self._pick(self.keys)[:, None], self._pick(self._after_first)[:, None]
             self.owner = self._batch.owner[self._at.rows]
+
+    @property
+    def base(self) -> Tensor:
+        """Log probabilities `[m, vocabulary]` without a change; computed when they are first asked for."""
+        if self._base is None:
+            assert self._after_first is not None, "where all of the model was run, they are known"
+            with torch.no_grad():
+                self._base = self._run_blocks(self._after_first, first=1, picked=True).log_softmax(-1)
+        return self._base
 
     def places(self, at: Positions) -> tuple[Tensor, Tensor]:
         """Where tokens of the batch stand among the keys, counted row by row `[m]`, and which of them do `[m]`."""
@@ -94,6 +104,7 @@ class Tail:
     def log_probs(self, changes: Changes) -> Tensor:
         """Log probabilities `[m, vocabulary]` with the changes added to the modules' outputs."""
         if isinstance(changes, Mapping):
+            self._require_calls()
             with hooks.add_output(self._em, changes):
                 logits = self._replayed()
         elif self._after_first is not None:
@@ -102,6 +113,11 @@ class Tail:
             with self._changed(changes):
                 logits = self._replayed()
         return logits.log_softmax(-1)
+
+    def _require_calls(self) -> None:
+        if not self._calls:
+            with torch.no_grad(), self._recording():
+                self._run_whole()
 
     def _replayed(self) -> Tensor:
         return self._run_whole() if self.whole else self._run_blocks(_hidden(*self._calls[0]))
@@ -118,11 +134,11 @@ class Tail:
             moved = self._run_block(0, hidden)
         return torch.allclose(moved, output + probe, rtol=1e-4, atol=_TOLERANCE)
 
-    def _replays(self) -> bool:
+    def _replays(self, base: Tensor) -> bool:
         if self._em.structure.final_norm is None or len(self._calls) != len(self._blocks):
             return False
         replayed = self._run_blocks(_hidden(*self._calls[0])).log_softmax(-1)
-        return bool((replayed - self.base).abs().max() < _TOLERANCE)
+        return bool((replayed - base).abs().max() < _TOLERANCE)
 
     def _run_whole(self) -> Tensor:
         """The logits `[m, vocabulary]`; the head, the dearest part of a small model, runs only where they are read."""

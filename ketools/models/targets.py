@@ -45,7 +45,8 @@ class Objective:
         self._tail = Tail(em, batch, _joined(batch.target, batch.kept), block)
         self._targets = len(batch.target)
         self._weights = _per_context(batch)
-        self._base = self._tail.base[self._targets :]
+        kept = len(batch.kept)
+        self._base = self._tail.base[-kept:] if kept else self._tail.keys.new_zeros(0, 1)
         self._said, self._kept = batch.owner[batch.target.rows], batch.owner[batch.kept.rows]
 
     @property
