@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from ketools.models.keys import confidences, read, read_keys
 from ketools.models.sites import FactToken, Sites, sites_of
 from ketools.models.structure import get_module
 from ketools.models.tail import Change, Tail
-from ketools.models.targets import Objective, Outcome, Schedule, compute_z, minimise, minimise_each
+from ketools.models.targets import PATIENCE, Objective, Outcome, Schedule, compute_z, minimise, minimise_each
 
 FAMILIES = ["llama", "gemma2", "gemma3", "gpt2", "gpt_neox", "opt", "qwen3", "mistral"]
 CONTEXTS = Contexts(
@@ -47,16 +48,19 @@ def test_the_replayed_tail_equals_the_whole_model_in_every_family(
 ) -> None:
     em = tiny_editable(family)
     batch = batch_for(em)
-    tail = Tail(em, batch, batch.target, start=1)
+    tail, again = (Tail(em, batch, batch.target, start=1) for _ in range(2))
     name = em.structure.blocks[1].down_proj
     shift = torch.randn(em.structure.hidden_size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        replayed = tail.log_probs(lambda keys: shift)
+        replayed, anew = (one.log_probs(lambda keys: shift) for one in (tail, again))
         handle = get_module(em.model, name).register_forward_hook(lambda m, a, out: out + shift)
         whole = em.model(input_ids=batch.ids, attention_mask=batch.mask).logits.log_softmax(-1)
         handle.remove()
     expected = whole[batch.target.rows, batch.target.columns]
     torch.testing.assert_close(replayed, expected, rtol=1e-4, atol=1e-4)
+    # Once it is known how a model replays, the places that matter are read by length.
+    torch.testing.assert_close(anew, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(again.base, tail.base, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("family", "adds"), [("llama", True), ("gpt_neox", True), ("gemma2", False)])
@@ -275,6 +279,26 @@ def test_requests_that_come_to_nothing_are_named(em: EditableModel) -> None:
         found(required=True)
     assert caught.value.which == (1,)
     assert [outcome.steps > 0 for outcome in found(required=False)] == [True, False]
+
+
+def test_a_certain_target_is_not_pursued_where_nothing_is_gained_any_more(em: EditableModel) -> None:
+    batch = batch_for(em)
+    objective = Objective(em, batch, 1)
+    calls: list[int] = []
+
+    def acting(x: torch.Tensor) -> Change:
+        calls.append(1)
+        return lambda keys: 0 * x + torch.linspace(-9, 9, em.structure.hidden_size)
+
+    def steps(confidence: float) -> int:
+        calls.clear()
+        schedule = Schedule(steps=4 * PATIENCE, lr=0.1, confidence=confidence)
+        with suppress(Diverged):
+            minimise(objective, torch.zeros(em.structure.hidden_size), acting, schedule)
+        return len(calls) - 1
+
+    assert steps(confidence=1e-30) == PATIENCE  # what is preserved has changed for good
+    assert steps(confidence=0.999) == 4 * PATIENCE
 
 
 def test_an_optimisation_is_cancelled_between_steps(em: EditableModel) -> None:
