@@ -19,9 +19,10 @@ from pathlib import Path
 from ketools.agents.editing import EditingAgent
 from ketools.agents.llm import load_llm
 from ketools.errors import KetoolsError
+from ketools.opening import open_service
 from ketools.principals import OPERATOR
 from ketools.servers.langchain import KEChatModel, KEToolkit
-from ketools.service import EditService, open_service
+from ketools.service import EditService
 from ketools.settings import Settings
 
 

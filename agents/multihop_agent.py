@@ -19,7 +19,7 @@ from ketools.agents.llm import load_llm
 from ketools.agents.multihop import MultihopAgent
 from ketools.errors import KetoolsError
 from ketools.multihop import AGENTS, Event, Finished
-from ketools.service import open_service
+from ketools.opening import open_service
 from ketools.settings import Settings
 
 

@@ -28,10 +28,11 @@ from mcp.client.streamable_http import streamable_http_client
 from ketools.agents.assistant import GatewayReply, PersonalAssistant
 from ketools.agents.llm import load_llm
 from ketools.errors import InvalidRequest, KetoolsError
+from ketools.opening import open_service
 from ketools.servers.http import http_app
 from ketools.servers.langchain import KEChatModel
 from ketools.servers.tokens import TokenFile
-from ketools.service import EditService, open_service
+from ketools.service import EditService
 from ketools.settings import Settings
 
 PEOPLE = {"emil": "Emil Forsyth", "martin": "Martin Nilsen"}

@@ -6,8 +6,8 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+from ketools.opening import open_service
 from ketools.servers.langchain import KEToolkit
-from ketools.service import open_service
 from ketools.settings import Settings
 
 

@@ -22,8 +22,8 @@ from ketools.evaluation.offline import local_tasks
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.methods.registry import get_method
 from ketools.notes import NoteInjector
+from ketools.opening import open_encoder, open_engine
 from ketools.progress import Progress, quiet
-from ketools.service import open_encoder, open_engine
 from ketools.settings import Settings
 
 if TYPE_CHECKING:

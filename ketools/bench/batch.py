@@ -13,8 +13,8 @@ from ketools.bench.lifelong import Life, Stream
 from ketools.errors import InvalidRequest
 from ketools.layer import BASE, LiveEdit
 from ketools.methods.registry import get_method
+from ketools.opening import open_engine
 from ketools.progress import Progress, quiet
-from ketools.service import open_engine
 from ketools.settings import Settings
 
 METHODS = ("memit", "alphaedit", "ultraedit")

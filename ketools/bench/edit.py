@@ -12,10 +12,11 @@ from typing import Any
 from ketools.edits import EditRequest, Timings
 from ketools.evaluation import load
 from ketools.models.loading import load_editable
+from ketools.opening import open_service
 from ketools.principals import OPERATOR
 from ketools.progress import Progress, quiet
 from ketools.road import Road
-from ketools.service import EditService, open_service
+from ketools.service import EditService
 from ketools.settings import Settings
 
 METHODS = ("ice", "ike", "ft-m", "rome")

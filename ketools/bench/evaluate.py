@@ -12,8 +12,8 @@ from ketools.engines.base import Engine
 from ketools.evaluation import load
 from ketools.evaluation.asking import wanted
 from ketools.layer import BASE
+from ketools.opening import open_engine
 from ketools.progress import Progress, quiet
-from ketools.service import open_engine
 from ketools.settings import Settings
 
 SIZES = (1, 8, 64)

@@ -18,10 +18,10 @@ from ketools.evaluation.figures import curves
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.methods.registry import get_method
 from ketools.notes import NoteInjector
+from ketools.opening import open_engine
 from ketools.progress import Progress, quiet
 from ketools.relations import RELATIONS
 from ketools.retrieval import MiniLMEncoder
-from ketools.service import open_engine
 from ketools.settings import Settings
 
 METHODS = ("ice", "ft-m", "rome", "memit", "alphaedit", "ultraedit", "melo", "rase")

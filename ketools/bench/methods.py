@@ -16,8 +16,8 @@ from ketools.errors import Diverged, InvalidRequest
 from ketools.footprint import MIB, peak, resident
 from ketools.layer import BASE
 from ketools.methods.registry import get_method, methods
+from ketools.opening import open_engine
 from ketools.progress import Progress, quiet
-from ketools.service import open_engine
 from ketools.settings import Settings
 
 SIZES = (1, 10, 100, 1000)

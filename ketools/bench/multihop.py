@@ -15,9 +15,9 @@ from ketools.multihop import AGENTS, EngineWriter, Kit, Writer, load_prompts
 from ketools.multihop.metrics import MultihopSummary
 from ketools.multihop.oracle import OracleReader
 from ketools.multihop.runner import Bench
+from ketools.opening import multihop_kit, open_engine
 from ketools.progress import Progress, quiet
 from ketools.retrieval import Encoder, load_encoder
-from ketools.service import multihop_kit, open_engine
 from ketools.settings import Settings
 
 ORACLE = "oracle"

@@ -27,9 +27,10 @@ from ketools.engines.vllm.engine import VLLMEngine
 from ketools.errors import InvalidRequest
 from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.models.loading import load_editable
+from ketools.opening import open_service
 from ketools.principals import OPERATOR
 from ketools.progress import Progress, quiet
-from ketools.service import EditService, open_service
+from ketools.service import EditService
 from ketools.settings import Settings
 
 METHOD = "rome"

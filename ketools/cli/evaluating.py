@@ -45,10 +45,11 @@ from ketools.layer import BASE, EditLayer, LiveEdit
 from ketools.methods.base import MethodConfig
 from ketools.methods.registry import get_method, methods
 from ketools.models.tracing import lens_says
+from ketools.opening import is_bundled, open_service
 from ketools.principals import OPERATOR
 from ketools.progress import Progress, quiet
 from ketools.road import NOTE_METHOD
-from ketools.service import AUTO, EditService, is_bundled, open_service
+from ketools.service import AUTO, EditService
 from ketools.settings import Settings
 
 if TYPE_CHECKING:

@@ -83,7 +83,7 @@ class Session:
     def service(self) -> Iterator[EditService]:
         """The service, closed afterwards."""
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-        from ketools.service import open_service
+        from ketools.opening import open_service
 
         with contextlib.closing(open_service(self.settings())) as service:
             yield service

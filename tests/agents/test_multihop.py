@@ -16,8 +16,9 @@ from ketools.agents.multihop import LangChainWriter, MultihopAgent
 from ketools.edits import REFUSAL, EditRequest, Kind
 from ketools.errors import InvalidRequest, ModelError
 from ketools.multihop import Finished
+from ketools.opening import open_service
 from ketools.principals import OPERATOR
-from ketools.service import EditService, open_service
+from ketools.service import EditService
 from ketools.settings import Settings
 
 SPACE = "user/ann"

@@ -13,7 +13,7 @@ from ketools.bench.methods import bench_methods
 from ketools.edits import EditRequest
 from ketools.errors import InvalidRequest, NotFound
 from ketools.layer import BASE
-from ketools.service import open_engine
+from ketools.opening import open_engine
 from ketools.settings import Settings
 
 

@@ -14,7 +14,8 @@ from typer.testing import CliRunner, Result
 from ketools.cli.main import app
 from ketools.cli.serving import address
 from ketools.cli.session import names
-from ketools.service import EditService, open_service
+from ketools.opening import open_service
+from ketools.service import EditService
 from ketools.settings import Settings
 
 LYON = ["France", "The capital of France is", "Lyon", "--method", "ice"]
@@ -44,7 +45,7 @@ def run(service: EditService, monkeypatch: pytest.MonkeyPatch) -> Run:
         def close(self) -> None:
             """Stay open for the next command."""
 
-    monkeypatch.setattr("ketools.service.open_service", lambda settings: Shared())
+    monkeypatch.setattr("ketools.opening.open_service", lambda settings: Shared())
 
     def invoke(*arguments: str, **options: Any) -> Result:
         return CliRunner().invoke(app, ["--home", str(service.settings.home), *arguments], **options)
@@ -166,7 +167,7 @@ def test_an_unexpected_error_is_one_line_unless_debugging(run: Run, monkeypatch:
     def explode(settings: Settings) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("ketools.service.open_service", explode)
+    monkeypatch.setattr("ketools.opening.open_service", explode)
     result = run("spaces")
     assert result.exit_code == 1 and result.stderr == "ketools: RuntimeError: boom (KETOOLS_DEBUG=1 shows where)\n"
     monkeypatch.setenv("KETOOLS_DEBUG", "1")

@@ -18,8 +18,8 @@ from ketools.evaluation.run import Run
 from ketools.evaluation.runner import Share
 from ketools.methods.profile import MethodProfile, Profile, Scores, store_profile
 from ketools.models.loading import directory_hash
+from ketools.opening import open_service
 from ketools.relations import RELATIONS
-from ketools.service import open_service
 from ketools.settings import Settings
 
 ROWS = [

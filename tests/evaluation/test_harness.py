@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from ketools.cli.main import app
 from ketools.errors import InvalidRequest
+from ketools.opening import open_service
 from ketools.principals import OPERATOR
-from ketools.service import build_request, open_service
+from ketools.service import build_request
 from ketools.settings import Settings
 
 pytest.importorskip("lm_eval")

@@ -12,9 +12,9 @@ from ketools.edits import EditRequest
 from ketools.engines.local import LocalEngine
 from ketools.evaluation.mquake import MultihopData, load_multihop
 from ketools.multihop import EditMemory, Kit, load_prompts
+from ketools.opening import multihop_kit
 from ketools.relations import RELATIONS
 from ketools.retrieval import MiniLMEncoder
-from ketools.service import multihop_kit
 
 DATA = Path(__file__).parent / "data"
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from mcp.types import CallToolResult, TextContent
 
-from ketools.service import EditService, open_service
+from ketools.opening import open_service
+from ketools.service import EditService
 from ketools.settings import Settings
 
 

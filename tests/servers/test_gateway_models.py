@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import event
 
 from ketools.layer import BASE
+from ketools.opening import open_service
 from ketools.principals import OPERATOR, principal
 from ketools.servers.gateway import models
 from ketools.servers.gateway.errors import ApiError
 from ketools.servers.gateway.models import Models
-from ketools.service import EditService, build_request, open_service
+from ketools.service import EditService, build_request
 from ketools.settings import Settings
 
 if TYPE_CHECKING:

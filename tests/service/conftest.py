@@ -10,8 +10,9 @@ import pytest
 from ketools.atlas import weights_path
 from ketools.models.editable import EditableModel
 from ketools.models.loading import load_editable
+from ketools.opening import open_service
 from ketools.principals import OPERATOR
-from ketools.service import EditService, open_service
+from ketools.service import EditService
 from ketools.settings import Settings
 from ketools.tools.toolbox import Toolbox
 

@@ -18,10 +18,10 @@ from typing import Any
 import ketools
 from ketools.atlas import weights_path
 from ketools.models.loading import load_editable
+from ketools.opening import open_service
 from ketools.road import Road
 from ketools.servers.http import serve_http
 from ketools.servers.tokens import TokenFile
-from ketools.service import open_service
 from ketools.settings import Settings
 
 WATCHED = (f"{Path(ketools.__file__).parent}{os.sep}", f"{os.sep}sqlalchemy{os.sep}")

@@ -17,8 +17,9 @@ from ketools.engines.vllm.engine import VLLMEngine
 from ketools.engines.vllm.process import VLLMServer
 from ketools.errors import EngineUnavailable
 from ketools.layer import BASE, EditLayer
+from ketools.opening import open_service
 from ketools.principals import OPERATOR
-from ketools.service import EditService, build_request, open_service
+from ketools.service import EditService, build_request
 from ketools.settings import Settings
 
 MakeLayer = Callable[..., EditLayer]
