@@ -25,7 +25,7 @@ ORDER = [
     {"road"},
     {"views", "consolidation", "assessment"},
     {"service"},
-    {"tools"},
+    {"tools", "opening"},
     {"agents", "servers"},
     {"demo", "bench"},
     {"cli"},
