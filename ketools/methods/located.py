@@ -33,7 +33,7 @@ from ketools.methods.support import (
     with_covariances,
 )
 from ketools.models.batch import Batch, chunks, edits_only, merged
-from ketools.models.keys import Keys, condensed, preserved_keys, read, read_keys, standing
+from ketools.models.keys import Keys, condensed, preserved_keys, read_keys, standing
 from ketools.models.sites import sites_of
 from ketools.models.targets import Outcome, Schedule, compute_z
 from ketools.progress import Progress
@@ -201,7 +201,7 @@ class _Joint:
         Many are optimised at once. Raises `Diverged` with all those that come to nothing at their first turn.
         """
         em, config, block = self.context.require_model(), self.config, self.blocks[-1]
-        name, alone = em.structure.blocks[block].down_proj, config.fact_token == "prompt_last"
+        alone = config.fact_token == "prompt_last"
         aims: dict[int, Outcome] = {}
         stuck: list[Diverged] = []
         labelled = ((self.batches[i], self.schedules[i]) for i in wanted)
@@ -213,14 +213,12 @@ class _Joint:
             progress = portion(self._progress(turn), at, len(batches), len(wanted))
             at += len(batches)
             sites = sites_of(batch, config.fact_token)
-            _, values = read(em, batch, sites.at, outputs=[name])
             try:
                 found = compute_z(
                     em,
                     batch,
                     block,
                     sites,
-                    values[name],
                     schedule,
                     clamp=config.clamp,
                     attention=self.rule.attention,

@@ -30,20 +30,32 @@ class HasModel(Protocol):
 def capture(em: HasModel, names: Sequence[str], inputs: bool = False) -> Iterator[dict[str, Tensor]]:
     """Collect what the named modules last put out (or took in), each `[batch, tokens, width]`.
 
-    Nothing is detached: run under `torch.no_grad()` when no gradient is wanted. Raises `ModelError` for
-    an unknown name.
+    That is its shape also where a family (OPT) runs its FFN on `[batch * tokens, width]`, if `em` knows its structure.
+    Nothing is detached: run under `torch.no_grad()` when no gradient is wanted. Raises `ModelError` for an unknown
+    name.
     """
     seen: dict[str, Tensor] = {}
+    shape: list[int] = []
+    structure: Structure | None = getattr(em, "structure", None)
     owner = get_ident()
+
+    def note(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        if get_ident() == owner:
+            shape[:] = _first_input(args, kwargs).shape[:2]
 
     def keep(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
             if get_ident() == owner:
-                seen[name] = _first_input(args, kwargs) if inputs else _first(output)
+                value = _first_input(args, kwargs) if inputs else _first(output)
+                flat = value.ndim == 2 and len(shape) == 2 and len(value) == shape[0] * shape[1]
+                seen[name] = value.view(*shape, -1) if flat else value
 
         return hook
 
     with ExitStack() as stack:
+        for block in structure.blocks if structure else ():
+            handle = get_module(em.model, block.name).register_forward_pre_hook(note, with_kwargs=True)
+            stack.callback(handle.remove)
         for name in names:
             handle = get_module(em.model, name).register_forward_hook(keep(name), with_kwargs=True)
             stack.callback(handle.remove)
@@ -129,7 +141,7 @@ def add_output(em: HasModel, changes: Mapping[str, Callable[[Tensor], Tensor]]) 
 
     def adding(change: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, Any, Tensor], Tensor | None]:
         def hook(module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
-            return output + change(args[0]) if get_ident() == owner else None
+            return plus(output, change(args[0])) if get_ident() == owner else None
 
         return hook
 
@@ -137,6 +149,11 @@ def add_output(em: HasModel, changes: Mapping[str, Callable[[Tensor], Tensor]]) 
         for name, change in changes.items():
             stack.callback(get_module(em.model, name).register_forward_hook(adding(change)).remove)
         yield
+
+
+def plus(output: Tensor, change: Tensor) -> Tensor:
+    """A module's output with a change by batch and token, which a family may have flattened into one; see `capture`."""
+    return output + (change.flatten(0, 1) if output.ndim == 2 and change.ndim == 3 else change)
 
 
 class LayerSwitch:

@@ -57,17 +57,19 @@ class Tail:
     def _pass_places(self) -> None:
         """Nothing but the places that are looked at matters, and the batch runs by length."""
         em, first = self._em, self._blocks[0].name
-        inputs, outputs = read(em, self._batch, self._at, [self._module], [first])
+        inputs, outputs = read(em, self._batch, self._at, [self._module], [first, self._module])
         self.keys, self._after_first = inputs[self._module][:, None], outputs[first][:, None]
+        self._values = outputs[self._module]
         self.owner = self._batch.owner[self._at.rows]
 
     def _pass_all(self, start: int) -> None:
         em, first = self._em, self._blocks[0].name
-        reading, writing = hooks.capture(em, [self._module], inputs=True), hooks.capture(em, [first])
+        reading, writing = hooks.capture(em, [self._module], inputs=True), hooks.capture(em, [first, self._module])
         with torch.no_grad():
             with self._recording(), reading as inputs, writing as outputs:
                 base = self._run_whole().log_softmax(-1)
             self.keys = inputs[self._module]
+            values = outputs[self._module]
             # Both depend on the model alone, so they are checked once.
             if start not in em.replayed:
                 replays = self._replays(base)
@@ -76,10 +78,12 @@ class Tail:
         replays, adds = em.replayed[start]
         self.whole = not replays
         self._after_first = outputs[first] if adds else None
+        self._values = values.flatten(0, 1)
         self.owner = self._batch.owner
         self._picked = self._after_first is not None and len(self._blocks) == 1
         if self._picked and self._after_first is not None:
             self.keys, self._after_first = self._pick(self.keys)[:, None], self._pick(self._after_first)[:, None]
+            self._values = self._pick(values)
             self.owner = self._batch.owner[self._at.rows]
 
     @property
@@ -100,6 +104,13 @@ class Tail:
             places = torch.full_like(places, -1).index_put((self._at.rows, self._at.columns), picked)
         found = places[at.rows, at.columns]
         return found, found >= 0
+
+    def values(self, at: Positions) -> Tensor:
+        """What the down projection puts out at tokens of the batch, `[m, out]`."""
+        places, inside = self.places(at)
+        if bool(inside.all()):
+            return self._values[places]
+        return read(self._em, self._batch, at, outputs=[self._module])[1][self._module]
 
     def log_probs(self, changes: Changes) -> Tensor:
         """Log probabilities `[m, vocabulary]` with the changes added to the modules' outputs."""
@@ -124,7 +135,7 @@ class Tail:
 
     def _changed(self, change: Change) -> AbstractContextManager[None]:
         # Before the places are picked, or where they are not.
-        return hooks.edit_output(self._em, self._module, lambda out: out + change(self.keys))
+        return hooks.edit_output(self._em, self._module, lambda out: hooks.plus(out, change(self.keys)))
 
     def _adds(self, output: Tensor) -> bool:
         """Whether a change of the module simply adds to the first block's output `[n, t, hidden]`."""

@@ -63,6 +63,10 @@ class Objective:
         """Where tokens of the batch stand among the keys; see `Tail`."""
         return self._tail.places(at)
 
+    def values(self, at: Positions) -> Tensor:
+        """What the down projection puts out at tokens of the batch, `[m, out]`."""
+        return self._tail.values(at)
+
     @property
     def requests(self) -> int:
         """How many requests the batch holds."""
@@ -270,7 +274,6 @@ def compute_z(
     batch: Batch,
     block: int,
     sites: Sites,
-    values: Tensor,
     schedule: Schedule,
     *,
     directions: Tensor | None = None,
@@ -282,16 +285,18 @@ def compute_z(
 ) -> list[Outcome]:
     """ROME's v* as offsets d `[values, out]` of what stands at the batch's sites, for every request at once.
 
-    `values [m, out]`: the module's outputs at the sites. A step is `lr` times their root mean square, so that one `lr`
-    suits models of any scale; the norm of an offset stays within `clamp` times their mean norm; the penalty is the sum
-    of ||d||^2 / ||v||^2.
+    A step is `lr` times the root mean square of the values v that stand there, so that one `lr` suits models of any
+    scale; the norm of an offset stays within `clamp` times their mean norm; the penalty is the sum of
+    ||d||^2 / ||v||^2.
     Without `directions`, d is added to the value there, as in ROME. With `directions` u `[requests, values, in]`, d
     acts through the very update that will be written, sum of d u^T, at every token: the loss then sees what leaks
     elsewhere. With `attention`, the attention's output is optimised there too (PMET), which is no part of the outcome.
     `term(d) [requests]`, for the requests' first offsets `[requests, out]`, is a further part of the loss.
     Raises `Diverged`, see `minimise_each`.
     """
-    objective, width = Objective(em, batch, block), values.shape[-1]
+    objective = Objective(em, batch, block)
+    values = objective.values(sites.at)
+    width = values.shape[-1]
     unit = (_mean_norms(sites, values) / width**0.5)[:, None, None, None]
     if directions is not None:
         acting = _through_update(objective, directions.float())

@@ -103,6 +103,17 @@ def test_every_method_does_every_kind_of_edit(em: EditableModel, name: str) -> N
         assert all(torch.isfinite(t).all() for t in tensors(artefact))
 
 
+@pytest.mark.parametrize("family", ["opt", "gpt2", "gemma2"])
+@pytest.mark.parametrize("name", QUICK)
+def test_every_method_edits_families_that_run_their_ffn_otherwise(
+    tiny_editable: Callable[[str], EditableModel], name: str, family: str
+) -> None:
+    em = tiny_editable(family)
+    (artefact,) = get_method(name).compute([FRANCE], context(em, QUICK[name]))
+    assert artefact.method == name
+    assert all(torch.isfinite(t).all() for t in tensors(artefact))
+
+
 @pytest.mark.parametrize("name", QUICK)
 def test_base_weights_are_bit_identical_after_every_method(em: EditableModel, name: str) -> None:
     before = {key: value.clone() for key, value in em.model.state_dict().items()}

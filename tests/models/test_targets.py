@@ -61,6 +61,10 @@ def test_the_replayed_tail_equals_the_whole_model_in_every_family(
     # Once it is known how a model replays, the places that matter are read by length.
     torch.testing.assert_close(anew, expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(again.base, tail.base, rtol=1e-4, atol=1e-4)
+    for at in (batch.target, batch.subject):
+        values = [one.values(at) for one in (tail, again)] + [read(em, batch, at, outputs=[name])[1][name]]
+        torch.testing.assert_close(values[0], values[2], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(values[1], values[2], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("family", "adds"), [("llama", True), ("gpt_neox", True), ("gemma2", False)])
@@ -124,12 +128,16 @@ def test_a_target_that_exceeds_the_window_is_refused(em: EditableModel) -> None:
         contexts_of(em, request, Background("test", tuple), Breadth())
 
 
-def test_the_offset_raises_the_targets_probability_within_its_bound(em: EditableModel) -> None:
-    batch, block = batch_for(em), 1
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_offset_raises_the_targets_probability_within_its_bound_in_every_family(
+    tiny_editable: Callable[[str], EditableModel], family: str
+) -> None:
+    em = tiny_editable(family)
+    batch, block = batch_for(em), 0
     sites = sites_of(batch, "subject_last")
     values = values_at(em, batch, sites, em.structure.blocks[block].down_proj)
     before = float(Objective(em, batch, block).losses(lambda keys: keys.new_zeros(())).nll)
-    (outcome,) = compute_z(em, batch, block, sites, values, Schedule(steps=12, lr=0.5), clamp=3.0)
+    (outcome,) = compute_z(em, batch, block, sites, Schedule(steps=12, lr=0.5), clamp=3.0)
     assert outcome.nll < before
     assert outcome.value.shape == (1, 32)
     assert float(outcome.value.norm()) <= 3.0 * float(values[sites.edit].norm(dim=-1).mean()) * 1.0001
@@ -146,12 +154,11 @@ def test_requests_optimised_together_end_as_each_does_alone(
     em: EditableModel, attention: bool, token: FactToken
 ) -> None:
     batches = [batch_for(em), make_batch(em, OTHERS, "Paris and Berlin", "Japan")]
-    name, schedule = em.structure.blocks[1].down_proj, Schedule(steps=5, lr=0.3, confidence=0.99, decay=0.01)
+    schedule = Schedule(steps=5, lr=0.3, confidence=0.99, decay=0.01)
 
     def optimised(batch: Batch) -> list[Outcome]:
         sites = sites_of(batch, token)
-        values = values_at(em, batch, sites, name)
-        return compute_z(em, batch, 1, sites, values, schedule, attention=attention)
+        return compute_z(em, batch, 1, sites, schedule, attention=attention)
 
     together = optimised(merged(em, batches))
     for one, batch in zip(together, batches, strict=True):
@@ -163,12 +170,11 @@ def test_requests_optimised_together_end_as_each_does_alone(
 
 def test_a_request_that_has_reached_its_target_is_left_as_it_was_then(em: EditableModel) -> None:
     batches = [make_batch(em, found, "Paris", place, preserve=False) for found, place in BOTH]
-    name, schedule = em.structure.blocks[1].down_proj, Schedule(40, 0.5, confidence=0.004, preservation=0.0)
+    schedule = Schedule(40, 0.5, confidence=0.004, preservation=0.0)
 
     def optimised(batch: Batch) -> list[Outcome]:
         sites = sites_of(batch, "subject_last")
-        values = values_at(em, batch, sites, name)
-        return compute_z(em, batch, 1, sites, values, schedule)
+        return compute_z(em, batch, 1, sites, schedule)
 
     outcomes = optimised(merged(em, batches))
     steps = [outcome.steps for outcome in outcomes]

@@ -12,7 +12,7 @@ from ketools.methods.base import Compute, EditContext
 from ketools.methods.rome.config import DEPTH, ROMEConfig
 from ketools.methods.support import batch_of, for_locating, metric_of, one_after_another, resolve_layer
 from ketools.models.batch import edits_only
-from ketools.models.keys import read, read_keys
+from ketools.models.keys import read_keys
 from ketools.models.sites import sites_of
 from ketools.models.solves import update_rows
 from ketools.models.targets import compute_z
@@ -39,13 +39,11 @@ def _one(method: str, term: Term | None) -> Callable[[EditRequest, EditContext],
         if token == "prompt_last" and not config.through_update:
             batch = edits_only(batch)  # nothing else gets the value, so nothing else can change
         sites = sites_of(batch, token)
-        _, values = read(em, batch, sites.at, outputs=[name])
         (outcome,) = compute_z(
             em,
             batch,
             block,
             sites,
-            values[name],
             config.schedule,
             directions=rows[None] if config.through_update else None,
             clamp=config.clamp,
