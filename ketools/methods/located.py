@@ -110,7 +110,7 @@ class _Joint:
         batches: list[Batch] = []
         made = batches_of(requests, context, configs, teach_implied=alone)
         for some, _ in chunks(em, ((batch, None) for batch in made), padded=False):
-            context.progress(0, 1000, f"reading what is to stay beside {len(batches) + len(some)} edits")
+            context.progress(0, 1000, f"{len(batches) + len(some)} of {len(requests)} edits: reading what is to stay")
             if config.spare:
                 with em.switch.use(context.layer):
                     found = preserved_keys(em, merged(em, some), config.fact_token, modules)
