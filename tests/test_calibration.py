@@ -135,8 +135,8 @@ def test_a_method_calibrated_anew_leaves_the_shipped_ones_as_they_are(tmp_path: 
 
 
 def test_auto_takes_the_calibrated_method_that_holds_most_edits() -> None:
-    def profile(holds: int | None, success: float) -> MethodProfile:
-        return MethodProfile(config={}, scores=Scores(success=success, rephrase=1, locality=1, ms=1, n=1), holds=holds)
+    def profile(holds: int | None, success: float, ms: float = 1) -> MethodProfile:
+        return MethodProfile(config={}, scores=Scores(success=success, rephrase=1, locality=1, ms=ms, n=1), holds=holds)
 
     made = {"rome": profile(None, 1.0), "memit": profile(100, 0.9), "ft-m": profile(100, 0.8)}
     found = Profile(model_hash="abc", model_name="x", methods=made)
@@ -144,6 +144,9 @@ def test_auto_takes_the_calibrated_method_that_holds_most_edits() -> None:
     assert found.steadiest(able) == "memit"
     assert found.steadiest(able[:2]) == "ft-m"
     assert found.steadiest(able[3:]) is None
+    # Of two that are as good as each other, the faster.
+    made = {"rome": profile(30, 0.998, ms=9), "memit": profile(30, 0.997, ms=5), "ft-m": profile(30, 0.9, ms=1)}
+    assert found.model_copy(update={"methods": made}).steadiest(able) == "memit"
 
 
 def test_a_joint_method_is_also_tried_on_all_cases_at_once(
