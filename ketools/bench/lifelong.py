@@ -90,7 +90,7 @@ class Life:
             base = base.without(self.latest[request.key][0])
         try:
             (artefact,) = self.editor.compute(self.method, [request], base)
-        except Diverged:
+        except (Diverged, InvalidRequest):
             self.failed += 1
         else:
             self.layer = base.with_edits(LiveEdit(str(i), f"{self.method}-{i}", artefact))
