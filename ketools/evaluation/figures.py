@@ -103,11 +103,13 @@ def curves(lines: Mapping[str, Sequence[tuple[int, float]]], label: str) -> str:
 
 
 def _curves(lines: Mapping[str, Sequence[tuple[int, float]]], label: str, axes: Axes) -> None:
-    """Lines that lie on one another are told apart by their markers, the later ones smaller."""
+    """Lines that lie on one another are told apart by their markers, the later ones smaller; a colour's second line is
+    dashed."""
     for i, (name, points) in enumerate(lines.items()):
         marker, size = _MARKERS[i % len(_MARKERS)], max(9 - i, 3)
         x, y = zip(*points, strict=True) if points else ((), ())
-        axes.plot(x, y, label=name, marker=marker, ms=size, color=_colour(i), alpha=0.85)
+        style = "-" if i < len(_COLOURS) else "--"
+        axes.plot(x, y, style, label=name, marker=marker, ms=size, color=_colour(i), alpha=0.85)
     axes.set_xscale("log")
     stops = _apart([edits for points in lines.values() for edits, _ in points])
     axes.set_xticks(stops, [f"{stop:,}" for stop in stops], fontsize=8)

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from ketools.atlas import weights_path
 from ketools.engines.vllm.engine import VLLMEngine
-from ketools.engines.vllm.process import VLLMServer
+from ketools.engines.vllm.process import RESTARTS_S, VLLMServer
 from ketools.errors import EngineUnavailable
 from ketools.layer import BASE, EditLayer
 from ketools.opening import open_service
@@ -65,13 +66,34 @@ def test_a_server_that_died_between_journal_and_load_leaves_what_another_one_ser
         assert "Lyon" in second.ask(OPERATOR, "What is the capital of France?", "user/a").answer
 
 
+class Unlucky(VLLMServer):
+    """One that is closed while its supervisor is about to start it again."""
+
+    def variables(self) -> dict[str, str]:
+        if self.starts:
+            self._closing.wait(60)
+        return super().variables()
+
+
+def test_a_server_that_is_closed_while_it_starts_again_leaves_nothing_running(world: Any, tmp_path: Path) -> None:
+    server = Unlucky(weights_path(), tmp_path, tmp_path / "vllm.log", world.server.python)
+    server.start()
+    end = time.monotonic() + 60
+    while server.pid is None and time.monotonic() < end:
+        time.sleep(0.05)
+    server.kill()
+    time.sleep(RESTARTS_S[0] + 0.5)
+    first = server.pid
+    server.close()
+    assert server.starts == 2 and server.pid not in (None, first)
+    assert not exists(server.pid or 0)
+
+
 def test_a_replica_added_serves_the_same_answers(
     world: Any, engine: VLLMEngine, start_vllm: Callable[..., VLLMServer], low_rank: MakeLayer
 ) -> None:
     layers = [BASE, *(low_rank(400 + i, scale=0.15) for i in range(5))]
     alone = [engine.generate(QUESTION, layer) for layer in layers]
-    from ketools.atlas import weights_path
-
     second = start_vllm(weights_path(), world.store.root)
     with closing(
         VLLMEngine([world.server.url, second.url], world.outline, world.store, world.prints, wait_s=480)

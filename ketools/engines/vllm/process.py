@@ -158,6 +158,8 @@ class VLLMServer:
                 start_new_session=True,
             )
         self.starts += 1
+        if self._closing.is_set():  # in between: whoever closes has looked at the process before
+            _signal_group(self._process, signal.SIGKILL)
         code = self._process.wait()
         # Its engine may outlive it, and hold the memory that the next one needs.
         _signal_group(self._process, signal.SIGKILL)
