@@ -19,7 +19,7 @@ from ketools.road import Road
 from ketools.service import EditService
 from ketools.settings import Settings
 
-METHODS = ("ice", "ike", "ft-m", "rome")
+METHODS = ("ice", "ike", "ft-m", "rome", "r-rome")
 PARTS = ("compute_ms", "verify_ms", "journal_ms", "swap_ms", "total_ms")
 WARM_UP = 2
 
