@@ -22,7 +22,7 @@ def bench() -> None:
 def bench_edit(
     context: typer.Context,
     n: Annotated[int, typer.Option(min=1, help="Edits per method.")] = 30,
-    methods: Annotated[str, typer.Option(help="Comma-separated names from `ketools methods`.")] = "ice,ike,ft-m,rome,r-rome",
+    methods: Annotated[str, typer.Option(help="Comma-separated, of `ketools methods`.")] = "ice,ike,ft-m,rome,r-rome",
     as_json: Json = False,
 ) -> None:
     """Where the milliseconds of an edit go, per method: compute, verification, journal, swap."""
