@@ -32,12 +32,13 @@ def locate(
     from ketools.locating import locate as trace
     from ketools.models.contexts import form
 
-    if (prompt is None) == (fact is None):
+    if prompt is None and fact is not None:
+        prompt = relation_named(fact).cloze[0].format(s=subject)
+    elif prompt is None or fact is not None:
         raise InvalidRequest("Say what to locate: either a prompt or --fact, not both.")
-    asked = prompt if prompt is not None else relation_named(fact or "").cloze[0].format(s=subject)
     with progress("locating") as report:
         editor = Editor(session(context).settings().model)
-        found = trace(editor, form(asked), subject, answer, samples=samples, progress=report)
+        found = trace(editor, form(prompt), subject, answer, samples=samples, progress=report)
     if png is not None:
         draw(found, png)
     if as_json:

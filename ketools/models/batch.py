@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -97,26 +97,27 @@ def chunks(
     What was freed since the last ones is given back, so that the peak is that of one chunk.
     """
     budget = min(CHUNK_TOKENS, CHUNK_ACTIVATIONS // (em.structure.hidden_size * len(em.structure.blocks)))
-    chunk: list[tuple[Batch, Label]] = []
+    chunk: list[Batch] = []
+    of: Label | None = None
+    rows = width = real = 0
     for batch, label in items:
-        together = [*(b for b, _ in chunk), batch]
-        tokens = (
-            sum(len(b.ids) for b in together) * max(b.ids.shape[1] for b in together)
-            if padded
-            else sum(int(b.mask.sum()) for b in together)
-        )
-        if chunk and (label != chunk[0][1] or tokens > budget):
-            yield [b for b, _ in chunk], chunk[0][1]
+        more, wider, own = len(batch.ids), max(width, batch.ids.shape[1]), int(batch.mask.sum())
+        tokens = (rows + more) * wider if padded else real + own
+        if chunk and (label != of or tokens > budget):
+            yield chunk, cast(Label, of)
             give_back()
-            chunk = []
-        chunk.append((batch, label))
+            chunk, rows, wider, real = [], 0, batch.ids.shape[1], 0
+        chunk.append(batch)
+        of, rows, width, real = label, rows + more, wider, real + own
     if chunk:
-        yield [b for b, _ in chunk], chunk[0][1]
+        yield chunk, cast(Label, of)
 
 
 def edits_only(batch: Batch) -> Batch:
     """The batch without its prompts to preserve, of which nothing is held on to."""
     n = batch.contexts
+    if len(batch.ids) == n:
+        return batch
     inside = batch.subject.rows < n
     return replace(
         batch,

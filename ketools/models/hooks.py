@@ -53,7 +53,7 @@ def capture(em: HasModel, names: Sequence[str], inputs: bool = False) -> Iterato
         return hook
 
     with ExitStack() as stack:
-        for block in structure.blocks if structure else ():
+        for block in structure.blocks if structure and names else ():
             handle = get_module(em.model, block.name).register_forward_pre_hook(note, with_kwargs=True)
             stack.callback(handle.remove)
         for name in names:

@@ -176,11 +176,7 @@ def read_targets(em: EditableModel, batch: Batch, modules: Sequence[str] = ()) -
 
     One forward pass, under the layer in use.
     """
-    rows, columns = batch.target.rows, batch.target.columns
-    # The head is the dearest part of a small model, so it reads these tokens only.
-    predicting = hooks.edit_input(em, em.structure.lm_head, lambda hidden: hidden[rows, columns][None])
-    with torch.no_grad(), predicting, hooks.capture(em, modules, inputs=True) as seen:
-        logits: Tensor = em.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits[0]
+    seen, _, logits = _run(em, batch.ids, batch.mask, batch.target, modules, ())
     return seen, logits
 
 
