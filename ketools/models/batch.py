@@ -113,6 +113,32 @@ def chunks(
         yield chunk, cast(Label, of)
 
 
+PADDING = 128
+"""Tokens of padding that cost as much as another run of the model."""
+
+
+def by_length(lengths: Tensor, wanted: Tensor) -> Iterator[Tensor]:
+    """The wanted rows in groups of like length, each in order and of at most `CHUNK_TOKENS` padded tokens."""
+    rows = torch.unique(wanted)
+    group: list[int] = []
+    real = 0
+    for row, length in sorted(zip(rows.tolist(), lengths[rows].tolist(), strict=True), key=lambda pair: pair[1]):
+        padded = (len(group) + 1) * length
+        if group and (padded - real - length > PADDING or padded > CHUNK_TOKENS):
+            yield torch.tensor(sorted(group), device=rows.device)
+            group, real = [], 0
+        group.append(row)
+        real += length
+    if group:
+        yield torch.tensor(sorted(group), device=rows.device)
+
+
+def among(place: Tensor, at: Positions) -> tuple[Tensor, Positions]:
+    """Which places are in the rows that have a new number, not -1, and where they are by that."""
+    inside = (place[at.rows] >= 0).nonzero()[:, 0]
+    return inside, Positions(place[at.rows[inside]], at.columns[inside])
+
+
 def edits_only(batch: Batch) -> Batch:
     """The batch without its prompts to preserve, of which nothing is held on to."""
     n = batch.contexts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ketools.footprint import give_back
 from ketools.models import hooks
-from ketools.models.batch import CHUNK_TOKENS, Batch, Positions
+from ketools.models.batch import Batch, Positions, among, by_length
 from ketools.models.editable import EditableModel
 from ketools.models.sites import FactToken, Sites, sites_of
 
@@ -53,10 +53,10 @@ def run(
     found: list[tuple[dict[str, Tensor], dict[str, Tensor], Tensor]] = []
     order: list[tuple[Tensor, Tensor]] = []
     lengths = batch.mask.sum(1)
-    for rows in _by_length(lengths, torch.cat([at.rows, predicting.rows])):
+    for rows in by_length(lengths, torch.cat([at.rows, predicting.rows])):
         place = torch.full((len(lengths),), -1, device=rows.device)
         place[rows] = torch.arange(len(rows), device=rows.device)
-        (inside, where), (said, heads) = (_among(place, places) for places in (at, predicting))
+        (inside, where), (said, heads) = (among(place, places) for places in (at, predicting))
         width = int(lengths[rows].max())
         read_, written, logits = _run(em, batch.ids[rows, :width], batch.mask[rows, :width], heads, inputs, outputs)
         here = where.rows, where.columns
@@ -72,12 +72,6 @@ def run(
     )
 
 
-def _among(place: Tensor, at: Positions) -> tuple[Tensor, Positions]:
-    """Which places are in the rows that have a new number, not -1, and where they are by that."""
-    inside = (place[at.rows] >= 0).nonzero()[:, 0]
-    return inside, Positions(place[at.rows[inside]], at.columns[inside])
-
-
 def _run(
     em: EditableModel, ids: Tensor, mask: Tensor, heads: Positions, inputs: Sequence[str], outputs: Sequence[str]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
@@ -91,25 +85,6 @@ def _run(
 
 _MANY = 8192
 """Tokens of a batch whose passing leaves enough freed memory behind to give back."""
-
-_PADDING = 512
-"""Tokens of padding that cost as much as another run of the model."""
-
-
-def _by_length(lengths: Tensor, wanted: Tensor) -> Iterator[Tensor]:
-    """The wanted rows in groups of like length, each of at most `CHUNK_TOKENS` padded tokens."""
-    rows = torch.unique(wanted)
-    group: list[int] = []
-    real = 0
-    for row, length in sorted(zip(rows.tolist(), lengths[rows].tolist(), strict=True), key=lambda pair: pair[1]):
-        padded = (len(group) + 1) * length
-        if group and (padded - real - length > _PADDING or padded > CHUNK_TOKENS):
-            yield torch.tensor(group, device=rows.device)
-            group, real = [], 0
-        group.append(row)
-        real += length
-    if group:
-        yield torch.tensor(group, device=rows.device)
 
 
 def read_keys(

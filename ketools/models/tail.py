@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
 from threading import get_ident
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ketools.models import hooks
-from ketools.models.batch import Batch, Positions
+from ketools.models.batch import Batch, Positions, among, by_length
 from ketools.models.editable import EditableModel
 from ketools.models.keys import read
 from ketools.models.structure import get_module
@@ -29,6 +30,29 @@ Change = Callable[[Tensor], Tensor]
 
 Changes = Change | Mapping[str, Change]
 """A change of the first block's down projection, or of any linear modules from that block on, by name."""
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Rows that run together, cut to the longest of them.
+
+    `inside`: which of the m places that are looked at are among them, and `at` where these are; `calls`: what each
+    block is called with.
+    """
+
+    rows: Tensor
+    width: int
+    inside: Tensor
+    at: Positions
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
+
+    def of(self, values: Tensor) -> Tensor:
+        """The group's part of values of the batch `[n, t, width]`."""
+        return values[self.rows, : self.width]
+
+    def pick(self, values: Tensor) -> Tensor:
+        """What stands at the places that are looked at, of values of the group."""
+        return values[self.at.rows, self.at.columns]
 
 
 class Tail:
@@ -44,7 +68,8 @@ class Tail:
         self._em, self._batch, self._at = em, batch, at
         self._blocks = em.structure.blocks[start:]
         self._module = self._blocks[0].down_proj
-        self._calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        self._shape = batch.ids.shape
+        self._groups: list[_Group] = []
         self._after_first: Tensor | None = None
         self._base: Tensor | None = None
         self.whole = False
@@ -63,28 +88,45 @@ class Tail:
         self.owner = self._batch.owner[self._at.rows]
 
     def _pass_all(self, start: int) -> None:
-        em, first = self._em, self._blocks[0].name
-        reading, writing = hooks.capture(em, [self._module], inputs=True), hooks.capture(em, [first, self._module])
-        with torch.no_grad():
-            with self._recording(), reading as inputs, writing as outputs:
-                base = self._run_whole().log_softmax(-1)
-            self.keys = inputs[self._module]
-            values = outputs[self._module]
-            # Both depend on the model alone, so they are checked once.
-            if start not in em.replayed:
-                replays = self._replays(base)
-                em.replayed[start] = replays, replays and self._adds(outputs[first])
-        self._base = base
+        em, first, module = self._em, self._blocks[0].name, self._module
+        base: list[Tensor] = []
+        for group in self._grouped():
+            reading, writing = hooks.capture(em, [module], inputs=True), hooks.capture(em, [first, module])
+            with torch.no_grad(), self._recording(group), reading as inputs, writing as outputs:
+                base.append(self._run_whole(group))
+            read_ = inputs[module], outputs[module], outputs[first]
+            if not self._groups:
+                keys, values, after_first = (x.new_zeros(*self._shape, x.shape[-1]) for x in read_)
+            for whole, part in zip((keys, values, after_first), read_, strict=True):
+                whole[group.rows, : group.width] = part
+            self._groups.append(group)
+        self._base = self._in_order(base).log_softmax(-1)
+        # Both depend on the model alone, so they are checked once.
+        if start not in em.replayed:
+            with torch.no_grad():
+                self.keys = keys
+                replays = self._replays(self._base)
+                em.replayed[start] = replays, replays and self._adds(after_first)
         replays, adds = em.replayed[start]
         self.whole = not replays
-        self._after_first = outputs[first] if adds else None
-        self._values = values.flatten(0, 1)
-        self.owner = self._batch.owner
-        self._picked = self._after_first is not None and len(self._blocks) == 1
-        if self._picked and self._after_first is not None:
-            self.keys, self._after_first = self._pick(self.keys)[:, None], self._pick(self._after_first)[:, None]
-            self._values = self._pick(values)
-            self.owner = self._batch.owner[self._at.rows]
+        self._picked = adds and len(self._blocks) == 1
+        here = self._at.rows, self._at.columns
+        self.keys = keys[here][:, None] if self._picked else keys
+        self.owner = self._batch.owner[self._at.rows] if self._picked else self._batch.owner
+        self._values = values[here] if self._picked else values.flatten(0, 1)
+        if adds:
+            self._after_first = after_first[here][:, None] if self._picked else after_first
+
+    def _grouped(self) -> Iterator[_Group]:
+        lengths = self._batch.mask.sum(1)
+        for rows in by_length(lengths, torch.arange(len(lengths), device=lengths.device)):
+            place = torch.full((len(lengths),), -1, device=rows.device)
+            place[rows] = torch.arange(len(rows), device=rows.device)
+            yield _Group(rows, int(lengths[rows].max()), *among(place, self._at))
+
+    def _in_order(self, parts: list[Tensor]) -> Tensor:
+        """What was found group by group at the places that are looked at, `[m, ...]`."""
+        return torch.cat(parts)[torch.cat([group.inside for group in self._groups]).argsort()]
 
     @property
     def base(self) -> Tensor:
@@ -92,7 +134,7 @@ class Tail:
         if self._base is None:
             assert self._after_first is not None, "where all of the model was run, they are known"
             with torch.no_grad():
-                self._base = self._run_blocks(self._after_first, first=1, picked=True).log_softmax(-1)
+                self._base = self._head(self._after_first[:, 0]).log_softmax(-1)
         return self._base
 
     def places(self, at: Positions) -> tuple[Tensor, Tensor]:
@@ -113,78 +155,100 @@ class Tail:
         return read(self._em, self._batch, at, outputs=[self._module])[1][self._module]
 
     def log_probs(self, changes: Changes) -> Tensor:
-        """Log probabilities `[m, vocabulary]` with the changes added to the modules' outputs."""
+        """Log probabilities `[m, vocabulary]` with the changes added to the modules' outputs.
+
+        A change of several modules is asked for each group of rows by itself; it may also answer for the whole batch.
+        """
         if isinstance(changes, Mapping):
-            self._require_calls()
-            with hooks.add_output(self._em, changes):
-                logits = self._replayed()
-        elif self._after_first is not None:
-            logits = self._run_blocks(self._after_first + changes(self.keys), first=1, picked=self._picked)
-        else:
-            with self._changed(changes):
-                logits = self._replayed()
-        return logits.log_softmax(-1)
+            return self._replayed(changes).log_softmax(-1)
+        if self._after_first is None:
+            changed = changes(self.keys)
+            return self._replayed({self._module: lambda _: changed}).log_softmax(-1)
+        hidden = self._after_first + changes(self.keys)
+        if self._picked:
+            return self._head(hidden[:, 0]).log_softmax(-1)
+        return self._in_order(
+            [self._run_blocks(group, group.of(hidden), first=1) for group in self._groups]
+        ).log_softmax(-1)
 
-    def _require_calls(self) -> None:
-        if not self._calls:
-            with torch.no_grad(), self._recording():
-                self._run_whole()
+    def _replayed(self, changes: Mapping[str, Change]) -> Tensor:
+        """The logits `[m, vocabulary]` under the changes."""
+        if not self._groups:
+            self._record()
+        found = []
+        for group in self._groups:
+            with self._changed(group, changes):
+                found.append(self._run_whole(group) if self.whole else self._run_blocks(group))
+        return self._in_order(found)
 
-    def _replayed(self) -> Tensor:
-        return self._run_whole() if self.whole else self._run_blocks(_hidden(*self._calls[0]))
+    def _record(self) -> None:
+        for group in self._grouped():
+            with torch.no_grad(), self._recording(group):
+                self._run_whole(group)
+            self._groups.append(group)
 
-    def _changed(self, change: Change) -> AbstractContextManager[None]:
-        # Before the places are picked, or where they are not.
-        return hooks.edit_output(self._em, self._module, lambda out: hooks.plus(out, change(self.keys)))
+    def _changed(self, group: _Group, changes: Mapping[str, Change]) -> AbstractContextManager[None]:
+        def part(change: Change) -> Change:
+            def of_group(x: Tensor) -> Tensor:
+                made = change(x)
+                return group.of(made) if made.ndim == 3 and made.shape[:2] == self._shape else made
+
+            return of_group
+
+        return hooks.add_output(self._em, {name: part(change) for name, change in changes.items()})
 
     def _adds(self, output: Tensor) -> bool:
         """Whether a change of the module simply adds to the first block's output `[n, t, hidden]`."""
-        hidden = _hidden(*self._calls[0])
+        group = self._groups[0]
+        hidden = _hidden(*group.calls[0])
         probe = torch.linspace(-1, 1, hidden.shape[-1], device=hidden.device) * output.std()
-        with self._changed(lambda keys: probe):
-            moved = self._run_block(0, hidden)
-        return torch.allclose(moved, output + probe, rtol=1e-4, atol=_TOLERANCE)
+        with self._changed(group, {self._module: lambda _: probe}):
+            moved = self._run_block(group, 0, hidden)
+        return torch.allclose(moved, group.of(output) + probe, rtol=1e-4, atol=_TOLERANCE)
 
     def _replays(self, base: Tensor) -> bool:
-        if self._em.structure.final_norm is None or len(self._calls) != len(self._blocks):
+        structure = self._em.structure
+        if structure.final_norm is None or any(len(group.calls) != len(self._blocks) for group in self._groups):
             return False
-        replayed = self._run_blocks(_hidden(*self._calls[0])).log_softmax(-1)
+        replayed = self._in_order([self._run_blocks(group) for group in self._groups]).log_softmax(-1)
         return bool((replayed - base).abs().max() < _TOLERANCE)
 
-    def _run_whole(self) -> Tensor:
-        """The logits `[m, vocabulary]`; the head, the dearest part of a small model, runs only where they are read."""
-        em, batch = self._em, self._batch
-        with hooks.edit_input(em, em.structure.lm_head, lambda hidden: self._pick(hidden)[None]):
-            logits: Tensor = em.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
+    def _run_whole(self, group: _Group) -> Tensor:
+        """The logits `[k, vocabulary]`; the head, the dearest part of a small model, runs only where they are read."""
+        em, ids, mask = self._em, group.of(self._batch.ids), group.of(self._batch.mask)
+        with hooks.edit_input(em, em.structure.lm_head, lambda hidden: group.pick(hidden)[None]):
+            logits: Tensor = em.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
         return logits[0]
 
-    def _run_block(self, i: int, hidden: Tensor) -> Tensor:
+    def _run_block(self, group: _Group, i: int, hidden: Tensor) -> Tensor:
         """The output of the i-th block of the tail for other hidden states `[n, t, hidden]`."""
-        block, (args, kwargs) = get_module(self._em.model, self._blocks[i].name), self._calls[i]
+        block, (args, kwargs) = get_module(self._em.model, self._blocks[i].name), group.calls[i]
         out = block(*_replace(args, hidden), **_replace_keyword(kwargs, hidden))
         first: Tensor = out[0] if isinstance(out, tuple) else out
         return first
 
-    def _run_blocks(self, hidden: Tensor, first: int = 0, picked: bool = False) -> Tensor:
-        model, structure = self._em.model, self._em.structure
+    def _run_blocks(self, group: _Group, hidden: Tensor | None = None, first: int = 0) -> Tensor:
+        """The logits `[k, vocabulary]` at the group's places, from what the `first` block is called with."""
+        states = _hidden(*group.calls[0]) if hidden is None else hidden
         for i in range(first, len(self._blocks)):
-            hidden = self._run_block(i, hidden)
+            states = self._run_block(group, i, states)
+        return self._head(group.pick(states))
+
+    def _head(self, hidden: Tensor) -> Tensor:
+        model, structure = self._em.model, self._em.structure
         assert structure.final_norm is not None
-        normed = get_module(model, structure.final_norm)(hidden[:, 0] if picked else self._pick(hidden))
+        normed = get_module(model, structure.final_norm)(hidden)
         logits: Tensor = get_module(model, structure.lm_head)(normed)
         return logits
 
-    def _pick(self, values: Tensor) -> Tensor:
-        return values[self._at.rows, self._at.columns]
-
     @contextmanager
-    def _recording(self) -> Iterator[None]:
+    def _recording(self, group: _Group) -> Iterator[None]:
         """Keep what each block is called with, in this thread."""
         owner = get_ident()
 
         def keep(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if get_ident() == owner:
-                self._calls.append((args, kwargs))
+                group.calls.append((args, kwargs))
 
         with ExitStack() as stack:
             for block in self._blocks:

@@ -113,7 +113,7 @@ class Schedule:
     """How a change is optimised: Adam with `lr` for at most `steps` steps.
 
     Stops early once every target token has probability `confidence` and every kept argmax is unchanged, or, every
-    target token having it, when `PATIENCE` steps have not made the loss smaller by a tenth.
+    target token having it, when `PATIENCE` steps have not made the loss smaller by a tenth, and by `WORTH`.
     `preservation` weighs the KL term, `decay` the penalty that `minimise` is given.
     """
 
@@ -205,6 +205,9 @@ def minimise_each(
 
 PATIENCE = 40
 
+WORTH = 0.01
+"""The gain, in nats, for which an optimisation goes on whose target is certain."""
+
 
 class _Best:
     """The best iterate of every request so far; a request that has reached its target is looked at no more."""
@@ -215,7 +218,7 @@ class _Best:
         self._found: list[tuple[float, Outcome]] = []
         self._done: list[bool] = []
         self._gained: list[tuple[int, float]] = []
-        """By request, when the loss was last a tenth smaller than the time before, and what it was."""
+        """By request, when the loss was last worth going on for, and what it was."""
 
     @property
     def finished(self) -> bool:
@@ -237,7 +240,7 @@ class _Best:
             _require_finite(now, step, i)
             if now < self._found[i][0]:
                 self._found[i] = (now, Outcome(value[i].clone(), step, nll, kl, confidence))
-            if now < 0.9 * self._gained[i][1]:
+            if now < min(0.9 * self._gained[i][1], self._gained[i][1] - WORTH):
                 self._gained[i] = step, now
             stalled = step - self._gained[i][0] >= PATIENCE
             self._done[i] = (kept[i] or stalled) and confidence >= self._schedule.confidence

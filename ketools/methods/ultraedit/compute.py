@@ -3,8 +3,9 @@
 As in the paper, the change of a module is (H^T H + I)^-1 H^T V with V = -eta ||h||^2 g, from normalised hidden
 states h and gradients g. Four things differ. Hidden states are scaled by the model's own statistics, which are what a
 running normalisation tends to, so that an edit does not depend on which others were made before it. What is to be
-preserved takes part with V = 0. A step is lengthened until the target is certain, and no further, since one eta does
-not suit every model. What a step left undone is aimed at anew, for at most `rounds` steps.
+preserved takes part with V = 0; it is read once, before the first step. A step is lengthened until the target is
+certain, and no further, since one eta does not suit every model. What a step left undone is aimed at anew, for at most
+`rounds` steps.
 """
 
 from __future__ import annotations
@@ -33,8 +34,7 @@ from ketools.methods.support import (
     with_covariances,
 )
 from ketools.methods.ultraedit.config import DEPTHS, UltraEditConfig
-from ketools.models import hooks
-from ketools.models.batch import Batch, Positions, chunks, merged
+from ketools.models.batch import Batch, chunks, edits_only, merged
 from ketools.models.editable import EditableModel
 from ketools.models.keys import read
 from ketools.models.targets import Objective
@@ -47,7 +47,7 @@ Factors = Mapping[str, tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class _Step:
-    """One request's step: its part of the change, the length that it was given, and the losses there.
+    """One request's step: its part of the change, the length that it was given, and the loss there.
 
     `residual`: the energy that the rank left out, at most; `count`: how many steps these are together.
     """
@@ -55,7 +55,6 @@ class _Step:
     factors: Factors
     length: float
     nll: float
-    kl: float
     residual: float = 0.0
     count: int = 1
 
@@ -68,7 +67,14 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
     context = with_covariances(context, names)
     scales = {name: _scale(context, name) for name in names}
     configs = [for_training(config, request) for request in requests]
-    batches = list(batches_of(requests, context, configs, teach_implied=True))
+    preserved = {name: torch.zeros(len(scale), len(scale), dtype=torch.float64) for name, scale in scales.items()}
+    batches: list[Batch] = []
+    made = batches_of(requests, context, configs, teach_implied=True)
+    for some, _ in chunks(em, ((batch, None) for batch in made), padded=False):
+        context.progress(0, 1000, f"{len(batches) + len(some)} of {len(requests)} edits: reading what is to stay")
+        with em.switch.use(context.layer):
+            _add_grams(preserved, em, merged(em, some), scales, kept=True)
+        batches += map(edits_only, some)
     taken: dict[int, _Step] = {}
     for turn in range(config.rounds):
         progress = in_round(context.progress, turn, config.rounds)
@@ -76,8 +82,8 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
             wanted = range(len(batches)) if not turn else unreached(em, batches, [config.confidence] * len(batches))
             if not wanted:
                 break
-            inverses = _inverses(em, config, batches, scales)
             progress(100, 1000, f"hidden states of {len(batches)} edits")
+            inverses = _inverses(em, config, batches, scales, preserved)
             steps = _Round(em, config, blocks[0], scales, inverses, required=not turn).steps(batches, wanted, progress)
         if not any(step.length for step in steps.values()):
             break
@@ -97,7 +103,7 @@ def _with_steps(layer: EditLayer, steps: Iterable[_Step]) -> EditLayer:
 
 
 def _after(first: _Step, second: _Step, rank: int) -> _Step:
-    """Two steps as one change of at most that rank per module; the first's length and losses."""
+    """Two steps as one change of at most that rank per module; the first's length and loss."""
     factors, residuals = {}, [first.residual]
     for name in first.factors:
         factors[name], left = added(first.factors[name], second.factors[name], rank)
@@ -106,25 +112,34 @@ def _after(first: _Step, second: _Step, rank: int) -> _Step:
 
 
 def _artefact(step: _Step) -> Artefact:
-    told = {"step": step.length, "nll": step.nll, "kl": step.kl, "rounds": step.count}
+    told = {"step": step.length, "nll": step.nll, "rounds": step.count}
     return LowRankDelta(NAME, dict(step.factors), {**told, "residual_energy": step.residual})
 
 
+def _add_grams(
+    grams: Mapping[str, Tensor], em: EditableModel, batch: Batch, scales: Mapping[str, Tensor], *, kept: bool
+) -> None:
+    """Add X^T X `[in, in]` per module: X its normalised inputs at the targets' tokens, or those at what is `kept`."""
+    at = batch.kept if kept else batch.target
+    if not len(at):
+        return
+    inputs, _ = read(em, batch, at, list(scales))
+    for name, scale in scales.items():
+        states = inputs[name].double().cpu() / scale
+        grams[name].addmm_(states.T, states)
+
+
 def _inverses(
-    em: EditableModel, config: UltraEditConfig, batches: Sequence[Batch], scales: Mapping[str, Tensor]
+    em: EditableModel,
+    config: UltraEditConfig,
+    batches: Sequence[Batch],
+    scales: Mapping[str, Tensor],
+    preserved: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
-    """(H^T H + w K^T K + d I)^-1 `[in, in]` per module: H of all edits, K of what is preserved."""
-    grams = {name: torch.zeros(len(scale), len(scale), dtype=torch.float64) for name, scale in scales.items()}
-    for found, _ in chunks(em, ((batch, None) for batch in batches)):
-        batch = merged(em, found)
-        at = Positions(
-            torch.cat([batch.target.rows, batch.kept.rows]), torch.cat([batch.target.columns, batch.kept.columns])
-        )
-        inputs, _ = read(em, batch, at, list(scales))
-        for name, scale in scales.items():
-            states = inputs[name].double().cpu() / scale
-            h, k = states[: len(batch.target)], states[len(batch.target) :]
-            grams[name] += h.T @ h + config.preservation * k.T @ k
+    """(H^T H + w K^T K + d I)^-1 `[in, in]` per module: H of all edits as they are read now, K of what is preserved."""
+    grams = {name: config.preservation * gram for name, gram in preserved.items()}
+    for found, _ in chunks(em, ((batch, None) for batch in batches), padded=False):
+        _add_grams(grams, em, merged(em, found), scales, kept=False)
     # The mean square of a normalised h is its width; damping is relative to that.
     return {
         name: torch.linalg.inv(gram + config.damping * len(gram) * torch.eye(len(gram), dtype=gram.dtype))
@@ -164,35 +179,32 @@ class _Round:
         objective = Objective(self.em, batch, self.first)
         factors = self._of_length_one(objective, batch)
         owner = batch.owner[batch.target.rows]
-        lengths, nll, kl = self._lengths(objective, factors, owner)
+        lengths, nll = self._lengths(objective, factors, owner)
         if self.required:
             self.stuck.extend(i for i, length in zip(chosen, lengths.tolist(), strict=True) if not length)
-        losses = zip(lengths.tolist(), nll.tolist(), kl.tolist(), strict=True)
-        return [self._step(factors, owner == i, *told) for i, told in enumerate(losses)]
+        told = zip(lengths.tolist(), nll.tolist(), strict=True)
+        return [self._step(factors, owner == i, *one) for i, one in enumerate(told)]
 
-    def _step(self, factors: Factors, own: Tensor, length: float, nll: float, kl: float) -> _Step:
+    def _step(self, factors: Factors, own: Tensor, length: float, nll: float) -> _Step:
         """One request's step, within its rank: it is kept while the others' are taken."""
         parts, residuals = {}, [0.0]
         for name, (a, b) in factors.items():
             x, y, left = compressed(a[own], length * b[:, own], self.config.rank)
             parts[name] = x, y
             residuals.append(left)
-        return _Step(parts, length, nll, kl, max(residuals))
+        return _Step(parts, length, nll, max(residuals))
 
     def _of_length_one(self, objective: Objective, batch: Batch) -> Factors:
         """Factors A `[tokens, in]`, B `[out, tokens]` of the step of length 1, one row per token of a target."""
-        zeros = {name: self._zeros(batch, name) for name in self.scales}
-        reading, writing = (
-            hooks.capture(self.em, list(self.scales), inputs=True),
-            hooks.capture(self.em, list(self.scales)),
-        )
-        with reading as inputs, writing as outputs:
-            losses = objective.losses({name: _adding(zero) for name, zero in zeros.items()})
+        names = list(self.scales)
+        inputs, outputs = read(self.em, batch, batch.target, names, names)
+        zeros = {name: self._zeros(batch, name) for name in names}
+        losses = objective.losses({name: _adding(zero) for name, zero in zeros.items()})
         gradients = torch.autograd.grad(losses.nll.sum(), list(zeros.values()))
         factors = {}
         for (name, scale), gradient in zip(self.scales.items(), gradients, strict=True):
-            h, g, out = (_at(x.detach(), batch.target) for x in (inputs[name], gradient, outputs[name]))
-            h = h / scale
+            h, out = (values[name].double().cpu() for values in (inputs, outputs))
+            h, g = h / scale, gradient[batch.target.rows, batch.target.columns].double().cpu()
             size = out.square().mean().sqrt() / g.square().mean().sqrt().clamp_min(1e-30)
             v = -size * h.square().mean(1, keepdim=True) * g
             a = (h @ self.inverses[name] / scale).float().to(self.em.device)
@@ -203,8 +215,8 @@ class _Round:
         width = self.em.structure.linear_names[name][1]
         return torch.zeros(*batch.ids.shape, width, device=self.em.device, requires_grad=True)
 
-    def _lengths(self, objective: Objective, factors: Factors, owner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Each request's length of the step, its nll and its KL there, each `[requests]`.
+    def _lengths(self, objective: Objective, factors: Factors, owner: Tensor) -> tuple[Tensor, Tensor]:
+        """Each request's length of the step, and its nll there, each `[requests]`.
 
         The shortest at which every token of the target is certain enough, else the best; 0 where none helps.
         """
@@ -212,24 +224,18 @@ class _Round:
         with torch.no_grad():
             length = torch.zeros(objective.requests, device=owner.device)
             at = objective.losses(_scaled(factors, length, owner))
-            best, nll, kl = length, at.nll, at.kl
+            best, nll = length, at.nll
             done = at.confidence >= config.confidence
             length = length + config.lr
             for _ in range(config.tries):
                 at = objective.losses(_scaled(factors, length, owner))
-                better = (at.nll + config.preservation * at.kl < nll + config.preservation * kl) & ~done
-                best, nll, kl = (
-                    torch.where(better, now, so_far) for now, so_far in ((length, best), (at.nll, nll), (at.kl, kl))
-                )
+                better = (at.nll < nll) & ~done
+                best, nll = torch.where(better, length, best), torch.where(better, at.nll, nll)
                 done = done | (at.confidence >= config.confidence)
                 if bool(done.all()):
                     break
                 length = torch.where(done, length, length * config.growth)
-            return best, nll, kl
-
-
-def _at(values: Tensor, where: Positions) -> Tensor:
-    return values[where.rows, where.columns].double().cpu()
+            return best, nll
 
 
 def _adding(zero: Tensor) -> Callable[[Tensor], Tensor]:
