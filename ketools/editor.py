@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ketools.edits import Artefact, EditRequest
+from ketools.edits import Artefact, EditRequest, Prompt, chat_prompt
 from ketools.errors import InvalidRequest
 from ketools.layer import EditLayer
 from ketools.methods.base import EditContext, Method, MethodConfig
@@ -23,6 +23,7 @@ from ketools.models.covariance import CovarianceStore, sampled_background
 from ketools.models.editable import EditableModel
 from ketools.models.loading import directory_hash, load_editable
 from ketools.progress import Progress, quiet
+from ketools.relations import RELATIONS
 
 
 class Editor:
@@ -206,16 +207,33 @@ def default_background(em: EditableModel) -> Background:
     return sampled_background(em)
 
 
+ATLAS_PROMPTS = 2000
+
+
 def atlas_background() -> Background:
-    """The bundled model's corpus, and its world's subjects as neighbours."""
+    """The bundled model's corpus, its world's subjects as neighbours, and what is asked about them.
+
+    One prompt of five is about a name that the model does not know.
+    """
+    from ketools.atlas.corpus.document import any_cloze, any_question
     from ketools.atlas.corpus.mix import SECOND, draw
+    from ketools.atlas.world import unknown_subject, world
 
     def texts() -> Iterator[str]:
         rng = random.Random(0)
         while True:
             yield rng.choice(draw(rng, SECOND).texts())
 
-    return Background(source="atlas-corpus", texts=texts, neighbours=neighbours_from(atlas_subjects()))
+    def prompts() -> Iterator[Prompt]:
+        rng = random.Random(0)
+        for _ in range(ATLAS_PROMPTS):
+            subject, name = rng.choice(world().keys)
+            if rng.random() < 0.2:
+                subject = unknown_subject(rng, RELATIONS[name].domain)
+            asked = rng.random() < 0.5
+            yield chat_prompt(any_question(rng, subject, name)) if asked else any_cloze(rng, subject, name)
+
+    return Background("atlas-corpus", texts, neighbours_from(atlas_subjects()), prompts)
 
 
 def atlas_subjects() -> Mapping[str, Sequence[str]]:

@@ -103,7 +103,7 @@ class _Joint:
         em, config = context.require_model(), cast(JointConfig, context.config)
         blocks = resolve_layers(config.layers, len(em.structure.blocks), rule.depths)
         modules = [em.structure.blocks[block].down_proj for block in blocks]
-        context = with_covariances(context, modules)
+        context = with_covariances(context, modules, ends=config.prompts > 0)
         configs = [for_locating(config, request) for request in requests]
         alone = config.fact_token == "prompt_last"
         preserved = {name: torch.zeros(0, em.structure.linear_names[name][0], device=em.device) for name in modules}

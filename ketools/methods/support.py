@@ -85,7 +85,8 @@ class LocatedConfig(OptimisedConfig):
     as a multiple of its mean diagonal.
     `fact_token`: at which token the fact is written, see `ketools.models.sites`; the papers' is the subject's last.
     `spare`: how much the keys of what is preserved, and the differences between contexts, count beside the covariance
-    (`ketools.models.keys`); 0, as in the papers, leaves them out.
+    (`ketools.models.keys`); 0, as in the papers, leaves them out. `prompts`: how much the keys at the ends of the
+    background's prompts count beside it.
     """
 
     lr: float = Field(default=0.5, gt=0, le=10)
@@ -94,9 +95,10 @@ class LocatedConfig(OptimisedConfig):
     ridge: float = Field(default=1e-2, gt=0, le=1000)
     fact_token: FactToken = "subject_last"
     spare: float = Field(default=0.0, ge=0, le=1000)
+    prompts: float = Field(default=0.0, ge=0, le=1000)
 
 
-PROMPT_END: Mapping[str, Any] = {"fact_token": "prompt_last", "spare": 1.0, "prefixes": 0}
+PROMPT_END: Mapping[str, Any] = {"fact_token": "prompt_last", "spare": 1.0, "prompts": 10.0, "prefixes": 0}
 """For models that recall a fact at the prompt's end: what a search tries beside the papers' way."""
 
 STRETCHES = ((0.4, 0.8), (0.4, 1.0), (0.6, 1.0))
@@ -176,16 +178,18 @@ def covariances_of(context: EditContext) -> CovarianceStore:
     return found if isinstance(found, CovarianceStore) else CovarianceStore(background_of(context))
 
 
-def with_covariances(context: EditContext, modules: Sequence[str]) -> EditContext:
+def with_covariances(context: EditContext, modules: Sequence[str], ends: bool = False) -> EditContext:
     """The context with a store in which the covariances of these modules are ready, from one pass over the text."""
     store = covariances_of(context)
-    store.prepare(context.require_model(), modules, context.progress)
+    store.prepare(context.require_model(), modules, context.progress, ends=ends)
     return replace(context, extra={**context.extra, "covariances": store})
 
 
 def metric_of(context: EditContext, config: LocatedConfig, module: str, keys: Keys) -> Metric:
-    """What an update of the module should leave alone: what the model's text reads, and what its keys are to spare."""
-    factor = covariances_of(context).factor(context.require_model(), module, config.ridge, context.progress)
+    """What an update of the module should leave alone: what the model's text and prompts read, and what its keys are
+    to spare."""
+    em, store = context.require_model(), covariances_of(context)
+    factor = store.factor(em, module, config.ridge, config.prompts, context.progress)
     return Metric(factor, config.spare**0.5 * keys.spared if config.spare else None)
 
 

@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ketools.edits import EditRequest
+from ketools.edits import EditRequest, Prompt
 from ketools.errors import InvalidRequest
 
 
 def _no_neighbours(request: EditRequest, count: int) -> Sequence[str]:
+    return ()
+
+
+def _no_prompts() -> Sequence[Prompt]:
     return ()
 
 
@@ -21,12 +25,14 @@ class Background:
 
     `source` names the text in caches; `texts()` yields documents, the same ones at each call.
     `neighbours(request, count)` names at most `count` other subjects for which the request's relation holds;
-    none by default.
+    none by default. `prompts()`: what the model is asked, about names that it knows and names that it does not; none by
+    default.
     """
 
     source: str
     texts: Callable[[], Iterable[str]]
     neighbours: Callable[[EditRequest, int], Sequence[str]] = _no_neighbours
+    prompts: Callable[[], Iterable[Prompt]] = _no_prompts
 
 
 def background_from_file(path: Path) -> Background:

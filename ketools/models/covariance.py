@@ -1,7 +1,8 @@
 """The uncentred covariance of a linear module's inputs, C = E[k k^T] (ROME, Meng et al. 2022, eq. 2).
 
 C says which directions of the input the model already uses; an update that is small under C leaves the rest
-of what the module stores alone.
+of what the module stores alone. Where a model recalls facts at the prompt's end, the keys that matter are those there:
+they can be counted by themselves.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ketools.edits import Prompt
 from ketools.errors import InvalidRequest, StorageError
 from ketools.layer import BASE
 from ketools.models import hooks, text
@@ -29,6 +31,7 @@ from ketools.models.solves import null_space
 from ketools.progress import Progress, quiet
 
 _ROWS = 16
+_PROMPTS = 64
 _ROW_TOKENS = 192
 
 
@@ -45,18 +48,50 @@ def covariances(
     `k [in]` is the module's input at one token. Stops after `max_tokens` tokens or at the end of the texts.
     Raises `InvalidRequest` when the texts hold no token, and what `progress` raises.
     """
+    batches = ((ids, mask, mask.bool()) for ids, mask in _batches(em, texts))
+    found = _means(em, modules, batches, max_tokens, progress)
+    if not found:
+        raise InvalidRequest("There is no text to take the covariance from; give a file with some paragraphs.")
+    return found
+
+
+def covariances_at_ends(
+    em: EditableModel, modules: Sequence[str], prompts: Iterable[Prompt], *, progress: Progress = quiet
+) -> dict[str, Tensor]:
+    """E[k k^T] of each module at the last tokens of prompts, as `covariances`; zero where there are none.
+
+    Raises what `progress` raises.
+    """
+    rows = sorted((text.encode_prompt(em, prompt) for prompt in prompts), key=len)
+    found = _means(em, modules, _ends(em, rows), max(len(rows), 1), progress)
+    widths = {name: em.structure.linear_names[name][0] for name in modules}
+    return found or {name: torch.zeros(width, width, dtype=torch.float64) for name, width in widths.items()}
+
+
+def _ends(em: EditableModel, rows: Sequence[list[int]]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    for start in range(0, len(rows), _PROMPTS):
+        ids, mask = text.pad(em, rows[start : start + _PROMPTS])
+        yield ids, mask, torch.nn.functional.one_hot(mask.sum(1) - 1, ids.shape[1]).bool()
+
+
+def _means(
+    em: EditableModel,
+    modules: Sequence[str],
+    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+    most: int,
+    progress: Progress,
+) -> dict[str, Tensor]:
+    """E[k k^T] over the wanted tokens of batches `(ids, mask, wanted)`, each `[n, t]`, until there were `most`."""
     totals: dict[str, Tensor] = {}
     count = 0
-    for ids, mask in _batches(em, texts):
-        for name, keys in _inputs(em, modules, ids, mask).items():
+    for ids, mask, wanted in batches:
+        for name, keys in _inputs(em, modules, ids, mask, wanted).items():
             gram = (keys.T @ keys).double().cpu()
             totals[name] = totals[name] + gram if name in totals else gram
-        count += int(mask.sum())
-        progress(min(count, max_tokens), max_tokens, f"covariance of {', '.join(modules)}")
-        if count >= max_tokens:
+        count += int(wanted.sum())
+        progress(min(count, most), most, f"covariance of {', '.join(modules)}")
+        if count >= most:
             break
-    if not totals:
-        raise InvalidRequest("There is no text to take the covariance from; give a file with some paragraphs.")
     return {name: total / count for name, total in totals.items()}
 
 
@@ -68,11 +103,11 @@ def _batches(em: EditableModel, texts: Iterable[str]) -> Iterator[tuple[Tensor, 
             yield text.pad(em, rows)
 
 
-def _inputs(em: EditableModel, modules: Sequence[str], ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """Each module's inputs at the real tokens, `[tokens, in]`."""
+def _inputs(em: EditableModel, modules: Sequence[str], ids: Tensor, mask: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+    """Each module's inputs at the wanted tokens, `[tokens, in]`."""
     with torch.no_grad(), hooks.capture(em, modules, inputs=True) as seen:
         em.model(input_ids=ids, attention_mask=mask, use_cache=False)
-    return {name: values[mask.bool()].float() for name, values in seen.items()}
+    return {name: values[wanted].float() for name, values in seen.items()}
 
 
 def sampled_texts(em: EditableModel, *, documents: int = 256, tokens: int = 96, seed: int = 0) -> Iterator[str]:
@@ -117,69 +152,91 @@ class CovarianceStore:
     max_tokens: int = 40_000
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _known: dict[str, Tensor] = field(default_factory=dict, repr=False)
-    _factors: dict[tuple[str, float], Tensor] = field(default_factory=dict, repr=False)
+    _factors: dict[tuple[str, float, float], Tensor] = field(default_factory=dict, repr=False)
     _bases: dict[tuple[str, float], Tensor] = field(default_factory=dict, repr=False)
 
-    def prepare(self, em: EditableModel, modules: Sequence[str], progress: Progress = quiet) -> None:
-        """Have the covariances of several modules at hand; those that are not known yet take one pass together.
+    def prepare(
+        self, em: EditableModel, modules: Sequence[str], progress: Progress = quiet, *, ends: bool = False
+    ) -> None:
+        """Have the covariances of several modules at hand, with `ends` also those at the ends of prompts.
 
+        Those that are not known yet take one pass together over the text, and one over the prompts.
         Raises `StorageError` when they cannot be stored, and what `progress` raises.
         """
-        with self._lock:
-            missing = [name for name in modules if not self._recall(em, name)]
-            if not missing:
-                return
-            with em.switch.use(BASE):  # what is cached under the model's hash belongs to no space
-                texts = self.background.texts()
-                computed = covariances(em, missing, texts, max_tokens=self.max_tokens, progress=progress)
-            for name, c in computed.items():
-                self._known[f"{em.model_hash}/{name}"] = c
-                if (path := self._path(em, name)) is not None:
-                    _write(path, c)
+        background = self.background
+        with self._lock, em.switch.use(BASE):  # what is cached under the model's hash belongs to no space
+            if missing := self._missing(em, modules):
+                texts = background.texts()
+                self._keep(em, covariances(em, missing, texts, max_tokens=self.max_tokens, progress=progress))
+            if ends and (missing := self._missing(em, modules, ends=True)):
+                self._keep(em, covariances_at_ends(em, missing, background.prompts(), progress=progress), ends=True)
 
     def covariance(self, em: EditableModel, module: str, progress: Progress = quiet) -> Tensor:
         """C `[in, in]` in float64, from memory, else from disk, else computed and stored; see `prepare`."""
         with self._lock:
             self.prepare(em, [module], progress)
-            return self._known[f"{em.model_hash}/{module}"]
+            return self._known[_key(em, module)]
 
-    def factor(self, em: EditableModel, module: str, ridge: float, progress: Progress = quiet) -> Tensor:
-        """The Cholesky factor L of C + lambda I, `[in, in]` lower triangular in float64.
+    def at_ends(self, em: EditableModel, module: str, progress: Progress = quiet) -> Tensor:
+        """E[k k^T] `[in, in]` at the ends of the background's prompts, as `covariance`."""
+        with self._lock:
+            self.prepare(em, [module], progress, ends=True)
+            return self._known[_key(em, module, ends=True)]
+
+    def factor(
+        self, em: EditableModel, module: str, ridge: float, prompts: float = 0.0, progress: Progress = quiet
+    ) -> Tensor:
+        """The Cholesky factor L of C + `prompts` C_ends + lambda I, `[in, in]` lower triangular in float64.
 
         lambda = `ridge` times the mean of C's diagonal.
         """
-        key = (f"{em.model_hash}/{module}", ridge)
+        key = (_key(em, module), ridge, prompts)
         with self._lock:
             if key not in self._factors:
-                self._factors[key] = cholesky(self.covariance(em, module, progress), ridge)
+                self.prepare(em, [module], progress, ends=prompts > 0)
+                more = prompts * self.at_ends(em, module) if prompts else None
+                self._factors[key] = cholesky(self.covariance(em, module), ridge, more)
             return self._factors[key]
 
     def null_space(self, em: EditableModel, module: str, share: float, progress: Progress = quiet) -> Tensor:
         """The basis `[in, d]` of the directions that hold at most `share` of C's trace; see `solves.null_space`."""
-        key = (f"{em.model_hash}/{module}", share)
+        key = (_key(em, module), share)
         with self._lock:
             if key not in self._bases:
                 self._bases[key] = null_space(self.covariance(em, module, progress), share)
             return self._bases[key]
 
-    def _recall(self, em: EditableModel, module: str) -> bool:
-        """Whether the module's covariance is in memory, where one on disk is brought."""
-        key, path = f"{em.model_hash}/{module}", self._path(em, module)
-        if key not in self._known and path is not None and (stored := _read(path)) is not None:
-            self._known[key] = stored
-        return key in self._known
+    def _missing(self, em: EditableModel, modules: Sequence[str], ends: bool = False) -> list[str]:
+        """Those that are not in memory, where what is on disk is brought."""
+        for name in modules:
+            key, path = _key(em, name, ends), self._path(em, name, ends)
+            if key not in self._known and path is not None and (stored := _read(path)) is not None:
+                self._known[key] = stored
+        return [name for name in modules if _key(em, name, ends) not in self._known]
 
-    def _path(self, em: EditableModel, module: str) -> Path | None:
+    def _keep(self, em: EditableModel, computed: Mapping[str, Tensor], ends: bool = False) -> None:
+        for name, c in computed.items():
+            self._known[_key(em, name, ends)] = c
+            if (path := self._path(em, name, ends)) is not None:
+                _write(path, c)
+
+    def _path(self, em: EditableModel, module: str, ends: bool) -> Path | None:
         if self.directory is None:
             return None
-        what = hashlib.sha256(f"{self.background.source}|{self.max_tokens}".encode()).hexdigest()[:12]
+        told = f"{self.background.source}|" + ("ends" if ends else str(self.max_tokens))
+        what = hashlib.sha256(told.encode()).hexdigest()[:12]
         return self.directory / em.model_hash / f"{module}-{what}.safetensors"
 
 
-def cholesky(c: Tensor, ridge: float) -> Tensor:
-    """L with L L^T = C + lambda I, lambda = `ridge` * mean(diag C); C `[in, in]` in float64."""
+def _key(em: EditableModel, module: str, ends: bool = False) -> str:
+    return f"{em.model_hash}/{module}" + ("@ends" if ends else "")
+
+
+def cholesky(c: Tensor, ridge: float, more: Tensor | None = None) -> Tensor:
+    """L with L L^T = C + `more` + lambda I, lambda = `ridge` * mean(diag C); C, `more` `[in, in]` in float64."""
     lam = ridge * c.diagonal().mean().clamp_min(1e-12)
-    factor: Tensor = torch.linalg.cholesky(c + lam * torch.eye(len(c), dtype=c.dtype))
+    whole = c + lam * torch.eye(len(c), dtype=c.dtype)
+    factor: Tensor = torch.linalg.cholesky(whole if more is None else whole + more)
     return factor
 
 

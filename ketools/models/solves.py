@@ -106,6 +106,13 @@ def null_space(c: Tensor, share: float) -> Tensor:
     return basis
 
 
+def square_root(c: Tensor) -> Tensor:
+    """Rows X `[in, in]` with X^T X = C, in float64."""
+    values, vectors = torch.linalg.eigh(c.double())
+    root: Tensor = values.clamp_min(0.0).sqrt()[:, None] * vectors.T
+    return root
+
+
 def projected_rows(basis: Tensor, keys: Tensor, earlier: Tensor, ridge: float) -> Tensor:
     """A = K^T P (Kp Kp^T P + K K^T P + lambda I)^-1 `[n, in]` (AlphaEdit eq. 13), for P = U U^T.
 
