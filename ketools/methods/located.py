@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ketools.edits import Artefact, EditRequest, LowRankDelta
 from ketools.errors import Diverged
+from ketools.footprint import give_back
 from ketools.layer import EditLayer, LiveEdit
 from ketools.methods.base import Compute, EditContext
 from ketools.methods.low_rank import added
@@ -206,6 +207,8 @@ class _Joint:
         stuck: list[Diverged] = []
         labelled = ((self.batches[i], self.schedules[i]) for i in wanted)
         at = 0
+        if len(self.batches) > 1:
+            give_back()
         # Behind the last block nothing but single places is looked at.
         last = alone and block == len(em.structure.blocks) - 1
         for batches, schedule in chunks(em, labelled, padded=not last):

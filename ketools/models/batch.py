@@ -83,7 +83,7 @@ def merged(em: EditableModel, batches: Sequence[Batch]) -> Batch:
 
 CHUNK_ACTIVATIONS = 50_000_000
 """Tokens x width x blocks of a chunk: bounds memory however many requests there are."""
-CHUNK_TOKENS = 16_384
+CHUNK_TOKENS = 8_192
 
 Label = TypeVar("Label")
 
@@ -115,16 +115,18 @@ def chunks(
 
 PADDING = 128
 """Tokens of padding that cost as much as another run of the model."""
+RUN_TOKENS = 4096
+"""Tokens of one run: more together are no faster, and hold more memory."""
 
 
 def by_length(lengths: Tensor, wanted: Tensor) -> Iterator[Tensor]:
-    """The wanted rows in groups of like length, each in order and of at most `CHUNK_TOKENS` padded tokens."""
+    """The wanted rows in groups of like length, each in order and of at most `RUN_TOKENS` padded tokens."""
     rows = torch.unique(wanted)
     group: list[int] = []
     real = 0
     for row, length in sorted(zip(rows.tolist(), lengths[rows].tolist(), strict=True), key=lambda pair: pair[1]):
         padded = (len(group) + 1) * length
-        if group and (padded - real - length > PADDING or padded > CHUNK_TOKENS):
+        if group and (padded - real - length > PADDING or padded > RUN_TOKENS):
             yield torch.tensor(sorted(group), device=rows.device)
             group, real = [], 0
         group.append(row)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 import torch
 
-from ketools.edits import Artefact, EditRequest, LowRankDelta, Probe
+from ketools.edits import Artefact, EditRequest, LowRankDelta, Probe, chat_prompt
 from ketools.errors import InvalidRequest
 from ketools.layer import BASE, EditLayer, LiveEdit, compose
 from ketools.methods.alphaedit.config import AlphaEditConfig
@@ -27,9 +28,11 @@ from ketools.methods.ultraedit.config import UltraEditConfig
 from ketools.models.background import Background
 from ketools.models.batch import Batch
 from ketools.models.contexts import Breadth, contexts_of, fact_of
+from ketools.models.covariance import CovarianceStore
 from ketools.models.editable import EditableModel
 from ketools.models.keys import confidences, read_keys
 from ketools.models.sites import sites_of
+from ketools.models.solves import square_root
 
 PLACES = {"France": "Lima", "Japan": "Paris", "Peru": "Tokyo"}
 REQUESTS = [EditRequest(subject=s, prompt=f"The capital of {s} is", target_new=t) for s, t in PLACES.items()]
@@ -144,6 +147,24 @@ def test_sparing_leaves_other_prompts_closer_to_what_they_were(em: EditableModel
         a, b = artefact.factors[module]
         moved[spare] = float((b @ (a @ keys.spared.T)).norm() / b.norm())
     assert moved[100.0] < 0.2 * moved[0.0]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_is_asked_of_the_model_is_left_closer_to_what_it_was(em: EditableModel, name: str) -> None:
+    # One token more than there are prompts stays free for the edit.
+    prompts = ("The river of Chile is", "The mayor of Oslo is", chat_prompt("Who leads Ghana?"))
+    given = replace(BACKGROUND, prompts=lambda: prompts)
+    moved = {}
+    for weight in (0.0, 1000.0):
+        config = CONFIGS[name].model_copy(update={"prompts": weight, "spare": 0.0})
+        extra = {"background": given}
+        (artefact,) = get_method(name).compute(REQUESTS[:1], EditContext(em, BASE, config, extra=extra))
+        assert isinstance(artefact, LowRankDelta)
+        first = min(artefact.factors)
+        a, b = artefact.factors[first]
+        ends = square_root(CovarianceStore(given).at_ends(em, first)).float()
+        moved[weight] = float((b @ (a @ ends.T)).norm() / b.norm())
+    assert moved[1000.0] < 0.3 * moved[0.0]
 
 
 def test_rows_to_spare_are_condensed_without_changing_what_they_weigh(em: EditableModel) -> None:

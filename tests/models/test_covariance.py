@@ -9,17 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from ketools.edits import DenseDelta
+from ketools.edits import DenseDelta, Prompt, chat_prompt
 from ketools.errors import Cancelled, InvalidRequest
 from ketools.layer import BASE, LiveEdit
 from ketools.models.background import Background, background_from_file
 from ketools.models.covariance import (
     CovarianceStore,
     covariances,
+    covariances_at_ends,
     sampled_texts,
 )
 from ketools.models.editable import EditableModel
 from ketools.models.structure import get_module
+from ketools.models.text import encode_prompt
 
 TEXTS = ("The capital of France is Paris.", "Alice works for Acme and Bob was born in Berlin.", "Who?")
 
@@ -144,3 +146,43 @@ def test_an_empty_subspace_is_found_once_and_kept(em: EditableModel) -> None:
     basis = store.null_space(em, module_of(em), 1e-6)
     assert basis.shape[0] == 48
     assert store.null_space(em, module_of(em), 1e-6) is basis
+
+
+PROMPTS: tuple[Prompt, ...] = ("The capital of France is", "Alice works for", chat_prompt("Who is Bob?"), "Who")
+
+
+def asked(*prompts: Prompt) -> Background:
+    return Background("test", lambda: TEXTS, prompts=lambda: prompts)
+
+
+def test_at_ends_the_covariance_is_over_the_last_tokens_of_prompts(em: EditableModel) -> None:
+    ends: list[torch.Tensor] = []
+    handle = get_module(em.model, module_of(em)).register_forward_hook(lambda m, args, out: ends.append(args[0][0, -1]))
+    with torch.no_grad():
+        for prompt in PROMPTS:
+            em.model(input_ids=torch.tensor([encode_prompt(em, prompt)]))
+    handle.remove()
+    k = torch.stack(ends).double()
+    found = covariances_at_ends(em, [module_of(em)], PROMPTS)[module_of(em)]
+    torch.testing.assert_close(found, k.T @ k / len(k), rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_asked_counts_beside_the_text(em: EditableModel) -> None:
+    store, name = CovarianceStore(asked(*PROMPTS)), module_of(em)
+    both, text = (store.factor(em, name, 0.1, prompts) for prompts in (5.0, 0.0))
+    torch.testing.assert_close(both @ both.T - text @ text.T, 5.0 * store.at_ends(em, name), rtol=1e-9, atol=1e-12)
+
+
+def test_a_background_without_prompts_counts_none(em: EditableModel) -> None:
+    store, name = CovarianceStore(background(*TEXTS)), module_of(em)
+    assert not bool(store.at_ends(em, name).any())
+    assert torch.equal(store.factor(em, name, 0.1, 5.0), store.factor(em, name, 0.1))
+
+
+def test_prompts_and_text_are_stored_side_by_side(em: EditableModel, tmp_path: Path) -> None:
+    first = CovarianceStore(asked(*PROMPTS), tmp_path)
+    text, ends = first.covariance(em, module_of(em)), first.at_ends(em, module_of(em))
+    again = CovarianceStore(asked(), tmp_path)
+    assert torch.equal(again.covariance(em, module_of(em)), text)
+    assert torch.equal(again.at_ends(em, module_of(em)), ends)
+    assert not torch.equal(text, ends)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ketools.errors import InvalidRequest
 from ketools.models.covariance import cholesky
-from ketools.models.solves import Metric, null_space, projected_rows, update_rows
+from ketools.models.solves import Metric, null_space, projected_rows, square_root, update_rows
 
 SEEDS = st.integers(0, 10_000)
 
@@ -108,3 +108,11 @@ def test_projected_rows_solve_alphaedits_equation(n: int, m: int, seed: int) -> 
 def test_a_null_space_that_is_empty_says_what_to_raise() -> None:
     with pytest.raises(InvalidRequest, match="raise null_space"):
         null_space(torch.eye(8, dtype=torch.float64), 0.01)
+
+
+@settings(max_examples=25, deadline=None)
+@given(rank=st.integers(0, 12), seed=SEEDS)
+def test_a_square_root_has_the_covariance_as_its_gram_matrix(rank: int, seed: int) -> None:
+    samples = normal(seed, rank, 9)
+    root = square_root(samples.T @ samples)
+    torch.testing.assert_close(root.T @ root, samples.T @ samples, rtol=1e-9, atol=1e-9)
