@@ -10,6 +10,7 @@ import torch
 
 from ketools.edits import EditRequest, chat_prompt
 from ketools.errors import Cancelled, Diverged, InvalidRequest
+from ketools.models import batch as batches
 from ketools.models.background import Background
 from ketools.models.batch import Batch, make_batch, merged
 from ketools.models.contexts import Breadth, Contexts, contexts_of
@@ -18,7 +19,7 @@ from ketools.models.hooks import add_output, capture
 from ketools.models.keys import confidences, read, read_keys
 from ketools.models.sites import FactToken, Sites, sites_of
 from ketools.models.structure import get_module
-from ketools.models.tail import Change, Tail
+from ketools.models.tail import Change, Changes, Tail
 from ketools.models.targets import PATIENCE, Objective, Outcome, Schedule, compute_z, minimise, minimise_each
 
 FAMILIES = ["llama", "gemma2", "gemma3", "gpt2", "gpt_neox", "opt", "qwen3", "mistral"]
@@ -255,6 +256,34 @@ def test_a_change_of_several_modules_is_replayed_as_the_whole_model_runs(em: Edi
         with add_output(em, changes):
             whole = em.model(input_ids=batch.ids, attention_mask=batch.mask).logits.log_softmax(-1)
     torch.testing.assert_close(replayed, whole[batch.target.rows, batch.target.columns], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "opt"])
+def test_rows_of_different_lengths_that_run_apart_say_what_they_say_together(
+    tiny_editable: Callable[[str], EditableModel], family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    em = tiny_editable(family)
+    batch, module = batch_for(em), em.structure.blocks[1].down_proj
+    width = em.structure.linear_names[module][1]
+    places = torch.randn(*batch.ids.shape, width, generator=torch.Generator().manual_seed(1))
+    changes: list[Changes] = [
+        lambda keys: 0.5 * keys[..., :width],
+        lambda keys: places,
+        {module: lambda x: 0.5 * x[..., :width]},
+        {module: lambda x: places},
+    ]
+
+    def found() -> list[torch.Tensor]:
+        tail = Tail(em, batch, batch.target, start=1)
+        with torch.no_grad():
+            return [tail.base, *(tail.log_probs(change) for change in changes)]
+
+    together = found()
+    monkeypatch.setattr(batches, "PADDING", 0)
+    assert len(list(batches.by_length(batch.mask.sum(1), torch.arange(len(batch.ids))))) > 1
+    em.replayed.clear()
+    for apart, expected in zip(found(), together, strict=True):
+        torch.testing.assert_close(apart, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_nan_is_reported_as_divergence(em: EditableModel) -> None:
