@@ -34,7 +34,7 @@ from ketools.methods.support import (
     with_covariances,
 )
 from ketools.methods.ultraedit.config import DEPTHS, UltraEditConfig
-from ketools.models.batch import Batch, chunks, edits_only, merged
+from ketools.models.batch import Batch, chunks, merged
 from ketools.models.editable import EditableModel
 from ketools.models.keys import read
 from ketools.models.targets import Objective
@@ -74,7 +74,7 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
         context.progress(0, 1000, f"{len(batches) + len(some)} of {len(requests)} edits: reading what is to stay")
         with em.switch.use(context.layer):
             _add_grams(preserved, em, merged(em, some), scales, kept=True)
-        batches += map(edits_only, some)
+        batches += some
     taken: dict[int, _Step] = {}
     for turn in range(config.rounds):
         progress = in_round(context.progress, turn, config.rounds)
@@ -218,19 +218,23 @@ class _Round:
     def _lengths(self, objective: Objective, factors: Factors, owner: Tensor) -> tuple[Tensor, Tensor]:
         """Each request's length of the step, and its nll there, each `[requests]`.
 
-        The shortest at which every token of the target is certain enough, else the best; 0 where none helps.
+        The shortest at which every token of the target is certain enough, else the best, what is preserved counting:
+        two requests that contradict each other would else lengthen their steps without end. 0 where none helps.
         """
         config = self.config
         with torch.no_grad():
             length = torch.zeros(objective.requests, device=owner.device)
             at = objective.losses(_scaled(factors, length, owner))
-            best, nll = length, at.nll
+            best, nll, least = length, at.nll, at.nll
             done = at.confidence >= config.confidence
             length = length + config.lr
             for _ in range(config.tries):
                 at = objective.losses(_scaled(factors, length, owner))
-                better = (at.nll < nll) & ~done
-                best, nll = torch.where(better, length, best), torch.where(better, at.nll, nll)
+                total = at.nll + config.preservation * at.kl
+                better = (total < least) & ~done
+                best, nll, least = (
+                    torch.where(better, now, so_far) for now, so_far in ((length, best), (at.nll, nll), (total, least))
+                )
                 done = done | (at.confidence >= config.confidence)
                 if bool(done.all()):
                     break
