@@ -208,6 +208,7 @@ def default_background(em: EditableModel) -> Background:
 
 
 ATLAS_PROMPTS = 2000
+"""Four times the inputs of its down projections: fewer would leave directions in which nothing is asked."""
 
 
 def atlas_background() -> Background:

@@ -208,7 +208,7 @@ class _Joint:
         labelled = ((self.batches[i], self.schedules[i]) for i in wanted)
         at = 0
         if len(self.batches) > 1:
-            give_back()
+            give_back()  # what earlier passes left behind would stand beside the first chunk's activations
         # Behind the last block nothing but single places is looked at.
         last = alone and block == len(em.structure.blocks) - 1
         for batches, schedule in chunks(em, labelled, padded=not last):

@@ -179,7 +179,8 @@ def covariances_of(context: EditContext) -> CovarianceStore:
 
 
 def with_covariances(context: EditContext, modules: Sequence[str], ends: bool = False) -> EditContext:
-    """The context with a store in which the covariances of these modules are ready, from one pass over the text."""
+    """The context with a store in which the covariances of these modules are ready, from one pass over the text, and
+    with `ends` those at the ends of prompts."""
     store = covariances_of(context)
     store.prepare(context.require_model(), modules, context.progress, ends=ends)
     return replace(context, extra={**context.extra, "covariances": store})

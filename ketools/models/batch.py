@@ -135,10 +135,11 @@ def by_length(lengths: Tensor, wanted: Tensor) -> Iterator[Tensor]:
         yield torch.tensor(sorted(group), device=rows.device)
 
 
-def among(place: Tensor, at: Positions) -> tuple[Tensor, Positions]:
-    """Which places are in the rows that have a new number, not -1, and where they are by that."""
-    inside = (place[at.rows] >= 0).nonzero()[:, 0]
-    return inside, Positions(place[at.rows[inside]], at.columns[inside])
+def among(rows: Tensor, at: Positions) -> tuple[Tensor, Positions]:
+    """Which places are in these rows, which are in order, and where they are if the rows are counted anew."""
+    place = torch.searchsorted(rows, at.rows.contiguous()).clamp_max(len(rows) - 1)
+    inside = (rows[place] == at.rows).nonzero()[:, 0]
+    return inside, Positions(place[inside], at.columns[inside])
 
 
 def edits_only(batch: Batch) -> Batch:

@@ -27,7 +27,7 @@ from ketools.layer import BASE
 from ketools.models import hooks, text
 from ketools.models.background import Background
 from ketools.models.editable import EditableModel
-from ketools.models.solves import null_space
+from ketools.models.solves import null_space, square_root
 from ketools.progress import Progress, quiet
 
 _ROWS = 16
@@ -153,6 +153,7 @@ class CovarianceStore:
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _known: dict[str, Tensor] = field(default_factory=dict, repr=False)
     _factors: dict[tuple[str, float, float], Tensor] = field(default_factory=dict, repr=False)
+    _roots: dict[str, Tensor] = field(default_factory=dict, repr=False)
     _bases: dict[tuple[str, float], Tensor] = field(default_factory=dict, repr=False)
 
     def prepare(
@@ -183,6 +184,14 @@ class CovarianceStore:
             self.prepare(em, [module], progress, ends=True)
             return self._known[_key(em, module, ends=True)]
 
+    def root_at_ends(self, em: EditableModel, module: str, progress: Progress = quiet) -> Tensor:
+        """Rows X `[in, in]` with X^T X = `at_ends`, in float64."""
+        key = _key(em, module, ends=True)
+        with self._lock:
+            if key not in self._roots:
+                self._roots[key] = square_root(self.at_ends(em, module, progress))
+            return self._roots[key]
+
     def factor(
         self, em: EditableModel, module: str, ridge: float, prompts: float = 0.0, progress: Progress = quiet
     ) -> Tensor:
@@ -193,9 +202,8 @@ class CovarianceStore:
         key = (_key(em, module), ridge, prompts)
         with self._lock:
             if key not in self._factors:
-                self.prepare(em, [module], progress, ends=prompts > 0)
-                more = prompts * self.at_ends(em, module) if prompts else None
-                self._factors[key] = cholesky(self.covariance(em, module), ridge, more)
+                more = prompts * self.at_ends(em, module, progress) if prompts else None
+                self._factors[key] = cholesky(self.covariance(em, module, progress), ridge, more)
             return self._factors[key]
 
     def null_space(self, em: EditableModel, module: str, share: float, progress: Progress = quiet) -> Tensor:

@@ -54,9 +54,7 @@ def run(
     order: list[tuple[Tensor, Tensor]] = []
     lengths = batch.mask.sum(1)
     for rows in by_length(lengths, torch.cat([at.rows, predicting.rows])):
-        place = torch.full((len(lengths),), -1, device=rows.device)
-        place[rows] = torch.arange(len(rows), device=rows.device)
-        (inside, where), (said, heads) = (among(place, places) for places in (at, predicting))
+        (inside, where), (said, heads) = (among(rows, places) for places in (at, predicting))
         width = int(lengths[rows].max())
         read_, written, logits = _run(em, batch.ids[rows, :width], batch.mask[rows, :width], heads, inputs, outputs)
         here = where.rows, where.columns

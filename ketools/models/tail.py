@@ -104,7 +104,6 @@ class Tail:
         # Both depend on the model alone, so they are checked once.
         if start not in em.replayed:
             with torch.no_grad():
-                self.keys = keys
                 replays = self._replays(self._base)
                 em.replayed[start] = replays, replays and self._adds(after_first)
         replays, adds = em.replayed[start]
@@ -120,9 +119,7 @@ class Tail:
     def _grouped(self) -> Iterator[_Group]:
         lengths = self._batch.mask.sum(1)
         for rows in by_length(lengths, torch.arange(len(lengths), device=lengths.device)):
-            place = torch.full((len(lengths),), -1, device=rows.device)
-            place[rows] = torch.arange(len(rows), device=rows.device)
-            yield _Group(rows, int(lengths[rows].max()), *among(place, self._at))
+            yield _Group(rows, int(lengths[rows].max()), *among(rows, self._at))
 
     def _in_order(self, parts: list[Tensor]) -> Tensor:
         """What was found group by group at the places that are looked at, `[m, ...]`."""

@@ -14,7 +14,7 @@ from ketools.methods.base import EditContext
 from ketools.methods.located import Rule, jointly
 from ketools.methods.support import covariances_of
 from ketools.models.keys import Keys
-from ketools.models.solves import projected_rows, square_root
+from ketools.models.solves import projected_rows
 
 NAME = "alphaedit"
 
@@ -28,8 +28,8 @@ def projected(context: EditContext, module: str, keys: Keys) -> Tensor:
     if config.spare:
         earlier = torch.cat([earlier, config.spare**0.5 * keys.spared])
     if config.prompts:
-        ends = covariances.at_ends(em, module, context.progress)
-        earlier = torch.cat([earlier, config.prompts**0.5 * square_root(ends).to(earlier)])
+        ends = covariances.root_at_ends(em, module, context.progress)
+        earlier = torch.cat([earlier, config.prompts**0.5 * ends.to(earlier)])
     return projected_rows(basis, keys.means, earlier, config.damping)
 
 

@@ -34,7 +34,7 @@ from ketools.methods.support import (
     with_covariances,
 )
 from ketools.methods.ultraedit.config import DEPTHS, UltraEditConfig
-from ketools.models.batch import Batch, chunks, merged
+from ketools.models.batch import Batch, chunks, edits_only, merged
 from ketools.models.editable import EditableModel
 from ketools.models.keys import read
 from ketools.models.targets import Objective
@@ -138,7 +138,7 @@ def _inverses(
 ) -> dict[str, Tensor]:
     """(H^T H + w K^T K + d I)^-1 `[in, in]` per module: H of all edits as they are read now, K of what is preserved."""
     grams = {name: config.preservation * gram for name, gram in preserved.items()}
-    for found, _ in chunks(em, ((batch, None) for batch in batches), padded=False):
+    for found, _ in chunks(em, ((edits_only(batch), None) for batch in batches), padded=False):
         _add_grams(grams, em, merged(em, found), scales, kept=False)
     # The mean square of a normalised h is its width; damping is relative to that.
     return {
