@@ -7,9 +7,8 @@ is spread over the layers. Each request's part of the joint update is an artefac
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import accumulate
 from typing import cast
 
@@ -19,7 +18,6 @@ from torch import Tensor
 
 from ketools.edits import Artefact, EditRequest, LowRankDelta
 from ketools.errors import Diverged
-from ketools.footprint import give_back
 from ketools.layer import EditLayer, LiveEdit
 from ketools.methods.base import Compute, EditContext
 from ketools.methods.low_rank import added
@@ -126,12 +124,11 @@ class _Joint:
     def config(self) -> JointConfig:
         return cast(JointConfig, self.context.config)
 
-    @cached_property
-    def groups(self) -> Sequence[Batch]:
+    def _groups(self) -> Iterator[Batch]:
         """The contexts of all edits, as many together as fit into memory."""
         em = self.context.require_model()
         alone = ((edits_only(batch), None) for batch in self.batches)
-        return [merged(em, batches) for batches, _ in chunks(em, alone, padded=False)]
+        return (merged(em, some) for some, _ in chunks(em, alone, padded=False, held=self._numbers()))
 
     @property
     def state(self) -> str:
@@ -145,7 +142,7 @@ class _Joint:
         found: dict[int, Outcome] = {}
         with em.switch.use(self._layer()):
             # Nothing that is written changes what the first block reads.
-            first = read_keys(em, self.groups, token, em.structure.blocks[self.blocks[0]].down_proj, self.state)
+            first = read_keys(em, self._groups(), token, em.structure.blocks[self.blocks[0]].down_proj, self.state)
         for turn in range(self.config.rounds):
             with em.switch.use(self._layer()):
                 if turn:
@@ -156,16 +153,18 @@ class _Joint:
                 aims = self._aims(wanted, turn)
             if turn and not any(bool(aim.value.any()) for aim in aims.values()):
                 break
-            found = aims | found
+            # The offsets themselves are looked at no more once they are written.
+            found = {i: replace(aim, value=aim.value[:0]) for i, aim in aims.items()} | found
             self._write(aims, first, turn)
+            aims.clear()
             self.rounds += 1
-        return [self._artefact(i, outcome) for i, outcome in sorted(found.items())]
+        return self._artefacts([outcome for _, outcome in sorted(found.items())])
 
     def _standing(self) -> tuple[Tensor, list[int]]:
         """The states at all values `[values, out]`, and which requests are not certain enough yet."""
         em = self.context.require_model()
         states, confidences = zip(
-            *(standing(em, group, self.config.fact_token, self.state) for group in self.groups), strict=True
+            *(standing(em, group, self.config.fact_token, self.state) for group in self._groups()), strict=True
         )
         certain = enumerate(zip(torch.cat(confidences).tolist(), self.schedules, strict=True))
         return torch.cat(states), [i for i, (now, schedule) in certain if now < schedule.confidence]
@@ -207,11 +206,9 @@ class _Joint:
         stuck: list[Diverged] = []
         labelled = ((self.batches[i], self.schedules[i]) for i in wanted)
         at = 0
-        if len(self.batches) > 1:
-            give_back()  # what earlier passes left behind would stand beside the first chunk's activations
         # Behind the last block nothing but single places is looked at.
         last = alone and block == len(em.structure.blocks) - 1
-        for batches, schedule in chunks(em, labelled, padded=not last):
+        for batches, schedule in chunks(em, labelled, padded=not last, held=self._numbers()):
             chosen, batch = wanted[at : at + len(batches)], merged(em, batches)
             progress = portion(self._progress(turn), at, len(batches), len(wanted))
             at += len(batches)
@@ -237,6 +234,12 @@ class _Joint:
             raise Diverged(*stuck[0].args, which=[i for error in stuck for i in error.which])
         return aims
 
+    def _numbers(self) -> int:
+        """How many numbers the changes of all requests come to."""
+        structure = self.context.require_model().structure
+        sizes = [structure.linear_names[structure.blocks[block].down_proj] for block in self.blocks]
+        return sum(self.values) * sum(map(sum, sizes))
+
     def _write(self, aims: Mapping[int, Outcome], first: Keys, turn: int) -> None:
         """Each layer writes its part of what is still missing; requests without an aim are to stay as they are.
 
@@ -249,10 +252,11 @@ class _Joint:
             name = em.structure.blocks[block].down_proj
             self._progress(turn)(900 + round(100 * i / len(self.blocks)), 1000, f"writing block {block}")
             if i:
+                del keys  # the last block's are not held beside this one's
                 with em.switch.use(self._layer()):
-                    keys = read_keys(em, self.groups, self.config.fact_token, name, self.state)
+                    keys = read_keys(em, self._groups(), self.config.fact_token, name, self.state)
             spared = condensed([self.preserved[name], keys.spared])
-            rows = rule.rows(self.context, name, replace(keys, spared=spared)).to(keys.means)
+            rows = rule.rows(self.context, name, replace(keys, spared=spared)).to(keys.means.device)
             offsets = self._offsets(aims, keys.states)
             missing = (offsets - (keys.states - first.states)) * rule.part(len(self.blocks) - i)
             self._add(name, rows, missing.T.clone())
@@ -263,20 +267,23 @@ class _Joint:
             [aims[i].value if i in aims else like.new_zeros(n, like.shape[1]) for i, n in enumerate(self.values)]
         )
 
-    def _artefact(self, i: int, outcome: Outcome) -> Artefact:
-        """Request i's share of everything that was written."""
-        own = self._slices()[i]
-        factors = {name: (a[own].clone(), b[:, own].clone()) for name, (a, b) in self.made.items()}
-        metadata: dict[str, float | int | str] = {
+    def _artefacts(self, outcomes: Sequence[Outcome]) -> list[Artefact]:
+        """Each request's share of everything that was written, which is given away module by module."""
+        factors: list[Factors] = [{} for _ in outcomes]
+        for name in list(self.made):
+            a, b = self.made.pop(name)
+            for parts, own in zip(factors, self._slices(), strict=True):
+                parts[name] = a[own].clone(), b[:, own].clone()
+        told: dict[str, float | int | str] = {
             "layers": ",".join(map(str, self.blocks)),
             "edits": len(self.batches),
             "rounds": self.rounds,
-            "steps": outcome.steps,
-            "nll": outcome.nll,
-            "kl": outcome.kl,
             "residual_energy": self.residual,
         }
-        return LowRankDelta(self.rule.method, factors, metadata)
+        return [
+            LowRankDelta(self.rule.method, parts, {**told, "steps": one.steps, "nll": one.nll, "kl": one.kl})
+            for parts, one in zip(factors, outcomes, strict=True)
+        ]
 
     def _progress(self, turn: int) -> Progress:
         return in_round(self.context.progress, turn, self.config.rounds)

@@ -89,14 +89,17 @@ Label = TypeVar("Label")
 
 
 def chunks(
-    em: EditableModel, items: Iterable[tuple[Batch, Label]], *, padded: bool = True
+    em: EditableModel, items: Iterable[tuple[Batch, Label]], *, padded: bool = True, held: int = 0
 ) -> Iterator[tuple[list[Batch], Label]]:
     """Neighbouring batches with the same label that fit into memory together; at least one at a time.
 
-    `padded`: whether they run together, as one padded tensor, rather than by length.
-    What was freed since the last ones is given back, so that the peak is that of one chunk.
+    `padded`: whether they run together, as one padded tensor, rather than by length. `held`: how many numbers are held
+    for all of them; these take the place of activations, down to half a chunk.
+    What was freed before is given back, so that the peak is that of one chunk.
     """
-    budget = min(CHUNK_TOKENS, CHUNK_ACTIVATIONS // (em.structure.hidden_size * len(em.structure.blocks)))
+    a_token = em.structure.hidden_size * len(em.structure.blocks)
+    whole = min(CHUNK_TOKENS, CHUNK_ACTIVATIONS // a_token)
+    budget = max(whole // 2, whole - held // a_token)
     chunk: list[Batch] = []
     of: Label | None = None
     rows = width = real = 0
@@ -104,12 +107,14 @@ def chunks(
         more, wider, own = len(batch.ids), max(width, batch.ids.shape[1]), int(batch.mask.sum())
         tokens = (rows + more) * wider if padded else real + own
         if chunk and (label != of or tokens > budget):
-            yield chunk, cast(Label, of)
             give_back()
+            yield chunk, cast(Label, of)
             chunk, rows, wider, real = [], 0, batch.ids.shape[1], 0
         chunk.append(batch)
         of, rows, width, real = label, rows + more, wider, real + own
     if chunk:
+        if len(chunk) > 1:
+            give_back()
         yield chunk, cast(Label, of)
 
 

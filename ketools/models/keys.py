@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,31 +37,36 @@ def read(
 
     Under the layer in use. Rows go through the model by length, and the head does not run.
     """
-    read_, written, _ = run(em, batch, at, _none_of(at), inputs, outputs)
+    read_, written, _ = _by_length(em, batch, at, _none_of(at), inputs, outputs)
     return read_, written
 
 
-def run(
+def _by_length(
     em: EditableModel,
     batch: Batch,
     at: Positions,
-    predicting: Positions,
+    target: Positions,
     inputs: Sequence[str],
     outputs: Sequence[str],
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-    """What `read` tells of some places, and the logits `[k, vocabulary]` at k others, where alone the head runs."""
+    """What `read` tells of some places, and, with the batch's `target`, each target token's log probability `[k]`.
+
+    The head runs where a target's tokens are predicted; logits are held for one run at a time.
+    """
     found: list[tuple[dict[str, Tensor], dict[str, Tensor], Tensor]] = []
     order: list[tuple[Tensor, Tensor]] = []
     lengths = batch.mask.sum(1)
-    for rows in by_length(lengths, torch.cat([at.rows, predicting.rows])):
-        (inside, where), (said, heads) = (among(rows, places) for places in (at, predicting))
+    for rows in by_length(lengths, torch.cat([at.rows, target.rows])):
+        (inside, where), (said, heads) = (among(rows, places) for places in (at, target))
         width = int(lengths[rows].max())
         read_, written, logits = _run(em, batch.ids[rows, :width], batch.mask[rows, :width], heads, inputs, outputs)
         here = where.rows, where.columns
-        found.append(({n: x[here] for n, x in read_.items()}, {n: x[here] for n, x in written.items()}, logits))
+        chosen = logits.gather(1, batch.target_ids[said, None])[:, 0] - logits.logsumexp(-1)
+        found.append(({n: x[here] for n, x in read_.items()}, {n: x[here] for n, x in written.items()}, chosen))
         order.append((inside, said))
-    if batch.ids.numel() > _MANY:
-        give_back()
+        del read_, written, logits
+        if len(rows) * width > _MANY:
+            give_back()
     back, said_back = (torch.cat(some).argsort() for some in zip(*order, strict=True))
     return (
         {name: torch.cat([one[0][name] for one in found])[back] for name in inputs},
@@ -78,15 +83,15 @@ def _run(
     reading, writing = hooks.capture(em, inputs, inputs=True), hooks.capture(em, outputs)
     with torch.no_grad(), head, reading as read_, writing as written:
         logits: Tensor = em.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0]
-    return read_, written, logits
+    return read_, written, logits.float()
 
 
-_MANY = 8192
-"""Tokens of a batch whose passing leaves enough freed memory behind to give back."""
+_MANY = 1024
+"""Tokens of a run that leaves enough freed memory behind to give back: runs of other sizes would not reuse it."""
 
 
 def read_keys(
-    em: EditableModel, batches: Sequence[Batch], token: FactToken, module: str, state: str | None = None
+    em: EditableModel, batches: Iterable[Batch], token: FactToken, module: str, state: str | None = None
 ) -> Keys:
     """The keys of every value of the batches, one after the other, under the layer in use.
 
@@ -100,6 +105,9 @@ def read_keys(
         means.append(found.means)
         states.append(found.states)
         spared = condensed([spared, found.spared])
+        del found
+    if len(means) > 1:
+        give_back()
     return Keys(torch.cat(means), torch.cat(states), spared)
 
 
@@ -157,19 +165,19 @@ def standing(em: EditableModel, batch: Batch, token: FactToken, state: str) -> t
     """How far the requests are: the mean output of a module at each of their values `[values, out]`, as in `Keys`, and
     their `confidences`. One pass, under the layer in use."""
     sites = sites_of(batch, token)
-    _, outputs, logits = run(em, batch, sites.at, batch.target, (), [state])
-    return sites.means(outputs[state]), _least(batch, logits)
+    _, outputs, said = _by_length(em, batch, sites.at, batch.target, (), [state])
+    return sites.means(outputs[state]), _least(batch, said)
 
 
 def confidences(em: EditableModel, batch: Batch) -> Tensor:
     """The smallest probability of a target's token over each request's contexts, `[requests]`; as `standing`."""
-    _, _, logits = run(em, batch, _none_of(batch.target), batch.target, (), ())
-    return _least(batch, logits)
+    _, _, said = _by_length(em, batch, _none_of(batch.target), batch.target, (), ())
+    return _least(batch, said)
 
 
-def _least(batch: Batch, logits: Tensor) -> Tensor:
-    said = logits.float().log_softmax(-1).gather(1, batch.target_ids[:, None])[:, 0].exp()
-    return said.new_ones(batch.requests).scatter_reduce(0, batch.owner[batch.target.rows], said, "amin")
+def _least(batch: Batch, said: Tensor) -> Tensor:
+    """The smallest probability of each request's target tokens `[requests]`, from their log probabilities."""
+    return said.new_ones(batch.requests).scatter_reduce(0, batch.owner[batch.target.rows], said.exp(), "amin")
 
 
 def _none_of(at: Positions) -> Positions:

@@ -2,11 +2,12 @@
 
 An update of n values is Delta = R A with residuals R `[out, n]` and rows A `[n, in]`; only A depends on the keys.
 The change stays factored, and row i with residual i is the part of value i, which can be taken off by itself.
-All arithmetic is in float64.
+All arithmetic is in float64; rows are told in the type of the keys.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -63,17 +64,35 @@ def update_rows(metric: Metric, keys: Tensor, weight: float) -> Tensor:
     u = M^-1 k / (k^T M^-1 k), with many EMMET's equality-constrained solution (eq. 9).
     Raises `InvalidRequest` when w = 0 and the keys are not linearly independent.
     """
+    if weight > 0 and len(keys) > keys.shape[1]:
+        system = metric.matrix().mul_(weight)
+        for k in _in_doubles(keys):
+            system.addmm_(k.T, k)
+        return _solved(system, keys)
     k = keys.double().cpu()
-    if weight > 0 and len(k) > k.shape[1]:
-        rows: Tensor = torch.linalg.solve(weight * metric.matrix() + k.T @ k, k.T)
-        return rows.T
     solved = metric.solve(k.T)  # M^-1 K [in, n]
     gram = k @ solved
     if weight == 0:
         _require_independent(gram)
     gram.diagonal().add_(weight)
     a: Tensor = torch.linalg.solve(gram, solved.T)
-    return a
+    return a.to(keys.dtype)
+
+
+_ROWS = 512
+
+
+def _in_doubles(keys: Tensor) -> Iterator[Tensor]:
+    """The keys some at a time, in float64: of thousands no copy is held."""
+    return (some.double().cpu() for some in torch.split(keys, _ROWS))
+
+
+def _solved(system: Tensor, keys: Tensor) -> Tensor:
+    """Rows A = K^T S^-1 `[n, in]` for a symmetric positive definite S `[in, in]`."""
+    factor, rows = torch.linalg.cholesky(system), torch.empty_like(keys, device=system.device)
+    for some, k in zip(torch.split(rows, _ROWS), _in_doubles(keys), strict=True):
+        some.copy_(torch.cholesky_solve(k.T, factor).T)
+    return rows
 
 
 def _require_independent(gram: Tensor) -> None:
@@ -119,9 +138,15 @@ def projected_rows(basis: Tensor, keys: Tensor, earlier: Tensor, ridge: float) -
     `basis [in, d]`: U. `keys [n, in]`: K^T. `earlier [m, in]`: keys Kp^T of earlier edits, whose outputs stay.
     lambda = `ridge` times the mean squared norm of the projected keys. Solved in the d coordinates of U.
     """
-    q, p = keys.double().cpu() @ basis, earlier.double().cpu() @ basis
-    lam = ridge * q.square().sum(1).mean().clamp_min(1e-300)
-    system = q.T @ q + p.T @ p
+    system = basis.new_zeros(basis.shape[1], basis.shape[1])
+    for k in _in_doubles(keys):
+        q = k @ basis
+        system.addmm_(q.T, q)
+    lam = ridge * (system.trace() / len(keys)).clamp_min(1e-300)
+    for k in _in_doubles(earlier):
+        p = k @ basis
+        system.addmm_(p.T, p)
     system.diagonal().add_(lam)
-    rows: Tensor = torch.linalg.solve(system, q.T).T @ basis.T
-    return rows
+    # (K^T U) S^-1 U^T
+    through = torch.linalg.solve(system, basis.T)
+    return torch.cat([(k @ basis @ through).to(keys.dtype) for k in _in_doubles(keys)])

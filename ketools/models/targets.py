@@ -322,7 +322,7 @@ def compute_z(
         progress=progress,
     )
     counts = sites.slots.tolist()
-    return [replace(one, value=(one.value * unit[i])[0, : counts[i]]) for i, one in enumerate(found)]
+    return [replace(one, value=(one.value * unit[i])[0, : counts[i]].clone()) for i, one in enumerate(found)]
 
 
 def _mean_norms(sites: Sites, values: Tensor) -> Tensor:

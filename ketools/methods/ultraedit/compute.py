@@ -166,7 +166,7 @@ class _Round:
         made: dict[int, _Step] = {}
         for found, _ in chunks(self.em, ((batches[i], None) for i in wanted)):
             chosen = wanted[len(made) : len(made) + len(found)]
-            made |= zip(chosen, self._steps(merged(self.em, found), chosen), strict=True)
+            made |= zip(chosen, self._steps(found, chosen), strict=True)
             progress(100 + round(900 * len(made) / len(wanted)), 1000, f"{len(made)} of {len(wanted)} edits")
         if self.stuck:
             raise Diverged(
@@ -175,15 +175,15 @@ class _Round:
             )
         return made
 
-    def _steps(self, batch: Batch, chosen: Sequence[int]) -> list[_Step]:
+    def _steps(self, batches: Sequence[Batch], chosen: Sequence[int]) -> list[_Step]:
+        batch = merged(self.em, batches)
         objective = Objective(self.em, batch, self.first)
         factors = self._of_length_one(objective, batch)
         owner = batch.owner[batch.target.rows]
-        lengths, nll = self._lengths(objective, factors, owner)
+        found = self._lengths(objective, factors, owner, batches)
         if self.required:
-            self.stuck.extend(i for i, length in zip(chosen, lengths.tolist(), strict=True) if not length)
-        told = zip(lengths.tolist(), nll.tolist(), strict=True)
-        return [self._step(factors, owner == i, *one) for i, one in enumerate(told)]
+            self.stuck.extend(i for i, (length, _) in zip(chosen, found, strict=True) if not length)
+        return [self._step(factors, owner == i, *one) for i, one in enumerate(found)]
 
     def _step(self, factors: Factors, own: Tensor, length: float, nll: float) -> _Step:
         """One request's step, within its rank: it is kept while the others' are taken."""
@@ -215,36 +215,75 @@ class _Round:
         width = self.em.structure.linear_names[name][1]
         return torch.zeros(*batch.ids.shape, width, device=self.em.device, requires_grad=True)
 
-    def _lengths(self, objective: Objective, factors: Factors, owner: Tensor) -> tuple[Tensor, Tensor]:
-        """Each request's length of the step, and its nll there, each `[requests]`.
+    def _lengths(
+        self, objective: Objective, factors: Factors, owner: Tensor, batches: Sequence[Batch]
+    ) -> list[tuple[float, float]]:
+        """Each request's length of the step, and its nll there.
 
         The shortest at which every token of the target is certain enough, else the best, what is preserved counting:
-        two requests that contradict each other would else lengthen their steps without end. 0 where none helps.
+        two requests that contradict each other would else lengthen their steps without end. 0 where none helps. A
+        request is done when it is certain, or when `PATIENCE` lengths in turn were no better.
         """
         config = self.config
         with torch.no_grad():
-            length = torch.zeros(objective.requests, device=owner.device)
-            at = objective.losses(_scaled(factors, length, owner))
-            best, nll, least = length, at.nll, at.nll
-            done = at.confidence >= config.confidence
-            length = length + config.lr
+            at = objective.losses(_scaled(factors, 0.0))
+            searches = [_Search(nll, nll, now >= config.confidence) for nll, now in _numbers(at.nll, at.confidence)]
+            running, length = list(range(len(batches))), config.lr
             for _ in range(config.tries):
-                at = objective.losses(_scaled(factors, length, owner))
-                total = at.nll + config.preservation * at.kl
-                better = (total < least) & ~done
-                best, nll, least = (
-                    torch.where(better, now, so_far) for now, so_far in ((length, best), (at.nll, nll), (total, least))
-                )
-                done = done | (at.confidence >= config.confidence)
-                if bool(done.all()):
+                left = [i for i in running if not searches[i].done]
+                if not left:
                     break
-                length = torch.where(done, length, length * config.growth)
-            return best, nll
+                if 2 * len(left) <= len(running):
+                    # Those that are done run along until they are half.
+                    running, objective = (
+                        left,
+                        Objective(self.em, merged(self.em, [batches[i] for i in left]), self.first),
+                    )
+                    inside = torch.isin(owner, torch.tensor(left, device=owner.device))
+                    factors = {name: (a[inside], b[:, inside]) for name, (a, b) in factors.items()}
+                    owner = owner[inside]
+                at = objective.losses(_scaled(factors, length))
+                told = _numbers(at.nll, at.nll + config.preservation * at.kl, at.confidence)
+                for i, (nll, total, now) in zip(running, told, strict=True):
+                    searches[i].see(length, nll, total, now >= config.confidence)
+                length *= config.growth
+        return [(search.length, search.nll) for search in searches]
+
+
+PATIENCE = 3
+
+
+@dataclass
+class _Search:
+    """One request's search for the length of its step: the best so far, and for how many lengths it has been that.
+
+    `least`: the loss at the best, what is preserved counting.
+    """
+
+    nll: float
+    least: float
+    done: bool
+    length: float = 0.0
+    since: int = 0
+
+    def see(self, length: float, nll: float, total: float, certain: bool) -> None:
+        """Take note of a further length, unless the search is done."""
+        if self.done:
+            return
+        self.since += 1
+        if total < self.least:
+            self.length, self.nll, self.least, self.since = length, nll, total, 0
+        self.done = certain or self.since >= PATIENCE
+
+
+def _numbers(*values: Tensor) -> list[list[float]]:
+    numbers: list[list[float]] = torch.stack(values, dim=1).tolist()
+    return numbers
 
 
 def _adding(zero: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda _: zero
 
 
-def _scaled(factors: Factors, lengths: Tensor, owner: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:
-    return {name: factored_change(a, b * lengths[owner]) for name, (a, b) in factors.items()}
+def _scaled(factors: Factors, length: float) -> dict[str, Callable[[Tensor], Tensor]]:
+    return {name: factored_change(a, length * b) for name, (a, b) in factors.items()}
