@@ -222,29 +222,23 @@ class _Round:
 
         The shortest at which every token of the target is certain enough, else the best, what is preserved counting:
         two requests that contradict each other would else lengthen their steps without end. 0 where none helps. A
-        request is done when it is certain, or when `PATIENCE` lengths in turn were no better.
+        request is done when it is certain, or when `PATIENCE` lengths in turn were no better; its step then stays in
+        place, and once half of the requests are done they are asked no more.
         """
         config = self.config
         with torch.no_grad():
-            at = objective.losses(_scaled(factors, 0.0))
+            at = objective.losses(_scaled(factors, owner, [0.0] * len(batches)))
             searches = [_Search(nll, nll, now >= config.confidence) for nll, now in _numbers(at.nll, at.confidence)]
-            running, length = list(range(len(batches))), config.lr
+            asked, length = list(range(len(batches))), config.lr
             for _ in range(config.tries):
-                left = [i for i in running if not searches[i].done]
+                left = [i for i in asked if not searches[i].done]
                 if not left:
                     break
-                if 2 * len(left) <= len(running):
-                    # Those that are done run along until they are half.
-                    running, objective = (
-                        left,
-                        Objective(self.em, merged(self.em, [batches[i] for i in left]), self.first),
-                    )
-                    inside = torch.isin(owner, torch.tensor(left, device=owner.device))
-                    factors = {name: (a[inside], b[:, inside]) for name, (a, b) in factors.items()}
-                    owner = owner[inside]
-                at = objective.losses(_scaled(factors, length))
+                if 2 * len(left) <= len(asked):
+                    asked, objective = left, Objective(self.em, merged(self.em, [batches[i] for i in left]), self.first)
+                at = objective.losses(_scaled(factors, owner, [s.length if s.done else length for s in searches]))
                 told = _numbers(at.nll, at.nll + config.preservation * at.kl, at.confidence)
-                for i, (nll, total, now) in zip(running, told, strict=True):
+                for i, (nll, total, now) in zip(asked, told, strict=True):
                     searches[i].see(length, nll, total, now >= config.confidence)
                 length *= config.growth
         return [(search.length, search.nll) for search in searches]
@@ -285,5 +279,6 @@ def _adding(zero: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda _: zero
 
 
-def _scaled(factors: Factors, length: float) -> dict[str, Callable[[Tensor], Tensor]]:
-    return {name: factored_change(a, length * b) for name, (a, b) in factors.items()}
+def _scaled(factors: Factors, owner: Tensor, lengths: Sequence[float]) -> dict[str, Callable[[Tensor], Tensor]]:
+    own = torch.tensor(lengths, device=owner.device)[owner]
+    return {name: factored_change(a, b * own) for name, (a, b) in factors.items()}
