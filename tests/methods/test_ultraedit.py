@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import cast
 
@@ -14,13 +15,17 @@ from ketools.methods.base import EditContext
 from ketools.methods.low_rank import compressed
 from ketools.methods.registry import get_method
 from ketools.methods.support import batch_of, covariances_of
+from ketools.methods.ultraedit.compute import Search
 from ketools.methods.ultraedit.config import UltraEditConfig
 from ketools.models import batch as batches
 from ketools.models.background import Background
 from ketools.models.covariance import CovarianceStore
 from ketools.models.editable import EditableModel
 from ketools.models.structure import get_module
+from ketools.models.tail import Changes
+from ketools.models.targets import Losses, Objective
 
+ultraedit = importlib.import_module("ketools.methods.ultraedit.compute")
 BACKGROUND = Background("test", lambda: ("The capital of Peru is Lima.", "Alice works for Acme.") * 4)
 PLACES = {"France": "Lima", "Japan": "Paris", "Peru": "Tokyo"}
 REQUESTS = [EditRequest(subject=s, prompt=f"The capital of {s} is", target_new=t) for s, t in PLACES.items()]
@@ -102,6 +107,59 @@ def test_chunks_give_the_same_step(em: EditableModel, monkeypatch: pytest.Monkey
     for one, other in zip(whole, edited(em, fixed), strict=True):
         x, y = (b @ a for a, b in (one.factors[name], other.factors[name]))
         assert float(torch.nn.functional.cosine_similarity(x.flatten(), y.flatten(), dim=0)) > 0.999
+
+
+def test_a_search_keeps_the_best_length_and_ends_when_longer_ones_are_no_better() -> None:
+    search = Search(nll=5.0, least=5.0, done=False)
+    for length, total in ((1.0, 6.0), (2.0, 3.0), (3.0, 4.0), (4.0, 3.5)):
+        search.see(length, total - 1, total, certain=False)
+    assert (search.length, search.nll, search.done) == (2.0, 2.0, False)
+    search.see(5.0, 3.0, 4.0, certain=False)
+    search.see(6.0, 0.0, 0.0, certain=True)
+    assert (search.length, search.done) == (2.0, True)
+
+
+def test_a_search_ends_at_the_first_length_that_is_certain() -> None:
+    search = Search(nll=5.0, least=5.0, done=False)
+    search.see(1.0, 0.1, 0.2, certain=True)
+    search.see(2.0, 0.0, 0.0, certain=True)
+    assert (search.length, search.nll) == (1.0, 0.1)
+
+
+def test_requests_that_are_done_are_asked_no_more_and_the_others_as_before(
+    em: EditableModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CONFIG.model_copy(update={"confidence": 0.05, "tries": 40})
+    asked: list[list[str]] = []
+
+    def told(artefacts: list[LowRankDelta]) -> list[float]:
+        return [cast(float, artefact.metadata[name]) for artefact in artefacts for name in ("step", "nll")]
+
+    def names(batch: batches.Batch) -> list[str]:
+        firsts = [int((batch.owner == i).nonzero()[0]) for i in range(batch.requests)]
+        return [em.tokenizer.decode(batch.ids[row][batch.mask[row].bool()]) for row in firsts]
+
+    class Whole(Objective):
+        """All requests of the first batch, whichever are asked."""
+
+        first: Whole | None = None
+
+        def __init__(self, em: EditableModel, batch: batches.Batch, block: int) -> None:
+            asked.append(names(batch))
+            if Whole.first is None:
+                Whole.first = self
+                super().__init__(em, batch, block)
+
+        def losses(self, changes: Changes) -> Losses:
+            assert Whole.first is not None
+            some = [asked[0].index(name) for name in asked[-1]]
+            of_all = Objective.losses(Whole.first, changes)
+            return Losses(of_all.nll[some], of_all.kl[some], of_all.confidence[some], of_all.kept[some])
+
+    usual = told(edited(em, config))
+    monkeypatch.setattr(ultraedit, "Objective", Whole)
+    assert told(edited(em, config)) == pytest.approx(usual, rel=1e-4)
+    assert [len(some) for some in asked] == [3, 1]
 
 
 def test_the_rank_of_each_part_is_bounded_and_its_residual_told(em: EditableModel) -> None:

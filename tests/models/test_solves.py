@@ -105,6 +105,17 @@ def test_projected_rows_solve_alphaedits_equation(n: int, m: int, seed: int) -> 
     torch.testing.assert_close(projected_rows(basis, keys, earlier, 0.1), expected, rtol=1e-6, atol=1e-9)
 
 
+def test_rows_of_more_keys_than_are_solved_at_once_are_those_of_one_solve() -> None:
+    c, keys = covariance_of(normal(1, 30, 8)), normal(2, 1100, 8)
+    rows = update_rows(Metric(cholesky(c, 0.01)), keys.float(), 3.0)
+    expected = keys @ torch.linalg.inv(3.0 * regularised(c, 0.01) + keys.T @ keys)
+    assert rows.dtype == torch.float32
+    torch.testing.assert_close(rows.double(), expected, rtol=1e-4, atol=1e-8)
+    basis = torch.eye(8, dtype=torch.float64)
+    system = 2 * keys.T @ keys + 0.1 * keys.square().sum(1).mean() * basis
+    torch.testing.assert_close(projected_rows(basis, keys, keys, 0.1), keys @ torch.linalg.inv(system))
+
+
 def test_a_null_space_that_is_empty_says_what_to_raise() -> None:
     with pytest.raises(InvalidRequest, match="raise null_space"):
         null_space(torch.eye(8, dtype=torch.float64), 0.01)

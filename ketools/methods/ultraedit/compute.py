@@ -228,7 +228,7 @@ class _Round:
         config = self.config
         with torch.no_grad():
             at = objective.losses(_scaled(factors, owner, [0.0] * len(batches)))
-            searches = [_Search(nll, nll, now >= config.confidence) for nll, now in _numbers(at.nll, at.confidence)]
+            searches = [Search(nll, nll, now >= config.confidence) for nll, now in _numbers(at.nll, at.confidence)]
             asked, length = list(range(len(batches))), config.lr
             for _ in range(config.tries):
                 left = [i for i in asked if not searches[i].done]
@@ -248,7 +248,7 @@ PATIENCE = 3
 
 
 @dataclass
-class _Search:
+class Search:
     """One request's search for the length of its step: the best so far, and for how many lengths it has been that.
 
     `least`: the loss at the best, what is preserved counting.
