@@ -249,12 +249,12 @@ def batches_of(
         yield batch
 
 
-def unreached(em: EditableModel, batches: Sequence[Batch], confidence: Sequence[float]) -> list[int]:
-    """The requests of which some context does not yet give every token of the target that probability."""
+def certainties(em: EditableModel, batches: Sequence[Batch]) -> list[float]:
+    """The smallest probability of a target's token over each request's contexts, under the layer in use."""
     found: list[float] = []
-    for some, _ in chunks(em, ((edits_only(batch), None) for batch in batches)):
+    for some, _ in chunks(em, ((edits_only(batch), None) for batch in batches), padded=False):
         found += confidences(em, merged(em, some)).tolist()
-    return [i for i, (value, least) in enumerate(zip(found, confidence, strict=True)) if value < least]
+    return found
 
 
 def one_after_another(

@@ -15,7 +15,7 @@ from ketools.methods.base import EditContext
 from ketools.methods.low_rank import compressed
 from ketools.methods.registry import get_method
 from ketools.methods.support import batch_of, covariances_of
-from ketools.methods.ultraedit.compute import Search
+from ketools.methods.ultraedit.compute import Search, shared_length
 from ketools.methods.ultraedit.config import UltraEditConfig
 from ketools.models import batch as batches
 from ketools.models.background import Background
@@ -117,6 +117,19 @@ def test_a_search_keeps_the_best_length_and_ends_when_longer_ones_are_no_better(
     search.see(5.0, 3.0, 4.0, certain=False)
     search.see(6.0, 0.0, 0.0, certain=True)
     assert (search.length, search.done) == (2.0, True)
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [
+        ({1.0: 0.4}, 1.0),  # takes more than half of what was missing: nothing else is tried
+        ({1.0: 0.6, 0.5: 0.7}, 1.0),
+        ({1.0: 9.0, 0.5: 0.8, 0.25: 0.3, 0.125: 0.6}, 0.25),
+        ({1.0: 9.0, 0.5: 8.0, 0.25: 7.0, 0.125: 6.0, 0.0625: 5.0}, 0.0),
+    ],
+)
+def test_steps_that_together_leave_more_undone_are_shortened(missing: dict[float, float], expected: float) -> None:
+    assert shared_length(missing.__getitem__, 1.0) == expected
 
 
 def test_a_search_ends_at_the_first_length_that_is_certain() -> None:

@@ -4,12 +4,13 @@ As in the paper, the change of a module is (H^T H + I)^-1 H^T V with V = -eta ||
 states h and gradients g. Four things differ. Hidden states are scaled by the model's own statistics, which are what a
 running normalisation tends to, so that an edit does not depend on which others were made before it. What is to be
 preserved takes part with V = 0; it is read once, before the first step. A step is lengthened until the target is
-certain, and no further, since one eta does not suit every model. What a step left undone is aimed at anew, for at most
-`rounds` steps.
+certain, and no further, since one eta does not suit every model, and shortened again where the steps of many together
+leave more undone. That is aimed at anew, for at most `rounds` steps.
 """
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,11 +27,11 @@ from ketools.methods.base import EditContext
 from ketools.methods.low_rank import added, compressed
 from ketools.methods.support import (
     batches_of,
+    certainties,
     covariances_of,
     for_training,
     in_round,
     resolve_layers,
-    unreached,
     with_covariances,
 )
 from ketools.methods.ultraedit.config import DEPTHS, UltraEditConfig
@@ -79,12 +80,21 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
     for turn in range(config.rounds):
         progress = in_round(context.progress, turn, config.rounds)
         with em.switch.use(_with_steps(context.layer, taken.values())):
-            wanted = range(len(batches)) if not turn else unreached(em, batches, [config.confidence] * len(batches))
+            now = certainties(em, batches)
+            wanted = [i for i, certain in enumerate(now) if not turn or certain < config.confidence]
             if not wanted:
                 break
             progress(100, 1000, f"hidden states of {len(batches)} edits")
             inverses = _inverses(em, config, batches, scales, preserved)
             steps = _Round(em, config, blocks[0], scales, inverses, required=not turn).steps(batches, wanted, progress)
+
+        def missing(share: float) -> float:
+            tried = [*taken.values(), *(_shortened(step, share) for step in steps.values())]  # noqa: B023
+            with em.switch.use(_with_steps(context.layer, tried)):
+                return _missing(certainties(em, batches), config.confidence)
+
+        share = shared_length(missing, _missing(now, config.confidence))
+        steps = {i: _shortened(step, share) for i, step in steps.items()}
         if not any(step.length for step in steps.values()):
             break
         taken |= {i: _after(taken[i], step, config.rank) if i in taken else step for i, step in steps.items()}
@@ -109,6 +119,39 @@ def _after(first: _Step, second: _Step, rank: int) -> _Step:
         factors[name], left = added(first.factors[name], second.factors[name], rank)
         residuals.append(left)
     return replace(first, factors=factors, residual=max(residuals), count=first.count + 1)
+
+
+def _shortened(step: _Step, share: float) -> _Step:
+    if share == 1.0:
+        return step
+    factors = {name: (a, share * b) for name, (a, b) in step.factors.items()}
+    return replace(step, factors=factors, length=share * step.length)
+
+
+def _missing(certain: Sequence[float], confidence: float) -> float:
+    """By how many nats requests fall short of the confidence, on average."""
+    return sum(max(0.0, math.log(confidence / max(now, 1e-30))) for now in certain) / len(certain)
+
+
+SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)
+
+
+def shared_length(missing: Callable[[float], float], before: float) -> float:
+    """The share of everyone's step at which least is missing, 0 where none leaves less than `before`.
+
+    The lengths were found some requests at a time, and the steps of a thousand add up where their keys meet. Steps that
+    take half of what is missing away together are taken whole.
+    """
+    best, least = 0.0, before
+    for share in SHARES:
+        now = missing(share)
+        if now < least:
+            best, least = share, now
+        elif best:
+            break
+        if share == 1.0 and now <= before / 2:
+            break
+    return best
 
 
 def _artefact(step: _Step) -> Artefact:
