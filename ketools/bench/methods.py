@@ -13,7 +13,7 @@ from ketools.calibration import atlas_cases
 from ketools.editor import Editor
 from ketools.edits import Artefact, EditRequest
 from ketools.errors import Diverged, InvalidRequest
-from ketools.footprint import MIB, peak, resident
+from ketools.footprint import watched
 from ketools.layer import BASE
 from ketools.methods.registry import get_method, methods
 from ketools.opening import open_engine
@@ -63,16 +63,16 @@ def bench_methods(
     }
 
 
-def measure(settings: Settings, name: str, size: int) -> dict[str, float]:
+def measure(settings: Settings, name: str, size: int) -> dict[str, Any]:
     """One batch, after one edit that loads and caches what all batches share. Raises `Diverged`, `InvalidRequest`."""
     requests = [case.request for case in atlas_cases(size + 1, seed=size)]
     _, editor = open_engine(settings.model_copy(update={"engine": "local"}))
     _timed(editor, name, requests[:1])
-    before = resident()
-    ms, made = _timed(editor, name, requests[1:])
+    with watched() as needed:
+        ms, made = _timed(editor, name, requests[1:])
     return {
         "ms_per_edit": round(ms / size, 2),
-        "peak_mb": round(max(peak() - before, 0) / MIB, 1),
+        "peak_mb": needed.mb if needed.mb is None else round(needed.mb, 1),
         "bytes_per_edit": round(sum(map(size_of, made)) / size),
         "n": size,
     }
