@@ -30,7 +30,8 @@ def bench_methods(
     budget_s: float = 300.0,
     progress: Progress = quiet,
 ) -> dict[str, Any]:
-    """Per method and size of batch: milliseconds an edit, peak memory beyond the loaded model, bytes an edit.
+    """Per method and size of batch: milliseconds an edit, peak memory beyond the loaded model (None where the system
+    does not tell), bytes an edit.
 
     Every measurement has a process of its own, since a process does not give its peak back. A batch that would
     take longer than `budget_s` seconds, going by the one before, is left out and told under `left_out`; so is one that

@@ -236,7 +236,8 @@ def bench_methods(
         return
     for name, rows in found["methods"].items():
         for size, row in rows.items():
-            print(f"{name:10}{size:>6} at once: {row['ms_per_edit']:9.1f} ms an edit, peak {row['peak_mb']:7.1f} MB")
+            peak = "unknown" if row["peak_mb"] is None else f"{row['peak_mb']:7.1f} MB"
+            print(f"{name:10}{size:>6} at once: {row['ms_per_edit']:9.1f} ms an edit, peak {peak}")
     for name, sizes_left in found["left_out"].items():
         print(f"{name}: left out " + ", ".join(f"{size} ({why})" for size, why in sizes_left.items()))
 

@@ -153,10 +153,10 @@ class _Joint:
                 aims = self._aims(wanted, turn)
             if turn and not any(bool(aim.value.any()) for aim in aims.values()):
                 break
-            # The offsets themselves are looked at no more once they are written.
-            found = {i: replace(aim, value=aim.value[:0]) for i, aim in aims.items()} | found
             self._write(aims, first, turn)
-            aims.clear()
+            # The offsets themselves are looked at no more once they are written; a slice would hold on to them.
+            found = {i: replace(aim, value=aim.value.new_empty(0)) for i, aim in aims.items()} | found
+            del aims
             self.rounds += 1
         return self._artefacts([outcome for _, outcome in sorted(found.items())])
 

@@ -122,6 +122,7 @@ def _after(first: _Step, second: _Step, rank: int) -> _Step:
 
 
 def _shortened(step: _Step, share: float) -> _Step:
+    """That share of a step; the loss it tells stays that of the whole, which was found."""
     if share == 1.0:
         return step
     factors = {name: (a, share * b) for name, (a, b) in step.factors.items()}
@@ -288,6 +289,7 @@ class _Round:
 
 
 PATIENCE = 3
+"""Lengths in turn that are no better before a search ends: along one step the loss falls, then rises."""
 
 
 @dataclass
