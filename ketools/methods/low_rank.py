@@ -19,18 +19,29 @@ def truncated(delta: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
     return (root[:, None] * vh[:r]).float(), (u[:, :r] * root).float(), residual
 
 
-def added(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], rank: int) -> tuple[tuple[Tensor, Tensor], float]:
+def added(
+    one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], rank: int, metric: Tensor | None = None
+) -> tuple[tuple[Tensor, Tensor], float]:
     """Two changes A `[n, in]`, B `[out, n]` of one module as one of at most that rank, and the residual energy."""
     a, b = torch.cat([one[0], other[0]]), torch.cat([one[1], other[1]], dim=1)
     if len(a) <= rank:
         return (a, b), 0.0
-    *factors, residual = compressed(a, b, rank)
+    *factors, residual = compressed(a, b, rank, metric)
     return (factors[0], factors[1]), residual
 
 
-def compressed(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
-    """`truncated` of B A for A `[n, in]`, B `[out, n]`, without ever forming the matrix."""
-    qa, ra = torch.linalg.qr(a.double().T)
-    qb, rb = torch.linalg.qr(b.double())
+def compressed(a: Tensor, b: Tensor, rank: int, metric: Tensor | None = None) -> tuple[Tensor, Tensor, float]:
+    """`truncated` of B A for A `[n, in]`, B `[out, n]`, without ever forming the matrix.
+
+    `metric [in, in]`: lower triangular L in float64, for the best change of that rank in ||(D - B A) L||, which is how
+    much is lost over all keys k where L L^T is their sum of k k^T; the residual energy is then measured so too. Without
+    it all directions of the input count alike.
+    """
+    weighted = a.double() if metric is None else a.double().to(metric.device) @ metric
+    qa, ra = torch.linalg.qr(weighted.T)
+    qb, rb = torch.linalg.qr(b.double().to(weighted.device))
     inner, outer, residual = truncated(rb @ ra.T, rank)
-    return (inner.double() @ qa.T).float(), (qb @ outer.double()).float(), residual
+    rows = inner.double() @ qa.T
+    if metric is not None:
+        rows = torch.linalg.solve_triangular(metric, rows, upper=False, left=False)
+    return rows.float().to(a.device), (qb @ outer.double()).float().to(b.device), residual

@@ -195,7 +195,7 @@ def make_batch(
     Raises `InvalidRequest` when no context names the subject.
     """
     wanted = [*((prompt, target) for prompt in contexts.edit), *implied]
-    edits = [(text.encode_answer if ended else text.encode_pair)(em, prompt, wish) for prompt, wish in wanted]
+    edits = _ended(em, wanted) if ended else [text.encode_pair(em, prompt, _bare(wish)) for prompt, wish in wanted]
     keep = (*contexts.same_subject, *contexts.neighbours) if preserve else ()
     prompts = [text.encode_prompt(em, prompt) for prompt in keep]
     rows = [*(a + b for a, b in edits), *greedy_rows(em, prompts, answer - 1)]
@@ -233,15 +233,53 @@ def _plain(prompt: Prompt) -> str:
     return prompt if isinstance(prompt, str) else "\n".join(m.get("content", "") for m in prompt)
 
 
+def _ended(em: EditableModel, wanted: Sequence[tuple[Prompt, str]]) -> list[tuple[list[int], list[int]]]:
+    """Prompts with their targets brought to an end; a turn ends as the model ends its own.
+
+    Whether "Paris." or "Paris" is what an assistant says is a habit of the model that all its answers share. Where the
+    full stop of a target goes against it, an edit would have to move them all.
+    """
+    edits = [text.encode_answer(em, prompt, wish) for prompt, wish in wanted]
+    bare = {
+        i: text.encode_answer(em, prompt, _bare(wish))
+        for i, (prompt, wish) in enumerate(wanted)
+        if not isinstance(prompt, str) and _bare(wish) != wish
+    }
+    apart = {i: _first_difference(edits[i][1], other) for i, (_, other) in bare.items()}
+    pairs = [(i, at) for i, at in apart.items() if at is not None]
+    prompts = [edits[i][0] + edits[i][1][:at] for i, at in pairs]
+    for (i, at), logits in zip(pairs, _next_logits(em, prompts), strict=True):
+        if logits[bare[i][1][at]] > logits[edits[i][1][at]]:
+            edits[i] = bare[i]
+    return edits
+
+
+def _bare(target: str) -> str:
+    """A target without its full stop."""
+    return target[:-1] if target.endswith(".") and target.strip(". ") else target
+
+
+def _first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
+    """Where two sequences first differ, if both go on there."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+
+
 def greedy_rows(em: EditableModel, prompts: Sequence[list[int]], tokens: int) -> list[list[int]]:
     """Each prompt followed by `tokens` tokens of the model's own greedy continuation."""
     rows = [list(prompt) for prompt in prompts]
     for _ in range(tokens if rows else 0):
-        ids, mask = text.pad(em, rows)
-        at, ends = torch.arange(len(rows), device=em.device), mask.sum(1) - 1
-        last = hooks.edit_input(em, em.structure.lm_head, lambda hidden: hidden[at, ends][None])  # noqa: B023
-        with torch.no_grad(), last:
-            logits = em.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0]
-        for row, token in zip(rows, logits.argmax(-1).tolist(), strict=True):
+        for row, token in zip(rows, _next_logits(em, rows).argmax(-1).tolist(), strict=True):
             row.append(token)
     return rows
+
+
+def _next_logits(em: EditableModel, rows: Sequence[Sequence[int]]) -> Tensor:
+    """The logits of what follows each row, `[rows, vocabulary]`."""
+    if not rows:
+        return torch.zeros(0, 0)
+    ids, mask = text.pad(em, rows)
+    at, ends = torch.arange(len(rows), device=em.device), mask.sum(1) - 1
+    last = hooks.edit_input(em, em.structure.lm_head, lambda hidden: hidden[at, ends][None])
+    with torch.no_grad(), last:
+        logits: Tensor = em.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0]
+    return logits

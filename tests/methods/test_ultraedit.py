@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import pytest
 import torch
 
-from ketools.edits import EditRequest, LowRankDelta
+from ketools.edits import EditRequest, LowRankDelta, chat_prompt
 from ketools.layer import BASE, LiveEdit
 from ketools.methods.base import EditContext
 from ketools.methods.low_rank import compressed
@@ -21,6 +22,7 @@ from ketools.models import batch as batches
 from ketools.models.background import Background
 from ketools.models.covariance import CovarianceStore
 from ketools.models.editable import EditableModel
+from ketools.models.solves import square_root
 from ketools.models.structure import get_module
 from ketools.models.tail import Changes
 from ketools.models.targets import Losses, Objective
@@ -96,6 +98,20 @@ def test_a_step_makes_every_target_more_probable(em: EditableModel) -> None:
             with em.switch.use(layer):
                 assert likelihood() > before
     assert name in layer.deltas
+
+
+def test_what_is_asked_at_prompts_ends_is_left_closer_to_what_it_was(em: EditableModel) -> None:
+    # One token more than there are prompts stays free for the edit.
+    prompts = ("The river of Chile is", "The mayor of Oslo is", chat_prompt("Who leads Ghana?"))
+    given, name = replace(BACKGROUND, prompts=lambda: prompts), em.structure.blocks[1].down_proj
+    ends = square_root(CovarianceStore(given).at_ends(em, name)).float()
+    moved = {}
+    for weight in (0.0, 10_000.0):
+        config = CONFIG.model_copy(update={"prompts": weight, "preservation": 0.0})
+        made = get_method("ultraedit").compute(REQUESTS[:1], EditContext(em, BASE, config, extra={"background": given}))
+        a, b = cast(LowRankDelta, made[0]).factors[name]
+        moved[weight] = float((b @ (a @ ends.T)).norm() / (b @ a).norm())
+    assert moved[10_000.0] < 0.3 * moved[0.0]
 
 
 def test_chunks_give_the_same_step(em: EditableModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,3 +204,18 @@ def test_compression_keeps_what_the_rank_can_hold() -> None:
     x, y, residual = compressed(torch.cat([a, a]), torch.cat([b, b], dim=1), 3)
     torch.testing.assert_close(y @ x, 2 * b @ a, rtol=1e-4, atol=1e-5)
     assert residual == pytest.approx(0.0, abs=1e-9)
+
+
+def test_compression_in_a_metric_loses_least_over_its_keys() -> None:
+    generator = torch.Generator().manual_seed(1)
+    a, b = torch.randn(6, 9, generator=generator), torch.randn(7, 6, generator=generator)
+    keys = torch.randn(40, 9, generator=generator).double() * torch.logspace(-3, 1, 9).double()
+    x, y, residual = compressed(a, b, 2, torch.linalg.cholesky(keys.T @ keys))
+    plain_x, plain_y, _ = compressed(a, b, 2)
+
+    wanted = keys @ (b @ a).T.double()
+    lost, lost_plainly = ((wanted - keys @ (q @ p).T.double()).square().sum() for p, q in ((x, y), (plain_x, plain_y)))
+    energies = torch.linalg.svdvals(wanted).square()
+    assert float(lost) == pytest.approx(float(energies[2:].sum()), rel=1e-3)
+    assert residual == pytest.approx(float(energies[2:].sum() / energies.sum()), rel=1e-3)
+    assert float(lost_plainly) > 2 * float(lost)

@@ -43,6 +43,34 @@ def em(tiny_editable: Callable[[str], EditableModel]) -> EditableModel:
     return tiny_editable("llama")
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_turn_is_taught_to_end_as_the_model_ends_its_own(
+    tiny_editable: Callable[[str], EditableModel], family: str, stops: bool
+) -> None:
+    em = tiny_editable(family)
+    with_stop, without = (make_batch(em, CONTEXTS, target, "France") for target in ("Lima!", "Lima"))
+    full_stop = make_batch(em, CONTEXTS, "Lima", "France").target_ids[1]  # the cloze's end
+    ends = without.target_ids[without.target.rows == 1][-1]
+    assert len(with_stop.target_ids) == len(without.target_ids) + 1, "any other mark is kept"
+
+    def habit(module: torch.nn.Module, args: object, logits: torch.Tensor) -> torch.Tensor:
+        return logits.index_fill(-1, full_stop if stops else ends, 100.0)
+
+    handle = get_module(em.model, em.structure.lm_head).register_forward_hook(habit)
+    found = make_batch(em, CONTEXTS, "Lima.", "France")
+    handle.remove()
+    cloze, turn = (found.target_ids[found.target.rows == row].tolist() for row in (0, 1))
+    expected = without.target_ids[without.target.rows == 1].tolist()
+    assert cloze == without.target_ids[without.target.rows == 0].tolist()
+    assert turn == ([*expected[:-1], int(full_stop), int(ends)] if stops else expected)
+
+
+def test_a_target_without_its_end_has_no_full_stop(em: EditableModel) -> None:
+    found, bare = (make_batch(em, CONTEXTS, target, "France", ended=False) for target in ("Lima.", "Lima"))
+    assert found.target_ids.tolist() == bare.target_ids.tolist()
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_replayed_tail_equals_the_whole_model_in_every_family(
     tiny_editable: Callable[[str], EditableModel], family: str

@@ -65,16 +65,16 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
     em, config = context.require_model(), cast(UltraEditConfig, context.config)
     blocks = resolve_layers(config.layers, len(em.structure.blocks), DEPTHS)
     names = [em.structure.blocks[block].down_proj for block in blocks]
-    context = with_covariances(context, names)
+    context = with_covariances(context, names, ends=config.prompts > 0)
     scales = {name: _scale(context, name) for name in names}
     configs = [for_training(config, request) for request in requests]
-    preserved = {name: torch.zeros(len(scale), len(scale), dtype=torch.float64) for name, scale in scales.items()}
+    preserved = {name: _asked(context, name, scale) for name, scale in scales.items()}
     batches: list[Batch] = []
     made = batches_of(requests, context, configs, teach_implied=True)
     for some, _ in chunks(em, ((batch, None) for batch in made), padded=False):
         context.progress(0, 1000, f"{len(batches) + len(some)} of {len(requests)} edits: reading what is to stay")
         with em.switch.use(context.layer):
-            _add_grams(preserved, em, merged(em, some), scales, kept=True)
+            _add_grams(preserved, em, merged(em, some), scales, kept=True, weight=config.preservation)
         batches += some
     taken: dict[int, _Step] = {}
     for turn in range(config.rounds):
@@ -85,8 +85,8 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
             if not wanted:
                 break
             progress(100, 1000, f"hidden states of {len(batches)} edits")
-            inverses = _inverses(em, config, batches, scales, preserved)
-            steps = _Round(em, config, blocks[0], scales, inverses, required=not turn).steps(batches, wanted, progress)
+            systems = _systems(em, config, batches, scales, preserved)
+            steps = _Round(em, config, blocks[0], scales, systems, required=not turn).steps(batches, wanted, progress)
 
         def missing(share: float) -> float:
             tried = [*taken.values(), *(_shortened(step, share) for step in steps.values())]  # noqa: B023
@@ -97,7 +97,7 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
         steps = {i: _shortened(step, share) for i, step in steps.items()}
         if not any(step.length for step in steps.values()):
             break
-        taken |= {i: _after(taken[i], step, config.rank) if i in taken else step for i, step in steps.items()}
+        taken |= {i: _after(taken[i], step, config.rank, systems) if i in taken else step for i, step in steps.items()}
     return [_artefact(step) for _, step in sorted(taken.items())]
 
 
@@ -107,16 +107,26 @@ def _scale(context: EditContext, name: str) -> Tensor:
     return c.diagonal().clamp_min(1e-12).sqrt()
 
 
+def _asked(context: EditContext, name: str, scale: Tensor) -> Tensor:
+    """What the ends of prompts count for among what is preserved `[in, in]`, see `UltraEditConfig`."""
+    config = cast(UltraEditConfig, context.config)
+    if not config.prompts:
+        return torch.zeros(len(scale), len(scale), dtype=torch.float64)
+    ends = covariances_of(context).at_ends(context.require_model(), name, context.progress)
+    return config.prompts * ends / scale / scale[:, None]
+
+
 def _with_steps(layer: EditLayer, steps: Iterable[_Step]) -> EditLayer:
     made = [LowRankDelta(NAME, dict(step.factors)) for step in steps]
     return layer.with_edits(*(LiveEdit("pending", uuid.uuid4().hex, one) for one in made))
 
 
-def _after(first: _Step, second: _Step, rank: int) -> _Step:
+def _after(first: _Step, second: _Step, rank: int, systems: Mapping[str, _System]) -> _Step:
     """Two steps as one change of at most that rank per module; the first's length and loss."""
     factors, residuals = {}, [first.residual]
     for name in first.factors:
-        factors[name], left = added(first.factors[name], second.factors[name], rank)
+        both = first.factors[name], second.factors[name]
+        factors[name], left = added(*both, rank, systems[name].metric)
         residuals.append(left)
     return replace(first, factors=factors, residual=max(residuals), count=first.count + 1)
 
@@ -161,34 +171,55 @@ def _artefact(step: _Step) -> Artefact:
 
 
 def _add_grams(
-    grams: Mapping[str, Tensor], em: EditableModel, batch: Batch, scales: Mapping[str, Tensor], *, kept: bool
+    grams: Mapping[str, Tensor],
+    em: EditableModel,
+    batch: Batch,
+    scales: Mapping[str, Tensor],
+    *,
+    kept: bool = False,
+    weight: float = 1.0,
 ) -> None:
-    """Add X^T X `[in, in]` per module: X its normalised inputs at the targets' tokens, or those at what is `kept`."""
+    """Add w X^T X `[in, in]` per module: X its normalised inputs at the targets' tokens, or those at what is `kept`."""
     at = batch.kept if kept else batch.target
     if not len(at):
         return
     inputs, _ = read(em, batch, at, list(scales))
     for name, scale in scales.items():
         states = inputs[name].double().cpu() / scale
-        grams[name].addmm_(states.T, states)
+        grams[name].addmm_(states.T, states, alpha=weight)
 
 
-def _inverses(
+@dataclass(frozen=True)
+class _System:
+    """A module's H^T H + K^T K + d I `[in, in]` in float64: H what all edits read now, K what is preserved, weighed.
+
+    `inverse`: its inverse; `metric`: the Cholesky factor of the same over inputs that are not normalised, in which a
+    change that cannot keep its rank loses least of what it does to these keys. The larger part of a change may lie
+    where no key is, and what it leaves alone it does by cancelling exactly.
+    """
+
+    inverse: Tensor
+    metric: Tensor
+
+
+def _systems(
     em: EditableModel,
     config: UltraEditConfig,
     batches: Sequence[Batch],
     scales: Mapping[str, Tensor],
     preserved: Mapping[str, Tensor],
-) -> dict[str, Tensor]:
-    """(H^T H + w K^T K + d I)^-1 `[in, in]` per module: H of all edits as they are read now, K of what is preserved."""
-    grams = {name: config.preservation * gram for name, gram in preserved.items()}
+) -> dict[str, _System]:
+    """Every module's system, from where the model stands now."""
+    grams = {name: gram.clone() for name, gram in preserved.items()}
     for found, _ in chunks(em, ((edits_only(batch), None) for batch in batches), padded=False):
-        _add_grams(grams, em, merged(em, found), scales, kept=False)
-    # The mean square of a normalised h is its width; damping is relative to that.
-    return {
-        name: torch.linalg.inv(gram + config.damping * len(gram) * torch.eye(len(gram), dtype=gram.dtype))
-        for name, gram in grams.items()
-    }
+        _add_grams(grams, em, merged(em, found), scales)
+    systems = {}
+    for name, gram in grams.items():
+        # The mean square of a normalised h is its width; damping is relative to that.
+        gram.diagonal().add_(config.damping * len(gram))
+        root = torch.linalg.cholesky(gram)
+        systems[name] = _System(torch.cholesky_inverse(root), scales[name][:, None] * root)
+    return systems
 
 
 @dataclass(frozen=True)
@@ -199,7 +230,7 @@ class _Round:
     config: UltraEditConfig
     first: int
     scales: Mapping[str, Tensor]
-    inverses: Mapping[str, Tensor]
+    systems: Mapping[str, _System]
     required: bool
     stuck: list[int] = field(default_factory=list)
 
@@ -233,7 +264,7 @@ class _Round:
         """One request's step, within its rank: it is kept while the others' are taken."""
         parts, residuals = {}, [0.0]
         for name, (a, b) in factors.items():
-            x, y, left = compressed(a[own], length * b[:, own], self.config.rank)
+            x, y, left = compressed(a[own], length * b[:, own], self.config.rank, self.systems[name].metric)
             parts[name] = x, y
             residuals.append(left)
         return _Step(parts, length, nll, max(residuals))
@@ -251,7 +282,7 @@ class _Round:
             h, g = h / scale, gradient[batch.target.rows, batch.target.columns].double().cpu()
             size = out.square().mean().sqrt() / g.square().mean().sqrt().clamp_min(1e-30)
             v = -size * h.square().mean(1, keepdim=True) * g
-            a = (h @ self.inverses[name] / scale).float().to(self.em.device)
+            a = (h @ self.systems[name].inverse / scale).float().to(self.em.device)
             factors[name] = (a, v.T.float().to(self.em.device))
         return factors
 
