@@ -191,7 +191,7 @@ def make_batch(
 
     `answer`: how many tokens of the model's own answer to a preserved prompt are kept.
     `implied`: further prompts, each with a target of its own. `ended`: whether a target goes on to the end of its
-    sentence or turn.
+    sentence or turn; else it is without its full stop.
     Raises `InvalidRequest` when no context names the subject.
     """
     wanted = [*((prompt, target) for prompt in contexts.edit), *implied]

@@ -1,11 +1,12 @@
 """UltraEdit's closed form, over hidden states and gradients at the target's tokens.
 
 As in the paper, the change of a module is (H^T H + I)^-1 H^T V with V = -eta ||h||^2 g, from normalised hidden
-states h and gradients g. Four things differ. Hidden states are scaled by the model's own statistics, which are what a
+states h and gradients g. Five things differ. Hidden states are scaled by the model's own statistics, which are what a
 running normalisation tends to, so that an edit does not depend on which others were made before it. What is to be
-preserved takes part with V = 0; it is read once, before the first step. A step is lengthened until the target is
-certain, and no further, since one eta does not suit every model, and shortened again where the steps of many together
-leave more undone. That is aimed at anew, for at most `rounds` steps.
+preserved, and what is asked at the ends of other prompts, takes part with V = 0; it is read once, before the first
+step. A step is lengthened until the target is certain, and no further, since one eta does not suit every model, and
+shortened again where the steps of many together leave more undone. That is aimed at anew, for at most `rounds` steps.
+Each request's part is cut to its rank where keys lie, not where the change is largest.
 """
 
 from __future__ import annotations
