@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -565,14 +566,19 @@ def test_more_requests_than_there_are_places_wait_or_get_503(
 ) -> None:
     headers = {"Authorization": f"Bearer {alice}"}
     settings = GatewaySettings(requests=1, wait_s=0.2)
-    with running(gateway_app(service, host="127.0.0.1", tokens=tokens, settings=settings)) as url:
-        ask = {"url": f"{url}/v1/chat/completions", "headers": headers, "timeout": 120}
-        with httpx.stream("POST", json=chat(base, **LONG, stream=True), **ask) as long:  # type: ignore[arg-type]
-            chunks = long.iter_raw()  # hangs up when it is dropped
-            next(chunks)
-            with wire.held():
-                assert httpx.post(json=chat(base), **ask).status_code == 503  # type: ignore[arg-type]
-        until(lambda: httpx.post(json=chat(base), **ask).status_code == 200)  # type: ignore[arg-type]
+    app = gateway_app(service, host="127.0.0.1", tokens=tokens, settings=settings)
+    with running(app) as url, ThreadPoolExecutor(1) as pool:
+
+        def ask() -> httpx.Response:
+            return httpx.post(f"{url}/v1/chat/completions", json=chat(base), headers=headers, timeout=120)
+
+        del wire.seen[:]
+        with wire.held():
+            first = pool.submit(ask)
+            until(lambda: b"POST /v1/chat/completions" in wire.seen)  # it has the only place now
+            assert ask().status_code == 503
+        assert first.result().status_code == 200
+        until(lambda: ask().status_code == 200)
 
 
 def test_an_answer_that_takes_too_long_is_given_up(
