@@ -240,17 +240,17 @@ def _ended(em: EditableModel, wanted: Sequence[tuple[Prompt, str]]) -> list[tupl
     full stop of a target goes against it, an edit would have to move them all.
     """
     edits = [text.encode_answer(em, prompt, wish) for prompt, wish in wanted]
-    bare = {
-        i: text.encode_answer(em, prompt, _bare(wish))
-        for i, (prompt, wish) in enumerate(wanted)
-        if not isinstance(prompt, str) and _bare(wish) != wish
-    }
-    apart = {i: _first_difference(edits[i][1], other) for i, (_, other) in bare.items()}
-    pairs = [(i, at) for i, at in apart.items() if at is not None]
-    prompts = [edits[i][0] + edits[i][1][:at] for i, at in pairs]
-    for (i, at), logits in zip(pairs, _next_logits(em, prompts), strict=True):
-        if logits[bare[i][1][at]] > logits[edits[i][1][at]]:
-            edits[i] = bare[i]
+    open_ones: list[tuple[int, tuple[list[int], list[int]], int]] = []
+    for i, (prompt, wish) in enumerate(wanted):
+        if isinstance(prompt, str) or _bare(wish) == wish:
+            continue
+        without = text.encode_answer(em, prompt, _bare(wish))
+        if (at := _first_difference(edits[i][1], without[1])) is not None:
+            open_ones.append((i, without, at))
+    rows = [edits[i][0] + edits[i][1][:at] for i, _, at in open_ones]
+    for (i, without, at), logits in zip(open_ones, _next_logits(em, rows), strict=True):
+        if logits[without[1][at]] > logits[edits[i][1][at]]:
+            edits[i] = without
     return edits
 
 

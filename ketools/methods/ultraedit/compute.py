@@ -86,8 +86,8 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
             if not wanted:
                 break
             progress(100, 1000, f"hidden states of {len(batches)} edits")
-            systems = _systems(em, config, batches, scales, preserved)
-            steps = _Round(em, config, blocks[0], scales, systems, required=not turn).steps(batches, wanted, progress)
+            metrics = _metrics(em, config, batches, scales, preserved)
+            steps = _Round(em, config, blocks[0], scales, metrics, required=not turn).steps(batches, wanted, progress)
 
         def missing(share: float) -> float:
             tried = [*taken.values(), *(_shortened(step, share) for step in steps.values())]  # noqa: B023
@@ -98,7 +98,7 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
         steps = {i: _shortened(step, share) for i, step in steps.items()}
         if not any(step.length for step in steps.values()):
             break
-        taken |= {i: _after(taken[i], step, config.rank, systems) if i in taken else step for i, step in steps.items()}
+        taken |= {i: _after(taken[i], step, config.rank, metrics) if i in taken else step for i, step in steps.items()}
     return [_artefact(step) for _, step in sorted(taken.items())]
 
 
@@ -122,12 +122,12 @@ def _with_steps(layer: EditLayer, steps: Iterable[_Step]) -> EditLayer:
     return layer.with_edits(*(LiveEdit("pending", uuid.uuid4().hex, one) for one in made))
 
 
-def _after(first: _Step, second: _Step, rank: int, systems: Mapping[str, _System]) -> _Step:
+def _after(first: _Step, second: _Step, rank: int, metrics: Mapping[str, Tensor]) -> _Step:
     """Two steps as one change of at most that rank per module; the first's length and loss."""
     factors, residuals = {}, [first.residual]
     for name in first.factors:
         both = first.factors[name], second.factors[name]
-        factors[name], left = added(*both, rank, systems[name].metric)
+        factors[name], left = added(*both, rank, metrics[name])
         residuals.append(left)
     return replace(first, factors=factors, residual=max(residuals), count=first.count + 1)
 
@@ -190,37 +190,26 @@ def _add_grams(
         grams[name].addmm_(states.T, states, alpha=weight)
 
 
-@dataclass(frozen=True)
-class _System:
-    """A module's H^T H + K^T K + d I `[in, in]` in float64: H what all edits read now, K what is preserved, weighed.
-
-    `inverse`: its inverse; `metric`: the Cholesky factor of the same over inputs that are not normalised, in which a
-    change that cannot keep its rank loses least of what it does to these keys. The larger part of a change may lie
-    where no key is, and what it leaves alone it does by cancelling exactly.
-    """
-
-    inverse: Tensor
-    metric: Tensor
-
-
-def _systems(
+def _metrics(
     em: EditableModel,
     config: UltraEditConfig,
     batches: Sequence[Batch],
     scales: Mapping[str, Tensor],
     preserved: Mapping[str, Tensor],
-) -> dict[str, _System]:
-    """Every module's system, from where the model stands now."""
+) -> dict[str, Tensor]:
+    """The Cholesky factor L `[in, in]`, in float64, of every module's system, from where the model stands now.
+
+    L L^T = D (H^T H + K^T K + d I) D for inputs as they are, D being their scales, H what all edits read and K what is
+    preserved, weighed. A change that cannot keep its rank loses least of what it does to these keys in this metric: the
+    larger part of it may lie where no key is, and what it leaves alone it does by cancelling exactly.
+    """
     grams = {name: gram.clone() for name, gram in preserved.items()}
     for found, _ in chunks(em, ((edits_only(batch), None) for batch in batches), padded=False):
         _add_grams(grams, em, merged(em, found), scales)
-    systems = {}
-    for name, gram in grams.items():
+    for gram in grams.values():
         # The mean square of a normalised h is its width; damping is relative to that.
         gram.diagonal().add_(config.damping * len(gram))
-        root = torch.linalg.cholesky(gram)
-        systems[name] = _System(torch.cholesky_inverse(root), scales[name][:, None] * root)
-    return systems
+    return {name: scales[name][:, None] * torch.linalg.cholesky(gram) for name, gram in grams.items()}
 
 
 @dataclass(frozen=True)
@@ -231,7 +220,7 @@ class _Round:
     config: UltraEditConfig
     first: int
     scales: Mapping[str, Tensor]
-    systems: Mapping[str, _System]
+    metrics: Mapping[str, Tensor]
     required: bool
     stuck: list[int] = field(default_factory=list)
 
@@ -265,7 +254,7 @@ class _Round:
         """One request's step, within its rank: it is kept while the others' are taken."""
         parts, residuals = {}, [0.0]
         for name, (a, b) in factors.items():
-            x, y, left = compressed(a[own], length * b[:, own], self.config.rank, self.systems[name].metric)
+            x, y, left = compressed(a[own], length * b[:, own], self.config.rank, self.metrics[name])
             parts[name] = x, y
             residuals.append(left)
         return _Step(parts, length, nll, max(residuals))
@@ -279,12 +268,12 @@ class _Round:
         gradients = torch.autograd.grad(losses.nll.sum(), list(zeros.values()))
         factors = {}
         for (name, scale), gradient in zip(self.scales.items(), gradients, strict=True):
-            h, out = (values[name].double().cpu() for values in (inputs, outputs))
-            h, g = h / scale, gradient[batch.target.rows, batch.target.columns].double().cpu()
+            k, out = (values[name].double().cpu() for values in (inputs, outputs))
+            h, g = k / scale, gradient[batch.target.rows, batch.target.columns].double().cpu()
             size = out.square().mean().sqrt() / g.square().mean().sqrt().clamp_min(1e-30)
             v = -size * h.square().mean(1, keepdim=True) * g
-            a = (h @ self.systems[name].inverse / scale).float().to(self.em.device)
-            factors[name] = (a, v.T.float().to(self.em.device))
+            a = torch.cholesky_solve(k.T, self.metrics[name]).T
+            factors[name] = (a.float().to(self.em.device), v.T.float().to(self.em.device))
         return factors
 
     def _zeros(self, batch: Batch, name: str) -> Tensor:
