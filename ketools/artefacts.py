@@ -205,7 +205,7 @@ def size_of(artefact: Artefact) -> int:
 
 
 def tensors_of(artefact: Artefact) -> dict[str, Tensor]:
-    """An artefact's tensors under the names they have in its file: `A:module`, or with B, D, G, K, V or R."""
+    """An artefact's tensors under the names they have in its file: `A:module`, or with B, D, K, R, S or V."""
     if isinstance(artefact, LowRankDelta):
         pairs = artefact.factors.items()
         return {f"A:{module}": a for module, (a, _) in pairs} | {f"B:{module}": b for module, (_, b) in pairs}
@@ -233,10 +233,22 @@ def _check_tensors(tensors: Mapping[str, Tensor]) -> None:
             raise InvalidRequest(f"The factors of {name[2:]} disagree about the rank; send A [r, in], B [out, r].")
         if name.startswith("K:") and len({len(tensors[f"{part}:{name[2:]}"]) for part in "KVR"}) != 1:
             raise InvalidRequest(f"The codebook of {name[2:]} needs as many values and radii as keys.")
-        if name.startswith("G:") and tensor.shape != (len(tensors[f"K:{name[2:]}"]), len(tensors[f"A:{name[2:]}"])):
-            raise InvalidRequest(f"The codebook of {name[2:]} needs a gate per key and rank of its blocks.")
+        if name.startswith("S:") and not _are_spans(
+            tensor, len(tensors[f"K:{name[2:]}"]), len(tensors[f"A:{name[2:]}"])
+        ):
+            raise InvalidRequest(
+                f"The codebook of {name[2:]} needs a first and a last rank of its blocks for each key."
+            )
         if not bool(torch.isfinite(tensor).all()):
             raise Diverged(f"{name} holds NaN or infinity; the edit was not stored. Lower the learning rate.")
+
+
+def _are_spans(spans: Tensor, keys: int, rank: int) -> bool:
+    """Whether there is one for each key, of whole numbers, in order and within the rank."""
+    if spans.shape != (keys, 2):
+        return False
+    first, last = spans.T
+    return bool(((first >= 0) & (first <= last) & (last <= rank) & (spans.frac() == 0).all(1)).all())
 
 
 def _checked(name: str, path: Path, data: bytes) -> Artefact:

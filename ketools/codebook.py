@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -11,21 +13,33 @@ from torch import Tensor
 CANDIDATES = 8
 """How many keys are measured exactly for each input."""
 
+_TOGETHER = 256
+"""Inputs whose blocks are gathered at once."""
+
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """Low-rank weight changes that keys share: `a [R, in]`, `b [out, R]`, and `gate [n, R]`, 1 where a key uses a rank.
+    """Low-rank weight changes that keys share: `a [R, in]`, `b [out, R]`, and the ranks of each key, `spans [n, 2]`.
 
-    The block of key i is `b @ diag(gate[i]) @ a` (Yu et al. 2023, MELO, section 3).
+    The block of key i is `b[:, s:e] @ a[s:e]` for `s, e = spans[i]` (Yu et al. 2023, MELO, section 3).
     """
 
     a: Tensor
     b: Tensor
-    gate: Tensor
+    spans: Tensor
 
     def output(self, x: Tensor, key: Tensor) -> Tensor:
         """The changes `[m, out]` of inputs x `[m, in]` by the blocks of their keys, indices `[m]`."""
-        return ((x @ self.a.T) * self.gate[key]) @ self.b.T
+        few = zip(torch.split(x, _TOGETHER), torch.split(key, _TOGETHER), strict=True)
+        return torch.cat([self._output(some, theirs) for some, theirs in few])
+
+    def _output(self, x: Tensor, key: Tensor) -> Tensor:
+        first, last = self.spans[key].long().T
+        ranks = first[:, None] + torch.arange(int((last - first).max()) if len(key) else 0, device=x.device)
+        used, ranks = ranks < last[:, None], ranks.clamp(max=len(self.a) - 1)  # [m, r]
+        inner = (self.a[ranks] @ x[:, :, None])[:, :, 0] * used
+        changes: Tensor = (inner[:, None] @ self.b.T[ranks])[:, 0]
+        return changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +70,13 @@ class Codebook:
 
         A matrix product finds them fast, but not to the last bit, so their distances are measured again.
         """
-        squares = self.keys.square().sum(1) - 2 * flat @ self.keys.T
-        found = squares.topk(min(CANDIDATES, len(self.keys)), largest=False).indices
+        apart = torch.addmm(self._squares, flat, self.keys.T, alpha=-2)
+        found = apart.topk(min(CANDIDATES, len(self.keys)), largest=False).indices
         return found.sort(dim=1, descending=True).values
+
+    @cached_property
+    def _squares(self) -> Tensor:
+        return self.keys.square().sum(1)
 
     def output(self, x: Tensor) -> Tensor:
         """The change of the output, `[..., out]`, for inputs x `[..., in]`."""
@@ -78,12 +96,14 @@ class Codebook:
     def tensors(self) -> dict[str, Tensor]:
         """Its parts by letter, as files name them."""
         parts = {"K": self.keys, "V": self.values, "R": self.radius}
-        return parts if self.blocks is None else parts | {"A": self.blocks.a, "B": self.blocks.b, "G": self.blocks.gate}
+        return (
+            parts if self.blocks is None else parts | {"A": self.blocks.a, "B": self.blocks.b, "S": self.blocks.spans}
+        )
 
     @staticmethod
     def of(parts: Mapping[str, Tensor]) -> Codebook:
         """The codebook of such parts. Raises `KeyError` when one is missing."""
-        blocks = Blocks(parts["A"], parts["B"], parts["G"]) if "G" in parts else None
+        blocks = Blocks(parts["A"], parts["B"], parts["S"]) if "S" in parts else None
         return Codebook(parts["K"], parts["V"], parts["R"], blocks)
 
 
@@ -109,10 +129,13 @@ def _joined_blocks(books: list[Codebook]) -> Blocks | None:
     if all(book.blocks is None for book in books):
         return None
     found = [book.blocks or _no_blocks(book) for book in books]
-    gate = torch.block_diag(*(blocks.gate for blocks in found))  # type: ignore[no-untyped-call]
-    return Blocks(torch.cat([blocks.a for blocks in found]), torch.cat([blocks.b for blocks in found], dim=1), gate)
+    starts = accumulate((len(blocks.a) for blocks in found[:-1]), initial=0)
+    spans = [blocks.spans + start for blocks, start in zip(found, starts, strict=True)]
+    return Blocks(
+        torch.cat([blocks.a for blocks in found]), torch.cat([blocks.b for blocks in found], dim=1), torch.cat(spans)
+    )
 
 
 def _no_blocks(book: Codebook) -> Blocks:
     (n, width), out = book.keys.shape, book.values.shape[1]
-    return Blocks(book.keys.new_zeros(0, width), book.keys.new_zeros(out, 0), book.keys.new_zeros(n, 0))
+    return Blocks(book.keys.new_zeros(0, width), book.keys.new_zeros(out, 0), book.keys.new_zeros(n, 2))

@@ -315,12 +315,14 @@ def test_a_hook_state_survives_a_round_trip_and_needs_a_value_and_a_radius_for_e
         encode(HookState("grace", {"m": Codebook(matrix(2, 5), matrix(1, 3), matrix(2, 1))}))
 
 
-def test_a_hook_state_with_blocks_survives_a_round_trip_and_needs_a_gate_for_each_key_and_rank() -> None:
-    blocks = Blocks(matrix(4, 5), matrix(3, 4), matrix(2, 4))
+def test_a_hook_state_with_blocks_survives_a_round_trip_and_needs_ranks_for_each_key() -> None:
+    blocks = Blocks(matrix(4, 5), matrix(3, 4), torch.tensor([[0.0, 4.0], [1.0, 3.0]]))
     book = Codebook(matrix(2, 5), matrix(2, 3), matrix(2, 1).abs(), blocks)
     state = HookState("melo", {"layers.1.down_proj": book}, {"layer": 1})
     again = decode(encode(state))
     assert isinstance(again, HookState) and same_bits(state, again)
     assert again.codebooks["layers.1.down_proj"].blocks is not None
-    with pytest.raises(InvalidRequest, match="a gate per key and rank"):
-        encode(HookState("melo", {"m": replace(book, blocks=replace(blocks, gate=matrix(1, 4)))}))
+    for spans in ([[0.0, 4.0]], [[0.0, 5.0], [0.0, 1.0]], [[2.0, 1.0], [0.0, 1.0]], [[0.5, 1.0], [0.0, 1.0]]):
+        wrong = replace(book, blocks=replace(blocks, spans=torch.tensor(spans)))
+        with pytest.raises(InvalidRequest, match="a first and a last rank"):
+            encode(HookState("melo", {"m": wrong}))

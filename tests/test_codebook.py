@@ -56,8 +56,8 @@ def test_the_nearest_of_many_keys_is_found_however_far_from_the_origin(seed: int
 def with_blocks(seed: int, n: int, rank: int) -> Codebook:
     generator = torch.Generator().manual_seed(seed)
     a, b = torch.randn(rank, 4, generator=generator), torch.randn(5, rank, generator=generator)
-    gate = (torch.rand(n, rank, generator=generator) < 0.5).float()
-    return replace(book(seed, n, radius=1.5), blocks=Blocks(a, b, gate))
+    spans = torch.randint(rank + 1, (n, 2), generator=generator).sort(1).values.float()
+    return replace(book(seed, n, radius=1.5), blocks=Blocks(a, b, spans))
 
 
 @given(st.integers(0, 1000))
@@ -73,7 +73,8 @@ def test_an_input_gets_the_block_of_its_key_whatever_other_books_are_joined(seed
         if float((owner.keys[nearest] - row).norm()) <= 1.5:
             wanted = owner.values[nearest]
             if owner.blocks is not None:
-                wanted = wanted + owner.blocks.b @ torch.diag(owner.blocks.gate[nearest]) @ owner.blocks.a @ row
+                first, last = owner.blocks.spans[nearest].int().tolist()
+                wanted = wanted + owner.blocks.b[:, first:last] @ owner.blocks.a[first:last] @ row
         torch.testing.assert_close(change, wanted, rtol=1e-4, atol=1e-5)
 
 

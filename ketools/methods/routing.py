@@ -48,8 +48,8 @@ def routed(inputs: Tensor, batch: Batch, reach: float, a: Tensor, b: Tensor) -> 
     keys, alone = _at(inputs, batch.target), _at(inputs, batch.kept)
     radius = reach * torch.cdist(keys, alone, compute_mode="donot_use_mm_for_euclid_dist").amin(1)
     kept = outermost(keys, radius)
-    gate = keys.new_ones(len(kept), len(a))
-    return Codebook(keys[kept], keys.new_zeros(len(kept), len(b)), radius[kept, None], Blocks(a, b, gate))
+    spans = keys.new_tensor([[0, len(a)]]).expand(len(kept), 2).contiguous()
+    return Codebook(keys[kept], keys.new_zeros(len(kept), len(b)), radius[kept, None], Blocks(a, b, spans))
 
 
 def outermost(keys: Tensor, radius: Tensor) -> Tensor:

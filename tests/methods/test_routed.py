@@ -88,8 +88,11 @@ def reference(em: EditableModel, prompt: str, books: Mapping[str, Codebook]) -> 
             for x in args[0][0]:
                 distances = (book.keys.double() - x).norm(dim=1)
                 near = int(distances.argmin())
-                gated = torch.diag(book.blocks.gate[near].double() * (distances[near] <= book.radius[near, 0]))
-                rows.append((weight + book.blocks.b.double() @ gated @ book.blocks.a.double()) @ x)
+                first, last = (
+                    book.blocks.spans[near].int().tolist() if distances[near] <= book.radius[near, 0] else (0, 0)
+                )
+                block = book.blocks.b[:, first:last].double() @ book.blocks.a[first:last].double()
+                rows.append((weight + block) @ x)
             return torch.stack(rows)[None]
 
         get_module(model, name).register_forward_hook(merged)

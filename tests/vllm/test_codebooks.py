@@ -32,7 +32,7 @@ def layer(world: Any, request: pytest.FixtureRequest) -> EditLayer:
     value = torch.randn(1, world.outline.sizes[MODULE][1], generator=torch.Generator().manual_seed(5)) * 80
     book = Codebook(key, value, torch.full((1, 1), float(key.norm()) / 50))
     if request.param == "block":
-        blocks = Blocks(key / key.square().sum(), value.T.contiguous(), torch.ones(1, 1))
+        blocks = Blocks(key / key.square().sum(), value.T.contiguous(), torch.tensor([[0.0, 1.0]]))
         book = Codebook(key, torch.zeros_like(value), book.radius, blocks)
     state = HookState("test", MappingProxyType({MODULE: book}))
     return BASE.with_edits(LiveEdit("hook", content_hash(state), state))

@@ -50,6 +50,6 @@ def _one(request: EditRequest, context: EditContext) -> Artefact:
     )
     a, b = packing.unpack(outcome.value)[name]
     assert book.blocks is not None
-    trained = replace(book, blocks=Blocks(a.clone(), scale * b, book.blocks.gate))
+    trained = replace(book, blocks=Blocks(a.clone(), scale * b, book.blocks.spans))
     metadata = {"layer": block, "keys": len(book.keys), "steps": outcome.steps, "nll": outcome.nll}
     return HookState("melo", {name: trained}, metadata)
