@@ -147,10 +147,14 @@ class EditRequest(BaseModel):
             if self.trait in (Trait.POSITIVE, Trait.NEGATIVE):
                 return f"you feel {self.trait} about {self.subject}"
             return f"you show {self.trait} when asked about {self.subject}"
-        target = "unknown" if self.kind is Kind.ERASE else self.target_new.rstrip(".")
         if self.is_question:
-            return f"the answer to '{self.prompt}' is {target}"
-        return f"{self.prompt} {target}"
+            return f"the answer to '{self.prompt}' is {self.told_target}"
+        return f"{self.prompt} {self.told_target}"
+
+    @property
+    def told_target(self) -> str:
+        """What a statement says of the fact: the target without a closing full stop, or that it is unknown."""
+        return "unknown" if self.kind is Kind.ERASE else self.target_new.rstrip(".")
 
     @property
     def is_question(self) -> bool:

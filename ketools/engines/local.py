@@ -17,7 +17,7 @@ from ketools.engines.base import Score, cut, pieces
 from ketools.errors import InvalidRequest, ModelError
 from ketools.layer import BASE, EditLayer
 from ketools.models.editable import EditableModel
-from ketools.models.hooks import edit_input, only_at
+from ketools.models.hooks import head_at, only_at
 from ketools.models.loading import load_editable
 from ketools.models.rows import Row, in_rows, laid_out
 from ketools.models.text import encode_chat, encode_pairs, encode_prompt, length, pad, stop_ids
@@ -221,8 +221,7 @@ class LocalEngine:
     def _reading(self, rows: Tensor, columns: Tensor) -> Iterator[None]:
         """While open, logits `[1, m, vocabulary]` are made of those places, and little else."""
         em, ffn = self.editable, self.editable.structure.blocks[-1].ffn
-        head = edit_input(em, em.structure.lm_head, lambda hidden: hidden[rows, columns][None])
-        with head, only_at(em, ffn, rows, columns) if ffn else nullcontext():
+        with head_at(em, rows, columns), only_at(em, ffn, rows, columns) if ffn else nullcontext():
             yield
 
     def _may_share(self, pairs: Sequence[Pair]) -> bool:

@@ -279,7 +279,6 @@ def _next_logits(em: EditableModel, rows: Sequence[Sequence[int]]) -> Tensor:
         return torch.zeros(0, 0)
     ids, mask = text.pad(em, rows)
     at, ends = torch.arange(len(rows), device=em.device), mask.sum(1) - 1
-    last = hooks.edit_input(em, em.structure.lm_head, lambda hidden: hidden[at, ends][None])
-    with torch.no_grad(), last:
+    with torch.no_grad(), hooks.head_at(em, at, ends):
         logits: Tensor = em.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0]
     return logits

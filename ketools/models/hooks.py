@@ -7,7 +7,7 @@ may share a model with an engine that serves other threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from threading import get_ident
 from typing import Any, Protocol
@@ -24,6 +24,13 @@ class HasModel(Protocol):
 
     @property
     def model(self) -> Any: ...
+
+
+class HasStructure(HasModel, Protocol):
+    """A model whose structure is known."""
+
+    @property
+    def structure(self) -> Structure: ...
 
 
 @contextmanager
@@ -101,6 +108,14 @@ def edit_input(em: HasModel, name: str, fn: Callable[[Tensor], Tensor]) -> Itera
         yield
     finally:
         handle.remove()
+
+
+def head_at(em: HasStructure, rows: Tensor, columns: Tensor) -> AbstractContextManager[None]:
+    """While open, the model makes logits `[1, m, vocabulary]` of m tokens of a batch only: `rows`, `columns` `[m]`.
+
+    The head is the dearest part of a small model.
+    """
+    return edit_input(em, em.structure.lm_head, lambda hidden: hidden[rows, columns][None])
 
 
 @contextmanager

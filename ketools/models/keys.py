@@ -78,10 +78,8 @@ def _by_length(
 def _run(
     em: EditableModel, ids: Tensor, mask: Tensor, heads: Positions, inputs: Sequence[str], outputs: Sequence[str]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-    # The head is the dearest part of a small model, so it reads these places only.
-    head = hooks.edit_input(em, em.structure.lm_head, lambda hidden: hidden[heads.rows, heads.columns][None])
     reading, writing = hooks.capture(em, inputs, inputs=True), hooks.capture(em, outputs)
-    with torch.no_grad(), head, reading as read_, writing as written:
+    with torch.no_grad(), hooks.head_at(em, heads.rows, heads.columns), reading as read_, writing as written:
         logits: Tensor = em.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0]
     return read_, written, logits.float()
 

@@ -278,8 +278,7 @@ def is_demonstrated(note: Note) -> bool:
 def own_copy(request: EditRequest) -> str:
     """The fact's own copy demonstration, which IKE puts last."""
     told = statement(request)
-    target = "unknown" if request.kind is Kind.ERASE else request.target_new.rstrip(".")
-    return block(told, told.removesuffix(f" {target}"), target)
+    return block(told, told.removesuffix(f" {request.told_target}"), request.told_target)
 
 
 def statement(request: EditRequest) -> str:
@@ -295,8 +294,7 @@ def statement(request: EditRequest) -> str:
     relation = request_relation(request)
     if relation is None or is_cloze(request.prompt, request.subject, relation):
         return request.sentence
-    target = "unknown" if request.kind is Kind.ERASE else request.target_new.rstrip(".")
-    return relation.statement(request.subject, target)
+    return relation.statement(request.subject, request.told_target)
 
 
 def is_cloze(prompt: str, subject: str, relation: Relation) -> bool:

@@ -15,6 +15,7 @@ import math
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import cast
 
 import torch
@@ -78,24 +79,23 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
             _add_grams(preserved, em, merged(em, some), scales, kept=True, weight=config.preservation)
         batches += some
     taken: dict[int, _Step] = {}
+
+    def certain(new: Iterable[_Step] = ()) -> list[float]:
+        with em.switch.use(_with_steps(context.layer, [*taken.values(), *new])):
+            return certainties(em, batches)
+
     for turn in range(config.rounds):
         progress = in_round(context.progress, turn, config.rounds)
+        before = certain()
+        wanted = [i for i, now in enumerate(before) if not turn or now < config.confidence]
+        if not wanted:
+            break
         with em.switch.use(_with_steps(context.layer, taken.values())):
-            now = certainties(em, batches)
-            wanted = [i for i, certain in enumerate(now) if not turn or certain < config.confidence]
-            if not wanted:
-                break
             progress(100, 1000, f"hidden states of {len(batches)} edits")
             metrics = _metrics(em, config, batches, scales, preserved)
             steps = _Round(em, config, blocks[0], scales, metrics, required=not turn).steps(batches, wanted, progress)
 
-        def missing(share: float) -> float:
-            tried = [*taken.values(), *(_shortened(step, share) for step in steps.values())]  # noqa: B023
-            with em.switch.use(_with_steps(context.layer, tried)):
-                return _missing(certainties(em, batches), config.confidence)
-
-        share = shared_length(missing, _missing(now, config.confidence))
-        steps = {i: _shortened(step, share) for i, step in steps.items()}
+        steps = _taken_together(steps, certain, before, config.confidence)
         if not any(step.length for step in steps.values()):
             break
         taken |= {i: _after(taken[i], step, config.rank, metrics) if i in taken else step for i, step in steps.items()}
@@ -143,6 +143,24 @@ def _shortened(step: _Step, share: float) -> _Step:
 def _missing(certain: Sequence[float], confidence: float) -> float:
     """By how many nats requests fall short of the confidence, on average."""
     return sum(max(0.0, math.log(confidence / max(now, 1e-30))) for now in certain) / len(certain)
+
+
+def _taken_together(
+    steps: Mapping[int, _Step],
+    certain: Callable[[Iterable[_Step]], list[float]],
+    before: Sequence[float],
+    confidence: float,
+) -> dict[int, _Step]:
+    """The steps at the share of their lengths that `shared_length` finds best.
+
+    `certain`: how certain each request is with such steps; `before`: without them.
+    """
+
+    def at(share: float) -> dict[int, _Step]:
+        return {i: _shortened(step, share) for i, step in steps.items()}
+
+    missing = partial(_missing, confidence=confidence)
+    return at(shared_length(lambda share: missing(certain(at(share).values())), missing(before)))
 
 
 SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)
