@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ketools.edits import EditRequest, LowRankDelta, chat_prompt
+from ketools.errors import Diverged
 from ketools.layer import BASE, LiveEdit
 from ketools.methods.base import EditContext
 from ketools.methods.low_rank import compressed
@@ -146,6 +147,13 @@ def test_a_search_keeps_the_best_length_and_ends_when_longer_ones_are_no_better(
 )
 def test_steps_that_together_leave_more_undone_are_shortened(missing: dict[float, float], expected: float) -> None:
     assert shared_length(missing.__getitem__, 1.0) == expected
+
+
+def test_requests_whose_steps_help_at_no_length_diverge(em: EditableModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ultraedit, "shared_length", lambda missing, before: 0.0)
+    with pytest.raises(Diverged, match="no more probable") as caught:
+        edited(em)
+    assert caught.value.which == (0, 1, 2)
 
 
 def test_a_search_ends_at_the_first_length_that_is_certain() -> None:

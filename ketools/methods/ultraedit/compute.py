@@ -44,6 +44,8 @@ from ketools.models.targets import Objective
 
 NAME = "ultraedit"
 
+_NO_HELP = "A step along the gradient makes a target no more probable; lower lr, or choose other layers."
+
 Factors = Mapping[str, tuple[Tensor, Tensor]]
 """A `[n, in]` and B `[out, n]` by module."""
 
@@ -94,9 +96,10 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
             progress(100, 1000, f"hidden states of {len(batches)} edits")
             metrics = _metrics(em, config, batches, scales, preserved)
             steps = _Round(em, config, blocks[0], scales, metrics, required=not turn).steps(batches, wanted, progress)
-
         steps = _taken_together(steps, certain, before, config.confidence)
         if not any(step.length for step in steps.values()):
+            if not turn:
+                raise Diverged(_NO_HELP, which=wanted)
             break
         taken |= {i: _after(taken[i], step, config.rank, metrics) if i in taken else step for i, step in steps.items()}
     return [_artefact(step) for _, step in sorted(taken.items())]
@@ -252,10 +255,7 @@ class _Round:
             made |= zip(chosen, self._steps(found, chosen), strict=True)
             progress(100 + round(900 * len(made) / len(wanted)), 1000, f"{len(made)} of {len(wanted)} edits")
         if self.stuck:
-            raise Diverged(
-                "A step along the gradient makes a target no more probable; lower lr, or choose other layers.",
-                which=self.stuck,
-            )
+            raise Diverged(_NO_HELP, which=self.stuck)
         return made
 
     def _steps(self, batches: Sequence[Batch], chosen: Sequence[int]) -> list[_Step]:
