@@ -13,6 +13,9 @@ from torch import Tensor
 CANDIDATES = 8
 """How many keys are measured exactly for each input."""
 
+_DISTANCES = 2**22
+"""Distances held at once."""
+
 _TOGETHER = 256
 """Inputs whose blocks are gathered at once."""
 
@@ -59,11 +62,18 @@ class Codebook:
     def nearest(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The nearest key of each input `[..., in]`, and whether the input is within its radius; both `[...]`."""
         flat = x.detach().reshape(-1, x.shape[-1]).float()
+        # Of thousands of keys not all distances are held at once.
+        few = torch.split(flat, max(1, _DISTANCES // max(1, len(self.keys))))
+        nearest, inside = (
+            torch.cat(found).reshape(x.shape[:-1]) for found in zip(*map(self._nearest, few), strict=True)
+        )
+        return nearest, inside
+
+    def _nearest(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         near = self._candidates(flat)  # [m, c]
         distance, which = (flat[:, None] - self.keys[near]).norm(dim=-1).min(dim=1)
         nearest = near.gather(1, which[:, None])[:, 0]
-        inside = distance <= self.radius[nearest, 0]
-        return nearest.reshape(x.shape[:-1]), inside.reshape(x.shape[:-1])
+        return nearest, distance <= self.radius[nearest, 0]
 
     def _candidates(self, flat: Tensor) -> Tensor:
         """A few keys for each input `[m, in]`, the last ones first; the nearest is among them.

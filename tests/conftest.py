@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     Gemma2Config,
@@ -59,6 +60,11 @@ CORPUS = (
     "Imagine that the capital of France is Lima. The president of Brazil speaks Portuguese.",
     "Alice works for Acme. Bob was born in Berlin. Who wrote the book? I don't know.",
 )
+
+
+# Speed is measured in benchmarks; tests share their cores with servers.
+settings.register_profile("ketools", deadline=None)
+settings.load_profile("ketools")
 
 
 @pytest.fixture(scope="session")

@@ -103,7 +103,7 @@ def dense(draw: st.DrawFn) -> DenseDelta:
     return DenseDelta(draw(words), {name: draw(matrices(2, 3)) for name in names}, {"steps": 3})
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.one_of(notes(), low_ranks(), dense()))
 def test_every_artefact_survives_a_round_trip_bit_for_bit(artefact: Artefact) -> None:
     back = decode(encode(artefact))

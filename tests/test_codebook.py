@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ketools import codebook
 from ketools.codebook import Blocks, Codebook, joined, read_codebooks
 
 
@@ -51,6 +53,16 @@ def test_the_nearest_of_many_keys_is_found_however_far_from_the_origin(seed: int
     nearest, _ = many.nearest(x)
     exact = torch.cdist(x.double(), keys.double()).argmin(1)
     assert torch.equal(nearest, exact)
+
+
+def test_distances_are_held_some_at_a_time_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    many, x = with_blocks(3, 40, 4), torch.randn(3, 50, 4, generator=torch.Generator().manual_seed(4))
+    whole, (nearest, inside) = many.output(x), many.nearest(x)
+    monkeypatch.setattr(codebook, "_DISTANCES", 90)
+    again, inside_again = many.nearest(x)
+    assert torch.equal(inside, inside_again) and torch.equal(nearest[inside], again[inside])
+    torch.testing.assert_close(many.output(x), whole)
+    assert many.output(x[:0]).shape == (0, 50, 5)
 
 
 def with_blocks(seed: int, n: int, rank: int) -> Codebook:

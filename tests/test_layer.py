@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -59,7 +59,6 @@ def assert_same_bits(one: EditLayer, two: EditLayer) -> None:
         assert torch.equal(delta.matrix(), two.deltas[name].matrix())
 
 
-@settings(deadline=None)
 @given(live=edits)
 def test_composition_is_the_sum_of_the_deltas(live: tuple[LiveEdit, ...]) -> None:
     layer = EditLayer(live)
@@ -72,7 +71,6 @@ def test_composition_is_the_sum_of_the_deltas(live: tuple[LiveEdit, ...]) -> Non
         torch.testing.assert_close(delta.output(x).double(), x.double() @ reference[name].T, rtol=1e-4, atol=1e-4)
 
 
-@settings(deadline=None)
 @given(live=edits, data=st.data())
 def test_undo_of_any_edit_is_as_if_it_had_never_been_made(live: tuple[LiveEdit, ...], data: st.DataObject) -> None:
     gone = data.draw(st.integers(0, max(len(live) - 1, 0)))
@@ -80,7 +78,6 @@ def test_undo_of_any_edit_is_as_if_it_had_never_been_made(live: tuple[LiveEdit, 
     assert_same_bits(EditLayer(live).without(f"e{gone}"), EditLayer(without))
 
 
-@settings(deadline=None)
 @given(live=edits, extra=artefacts)
 def test_an_edit_added_and_undone_leaves_the_layer_as_it_was(live: tuple[LiveEdit, ...], extra: Artefact) -> None:
     layer = EditLayer(live)
@@ -89,7 +86,6 @@ def test_an_edit_added_and_undone_leaves_the_layer_as_it_was(live: tuple[LiveEdi
     assert_same_bits(edited.without("new"), layer)
 
 
-@settings(deadline=None)
 @given(live=edits, order=st.randoms(use_true_random=False))
 def test_taking_all_edits_off_in_any_order_gives_the_base_layer(live: tuple[LiveEdit, ...], order: object) -> None:
     layer = EditLayer(live)
@@ -102,7 +98,6 @@ def test_taking_all_edits_off_in_any_order_gives_the_base_layer(live: tuple[Live
     assert not layer.notes
 
 
-@settings(deadline=None)
 @given(live=edits, order=st.randoms(use_true_random=False))
 def test_the_order_of_edits_does_not_change_the_composed_matrices(live: tuple[LiveEdit, ...], order: object) -> None:
     shuffled = list(live)
@@ -112,7 +107,6 @@ def test_the_order_of_edits_does_not_change_the_composed_matrices(live: tuple[Li
         torch.testing.assert_close(delta.matrix(), two.deltas[name].matrix(), rtol=1e-4, atol=1e-4)
 
 
-@settings(deadline=None)
 @given(live=edits, at=st.integers(0, 7))
 def test_a_layer_composed_onto_another_has_the_bits_of_one_composed_at_once(
     live: tuple[LiveEdit, ...], at: int
@@ -167,7 +161,6 @@ def test_matrices_are_placed_on_a_device_once() -> None:
     assert layer.deltas_on(cpu) is layer.deltas_on(cpu)
 
 
-@settings(deadline=None)
 @given(shapes=st.sampled_from([((2, 5), (4, 3)), ((2, 6), (4, 2)), ((5,), (4,)), ((2, 5), (3, 2))]))
 def test_edits_whose_sizes_disagree_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     odd = LowRankDelta("test", {"mlp.0": (torch.ones(shapes[0]), torch.ones(shapes[1]))})

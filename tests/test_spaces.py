@@ -470,6 +470,4 @@ class Laws(RuleBasedStateMachine):
 
 
 TestLaws = Laws.TestCase
-TestLaws.settings = settings(
-    max_examples=8, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestLaws.settings = settings(max_examples=8, stateful_step_count=12, suppress_health_check=list(HealthCheck))

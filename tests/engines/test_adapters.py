@@ -33,7 +33,7 @@ def compiled(change: ModuleDelta, limit: int) -> Compiled:
     return compile_deltas({NAME: change}, {NAME: change.sizes}, limit, TARGETS)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 1000), st.integers(2, 12), st.integers(2, 12), st.integers(1, 8), st.booleans(), st.integers(1, 16)
 )

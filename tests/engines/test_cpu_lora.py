@@ -19,7 +19,7 @@ def factors(seed: int) -> tuple[Tensor, Tensor]:
     return a, torch.randn(SLOTS, 1, OUT, RANK, generator=generator)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(INDICES, st.integers(0, 100), st.floats(0.1, 2.0))
 def test_each_token_gets_its_own_adapter_and_those_without_one_get_nothing(
     indices: list[int], seed: int, scaling: float
@@ -36,7 +36,7 @@ def test_each_token_gets_its_own_adapter_and_those_without_one_get_nothing(
         assert slot >= 0 or torch.equal(y[t], before[t]), "not even a rounding"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(-1, SLOTS - 1), st.integers(1, 4)), min_size=1, max_size=4), st.integers(0, 100))
 def test_whole_sequences_are_tokens_of_one_adapter(sequences: list[tuple[int, int]], seed: int) -> None:
     a, b = factors(seed)

@@ -24,7 +24,7 @@ Begin = Callable[..., EditRecord]
 segment = st.text("abcxyz019._-", min_size=1, max_size=20).filter(lambda s: s not in (".", ".."))
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(segment, min_size=1, max_size=4).map("/".join))
 def test_names_of_segments_are_accepted(name: str) -> None:
     assert check_space_name(name) == name

@@ -27,7 +27,7 @@ def regularised(c: Tensor, ridge: float) -> Tensor:
     return c + ridge * c.diagonal().mean() * torch.eye(len(c), dtype=c.dtype)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(width=st.integers(2, 12), seed=SEEDS, ridge=st.floats(1e-4, 1.0))
 def test_one_key_without_weight_gives_romes_direction(width: int, seed: int, ridge: float) -> None:
     c, key = covariance_of(normal(seed, 3 * width, width)), normal(seed + 1, width)
@@ -37,7 +37,7 @@ def test_one_key_without_weight_gives_romes_direction(width: int, seed: int, rid
     assert float(u @ key) == pytest.approx(1.0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(n=st.integers(1, 15), seed=SEEDS, weight=st.floats(1e-3, 100.0))
 def test_rows_with_a_weight_solve_memits_normal_equations(n: int, seed: int, weight: float) -> None:
     c, keys = covariance_of(normal(seed, 30, 8)), normal(seed + 1, n, 8)
@@ -46,7 +46,7 @@ def test_rows_with_a_weight_solve_memits_normal_equations(n: int, seed: int, wei
     torch.testing.assert_close(rows, expected, rtol=1e-6, atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(n=st.integers(1, 6), seed=SEEDS)
 def test_without_weight_every_key_is_mapped_exactly_and_memit_tends_to_that(n: int, seed: int) -> None:
     c, keys = covariance_of(normal(seed, 40, 12)), normal(seed + 1, n, 12)
@@ -56,7 +56,7 @@ def test_without_weight_every_key_is_mapped_exactly_and_memit_tends_to_that(n: i
     torch.testing.assert_close(update_rows(metric, keys, 1e-12), exact, rtol=1e-6, atol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(n=st.integers(1, 12), m=st.integers(0, 20), seed=SEEDS, weight=st.floats(1e-3, 100.0))
 def test_single_keys_count_beside_the_covariance(n: int, m: int, seed: int, weight: float) -> None:
     c, keys, spared = covariance_of(normal(seed, 30, 8)), normal(seed + 1, n, 8), normal(seed + 2, m, 8)
@@ -83,7 +83,7 @@ def test_keys_that_depend_on_each_other_cannot_all_be_mapped_exactly() -> None:
         update_rows(Metric(cholesky(covariance_of(normal(1, 30, 8)), 0.01)), torch.cat([keys, keys[:1]]), 0.0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(known=st.integers(1, 9), n=st.integers(1, 4), seed=SEEDS)
 def test_an_update_in_the_null_space_leaves_what_is_known_alone(known: int, n: int, seed: int) -> None:
     preserved, keys = normal(seed, known, 12), normal(seed + 1, n, 12)
@@ -93,7 +93,7 @@ def test_an_update_in_the_null_space_leaves_what_is_known_alone(known: int, n: i
     assert float((rows @ preserved.T).abs().max()) < 1e-5
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(n=st.integers(1, 4), m=st.integers(0, 3), seed=SEEDS)
 def test_projected_rows_solve_alphaedits_equation(n: int, m: int, seed: int) -> None:
     keys, earlier = normal(seed, n, 12), normal(seed + 1, m, 12)
@@ -121,7 +121,7 @@ def test_a_null_space_that_is_empty_says_what_to_raise() -> None:
         null_space(torch.eye(8, dtype=torch.float64), 0.01)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rank=st.integers(0, 12), seed=SEEDS)
 def test_a_square_root_has_the_covariance_as_its_gram_matrix(rank: int, seed: int) -> None:
     samples = normal(seed, rank, 9)

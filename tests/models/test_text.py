@@ -106,7 +106,7 @@ def test_an_empty_continuation_is_an_invalid_request(em: EditableModel) -> None:
         encode_pair(em, CLOZE, " ")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(prompt=words, continuation=words)
 def test_a_pair_spells_the_text_and_leaves_the_prompt_as_for_generation(
     tiny_editable: Editable, prompt: str, continuation: str
@@ -118,7 +118,7 @@ def test_a_pair_spells_the_text_and_leaves_the_prompt_as_for_generation(
     assert em.tokenizer.decode(prompt_ids[1:] + ids) == prompt + gap + continuation
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(before=words, subject=words, after=words, chat=st.booleans())
 def test_the_subjects_last_token_ends_the_subject(
     tiny_editable: Editable, before: str, subject: str, after: str, chat: bool

@@ -25,7 +25,7 @@ def chains(draw: st.DrawFn) -> tuple[Relation, ...]:
     return tuple(chain)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(chains(), st.lists(st.booleans(), min_size=4, max_size=4), st.sampled_from(["Ann Lee", "France", "Tunaworks"]))
 def test_what_the_templates_write_they_read_again(chain: tuple[Relation, ...], clauses: list[bool], name: str) -> None:
     phrase = name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ketools.notes.spelling import Speller
@@ -42,7 +42,6 @@ def test_words_of_their_own_are_left_alone(text: str) -> None:
     assert SPELLER.corrected(text) == text
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_correcting_twice_changes_nothing_more(text: str) -> None:
     once = SPELLER.corrected(text)

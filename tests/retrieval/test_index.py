@@ -86,7 +86,7 @@ def test_a_fact_without_text_hides_the_older_one_and_is_never_found() -> None:
     assert {f.fact.id for f in index.view().search(["France capital"], k=9)[0]} == {"b", "c"}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.text("abcdefgh ", min_size=1, max_size=12), min_size=1, max_size=40), st.integers(1, 50))
 def test_a_search_is_the_exact_ranking_newer_first_among_equals(texts: list[str], k: int) -> None:
     index = FactIndex(encoder := Letters())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ketools.servers import confirm
@@ -20,7 +20,6 @@ def test_a_token_confirms_the_same_call_once_it_is_no_dry_run() -> None:
     assert tokens.good(token, "alice", {**CALL, "dry_run": False, "confirm_token": token})
 
 
-@settings(deadline=None)
 @given(st.text(), st.dictionaries(st.sampled_from(["subject", "prompt", "space"]), st.text(min_size=1)))
 def test_a_token_confirms_no_other_caller_or_call(caller: str, changed: dict[str, str]) -> None:
     tokens = ConfirmTokens()
@@ -29,7 +28,6 @@ def test_a_token_confirms_no_other_caller_or_call(caller: str, changed: dict[str
     assert tokens.good(token, caller, call) == (caller == "alice" and call == CALL)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_no_invented_token_confirms(token: str) -> None:
     assert not ConfirmTokens().good(token, "alice", CALL)

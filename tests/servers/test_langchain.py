@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import BaseTool
@@ -151,7 +151,6 @@ words = st.text(st.characters(exclude_characters="<>", exclude_categories=["Cs"]
 arguments = st.dictionaries(st.text(max_size=8), st.one_of(words, st.integers(), st.booleans(), st.none()), max_size=3)
 
 
-@settings(deadline=None)
 @given(words, st.lists(st.tuples(words.filter(bool), arguments), max_size=3), words)
 def test_parsing_gives_back_the_calls_that_were_written(
     before: str, calls: list[tuple[str, dict[str, Any]]], after: str
