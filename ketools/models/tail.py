@@ -211,9 +211,9 @@ class Tail:
         return bool((replayed - base).abs().max() < _TOLERANCE)
 
     def _run_whole(self, group: _Group) -> Tensor:
-        """The logits `[k, vocabulary]`; the head, the dearest part of a small model, runs only where they are read."""
+        """The logits `[k, vocabulary]` where they are read."""
         em, ids, mask = self._em, group.of(self._batch.ids), group.of(self._batch.mask)
-        with hooks.edit_input(em, em.structure.lm_head, lambda hidden: group.pick(hidden)[None]):
+        with hooks.head_at(em, group.at.rows, group.at.columns):
             logits: Tensor = em.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
         return logits[0]
 

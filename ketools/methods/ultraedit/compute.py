@@ -82,17 +82,17 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
         batches += some
     taken: dict[int, _Step] = {}
 
-    def certain(new: Iterable[_Step] = ()) -> list[float]:
+    def certain(new: Iterable[_Step]) -> list[float]:
         with em.switch.use(_with_steps(context.layer, [*taken.values(), *new])):
             return certainties(em, batches)
 
     for turn in range(config.rounds):
         progress = in_round(context.progress, turn, config.rounds)
-        before = certain()
-        wanted = [i for i, now in enumerate(before) if not turn or now < config.confidence]
-        if not wanted:
-            break
         with em.switch.use(_with_steps(context.layer, taken.values())):
+            before = certainties(em, batches)
+            wanted = [i for i, now in enumerate(before) if not turn or now < config.confidence]
+            if not wanted:
+                break
             progress(100, 1000, f"hidden states of {len(batches)} edits")
             metrics = _metrics(em, config, batches, scales, preserved)
             steps = _Round(em, config, blocks[0], scales, metrics, required=not turn).steps(batches, wanted, progress)
