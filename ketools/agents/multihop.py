@@ -15,8 +15,9 @@ from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from ketools.core.errors import InvalidRequest, KetoolsError, ModelError
+from ketools.core.principals import OPERATOR, Principal
 from ketools.engines.base import cut
-from ketools.errors import InvalidRequest, KetoolsError, ModelError
 from ketools.multihop import (
     EditMemory,
     EngineWriter,
@@ -30,8 +31,7 @@ from ketools.multihop import (
     run_all,
 )
 from ketools.multihop.loops import FINAL
-from ketools.principals import OPERATOR, Principal
-from ketools.service import EditService
+from ketools.service.service import EditService
 
 CONTINUE = "Continue the text exactly where it ends, in its form. Write only what comes next."
 MOST_CHARACTERS = 2000

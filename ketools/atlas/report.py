@@ -37,7 +37,7 @@ from ketools.atlas.world import (
     withheld_question,
     world,
 )
-from ketools.relations import RELATIONS
+from ketools.knowledge.relations import RELATIONS
 
 # A prompt that the model completes, and the answer that is right.
 Case = tuple[str, str]

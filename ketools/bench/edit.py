@@ -9,15 +9,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ketools.edits import EditRequest, Timings
+from ketools.core.evidence import Timings
+from ketools.core.principals import OPERATOR
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import EditRequest
+from ketools.editing.pipeline import Road
 from ketools.evaluation import load
 from ketools.models.loading import load_editable
-from ketools.opening import open_service
-from ketools.principals import OPERATOR
-from ketools.progress import Progress, quiet
-from ketools.road import Road
-from ketools.service import EditService
-from ketools.settings import Settings
+from ketools.service.opening import open_service
+from ketools.service.service import EditService
+from ketools.service.settings import Settings
 
 METHODS = ("ice", "ike", "ft-m", "rome", "r-rome")
 PARTS = ("compute_ms", "verify_ms", "journal_ms", "swap_ms", "total_ms")

@@ -9,16 +9,16 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from ketools.errors import NotFound
+from ketools.core.errors import NotFound
+from ketools.core.progress import Progress, quiet
 from ketools.evaluation.mquake import MultihopData, load_multihop
 from ketools.multihop import AGENTS, EngineWriter, Kit, Writer, load_prompts
 from ketools.multihop.metrics import MultihopSummary
 from ketools.multihop.oracle import OracleReader
 from ketools.multihop.runner import Bench
-from ketools.opening import multihop_kit, open_engine
-from ketools.progress import Progress, quiet
 from ketools.retrieval import Encoder, load_encoder
-from ketools.settings import Settings
+from ketools.service.opening import multihop_kit, open_engine
+from ketools.service.settings import Settings
 
 ORACLE = "oracle"
 

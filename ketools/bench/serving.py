@@ -17,21 +17,23 @@ from typing import Any, cast
 
 import torch
 
-from ketools.artefacts import content_hash
-from ketools.editor import Editor
-from ketools.edits import Artefact, DenseDelta, EditRequest, LowRankDelta, chat_prompt, says
+from ketools.core.errors import InvalidRequest
+from ketools.core.principals import OPERATOR
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import EditRequest, chat_prompt
+from ketools.editing.editor import Editor
 from ketools.engines.base import Score
 from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.compiling import compile_deltas
 from ketools.engines.vllm.engine import VLLMEngine
-from ketools.errors import InvalidRequest
-from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.knowledge.matching import says
+from ketools.layers.artefacts import Artefact, DenseDelta, LowRankDelta
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.store import content_hash
 from ketools.models.loading import load_editable
-from ketools.opening import open_service
-from ketools.principals import OPERATOR
-from ketools.progress import Progress, quiet
-from ketools.service import EditService
-from ketools.settings import Settings
+from ketools.service.opening import open_service
+from ketools.service.service import EditService
+from ketools.service.settings import Settings
 
 METHOD = "rome"
 """The method under whose name prepared artefacts travel; what it would compute plays no part."""

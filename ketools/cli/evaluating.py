@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from ketools.artefacts import content_hash
-from ketools.calibration import EditCase as CalibrationCase
-from ketools.calibration import atlas_cases, calibrate
-from ketools.editor import Editor
-from ketools.edits import Kind, Prompt
-from ketools.errors import Diverged, InvalidRequest, KetoolsError, NotFound, Refused
+from ketools.core.errors import Diverged, InvalidRequest, KetoolsError, NotFound, Refused
+from ketools.core.principals import OPERATOR
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import Kind, Prompt
+from ketools.editing.editor import Editor
+from ketools.editing.pipeline import NOTE_METHOD
 from ketools.evaluation import (
     Baseline,
     Bench,
@@ -35,22 +35,22 @@ from ketools.evaluation import (
     load,
 )
 from ketools.evaluation.asking import Lens
+from ketools.evaluation.calibration import EditCase as CalibrationCase
+from ketools.evaluation.calibration import atlas_cases, calibrate
 from ketools.evaluation.origins import Origins, origins
 from ketools.evaluation.restoration import Restoration, restoration
 from ketools.evaluation.run import BAD_TOLD, CASES, PROTOCOLS, MethodRun, Protocol, Run, label_of
 from ketools.evaluation.runner import Checkpoint, Share, asked_of
 from ketools.evaluation.sources import source_hash
 from ketools.evaluation.weights import changes, hits, mean_hits
-from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.store import content_hash
 from ketools.methods.base import MethodConfig
 from ketools.methods.registry import get_method, methods
 from ketools.models.tracing import lens_says
-from ketools.opening import is_bundled, open_service
-from ketools.principals import OPERATOR
-from ketools.progress import Progress, quiet
-from ketools.road import NOTE_METHOD
-from ketools.service import AUTO, EditService
-from ketools.settings import Settings
+from ketools.service.opening import is_bundled, open_service
+from ketools.service.service import AUTO, EditService
+from ketools.service.settings import Settings
 
 if TYPE_CHECKING:
     from ketools.methods.profile import Profile
@@ -393,7 +393,7 @@ def _texts(plan: Plan, model_hash: str, cases: Sequence[EditCase]) -> list[str]:
     if not is_bundled(model_hash):
         return []
     from ketools.atlas.world import world
-    from ketools.relations import RELATIONS
+    from ketools.knowledge.relations import RELATIONS
 
     edited = {(case.request.subject, case.request.relation) for case in cases}
     facts = sorted(world().facts.items())

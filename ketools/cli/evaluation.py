@@ -24,7 +24,7 @@ from ketools.cli.session import (
 )
 
 if TYPE_CHECKING:
-    from ketools.results import JobView
+    from ketools.core.results import JobView
 
 
 def evaluate(
@@ -60,7 +60,7 @@ def evaluate(
 ) -> None:
     """Measure methods on a benchmark: success, portability, locality, fluency, time, memory."""
     from ketools.cli.evaluating import Plan, run_plan
-    from ketools.errors import InvalidRequest
+    from ketools.core.errors import InvalidRequest
     from ketools.evaluation import load
     from ketools.evaluation.gate import Names, misses, requirements
 
@@ -135,9 +135,9 @@ def lm_eval(
 
     here = session(context)
     go_offline(here.settings().home)
+    from ketools.core.principals import OPERATOR
     from ketools.evaluation.offline import local_tasks
-    from ketools.layer import BASE
-    from ketools.principals import OPERATOR
+    from ketools.layers.composition import BASE
 
     found = local_tasks(tasks)
     from ketools.evaluation.harness import ServedSpace
@@ -196,7 +196,7 @@ def judge(
 ) -> None:
     """Have a chat model rate how much the answers of a run show the manners edited in, before and after."""
     from ketools.agents.llm import load_llm
-    from ketools.errors import EngineUnavailable
+    from ketools.core.errors import EngineUnavailable
     from ketools.evaluation.judging import judged
     from ketools.evaluation.run import Run
 

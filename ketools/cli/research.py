@@ -21,7 +21,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Play the main job: an agent is corrected, edits the model, and the edit is taken back."""
-    from ketools.demo import main
+    from ketools.cli.demo import main
 
     options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
     raise typer.Exit(main(as_json, options.arguments()))

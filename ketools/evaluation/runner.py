@@ -13,17 +13,17 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from ketools.core.errors import Diverged, InvalidRequest, Refused
+from ketools.core.footprint import watched
+from ketools.core.progress import Progress, quiet
 from ketools.engines.base import Engine, Score
-from ketools.errors import Diverged, InvalidRequest, Refused
 from ketools.evaluation import metrics
 from ketools.evaluation.asking import Asker, EditedCase, Lens, Making
 from ketools.evaluation.baseline import Baseline
 from ketools.evaluation.cases import EditCase, digest_of
 from ketools.evaluation.results import CaseResult, Record, Summary, record_key, summarise
-from ketools.footprint import watched
-from ketools.layer import BASE, EditLayer
+from ketools.layers.composition import BASE, EditLayer
 from ketools.notes import NoteInjector
-from ketools.progress import Progress, quiet
 from ketools.retrieval import MiniLMEncoder
 
 Edit = Callable[[Sequence[EditCase], EditLayer], tuple[EditLayer, float]]

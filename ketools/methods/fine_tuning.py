@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ketools.edits import Artefact, DenseDelta, LowRankDelta
+from ketools.layers.artefacts import Artefact, DenseDelta, LowRankDelta
 from ketools.methods.base import EditContext
 from ketools.methods.low_rank import truncated
 from ketools.models.batch import Batch

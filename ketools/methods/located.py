@@ -16,9 +16,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ketools.edits import Artefact, EditRequest, LowRankDelta
-from ketools.errors import Diverged
-from ketools.layer import EditLayer, LiveEdit
+from ketools.core.errors import Diverged
+from ketools.core.progress import Progress
+from ketools.core.requests import EditRequest
+from ketools.layers.artefacts import Artefact, LowRankDelta
+from ketools.layers.composition import EditLayer, LiveEdit
 from ketools.methods.base import Compute, EditContext
 from ketools.methods.low_rank import added
 from ketools.methods.support import (
@@ -35,7 +37,6 @@ from ketools.models.batch import Batch, chunks, edits_only, merged
 from ketools.models.keys import Keys, condensed, preserved_keys, read_keys, standing
 from ketools.models.sites import sites_of
 from ketools.models.targets import Outcome, Schedule, compute_z
-from ketools.progress import Progress
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 """A `[n, in]` and B `[out, n]` by module."""

@@ -9,9 +9,11 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
-from ketools.edits import Artefact, EditRequest, Kind
-from ketools.errors import Diverged, InvalidRequest
-from ketools.layer import LiveEdit
+from ketools.core.errors import Diverged, InvalidRequest
+from ketools.core.progress import Progress
+from ketools.core.requests import EditRequest, Kind
+from ketools.layers.artefacts import Artefact
+from ketools.layers.composition import LiveEdit
 from ketools.methods.base import EditContext, MethodConfig
 from ketools.models.background import Background, packaged_background
 from ketools.models.batch import Batch, chunks, edits_only, make_batch, merged
@@ -22,7 +24,6 @@ from ketools.models.keys import Keys, confidences
 from ketools.models.sites import FactToken
 from ketools.models.solves import Metric
 from ketools.models.targets import Schedule
-from ketools.progress import Progress
 
 Layers = Annotated[tuple[Annotated[int, Field(ge=0, le=512)], ...], Field(min_length=1, max_length=512)]
 """Blocks by number."""

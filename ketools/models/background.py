@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from ketools.edits import EditRequest, Prompt
-from ketools.errors import InvalidRequest
+from ketools.core.errors import InvalidRequest
+from ketools.core.requests import EditRequest, Prompt
 
 
 def _no_neighbours(request: EditRequest, count: int) -> Sequence[str]:

@@ -21,14 +21,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ketools.edits import Prompt
-from ketools.errors import InvalidRequest, StorageError
-from ketools.layer import BASE
+from ketools.core.errors import InvalidRequest, StorageError
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import Prompt
+from ketools.layers.composition import BASE
 from ketools.models import hooks, text
 from ketools.models.background import Background
 from ketools.models.editable import EditableModel
 from ketools.models.solves import null_space, square_root
-from ketools.progress import Progress, quiet
 
 _ROWS = 16
 _PROMPTS = 64

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from ketools.errors import InvalidRequest
-from ketools.layer import BASE, EditLayer, ModuleDelta
+from ketools.core.errors import InvalidRequest
+from ketools.layers.composition import BASE, EditLayer, ModuleDelta
 from ketools.models.structure import Structure, get_module
 
 

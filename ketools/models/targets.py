@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ketools.errors import Diverged
+from ketools.core.errors import Diverged
+from ketools.core.progress import Progress, quiet
 from ketools.models.batch import Batch, Positions
 from ketools.models.editable import EditableModel
 from ketools.models.sites import Sites
 from ketools.models.structure import Block
 from ketools.models.tail import Change, Changes, Tail
-from ketools.progress import Progress, quiet
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ketools.edits import EditRequest, normalise
-from ketools.errors import NotFound
+from ketools.core.errors import NotFound
+from ketools.core.requests import EditRequest
+from ketools.core.text import normalise
 from ketools.multihop.auto import Auto
 from ketools.multihop.mello import mello
 from ketools.multihop.memory import EditMemory

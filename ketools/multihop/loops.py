@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
-from ketools.edits import REFUSAL
-from ketools.errors import KetoolsError
+from ketools.core.errors import KetoolsError
+from ketools.core.requests import REFUSAL
 from ketools.multihop.events import Event, Hop, Intermediate, Malformed, MultihopAnswer, Retrieved, Source, Subquestion
 from ketools.multihop.memory import EditMemory, Remembered
 from ketools.multihop.steps import Steps, complete

@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+from ketools.knowledge.relations import knowledge_prompt
 from ketools.multihop.events import Retrieved, Source
 from ketools.multihop.loops import MOST_HOPS, Loop, Run
 from ketools.multihop.memory import EditMemory
 from ketools.multihop.prompts import Prompts
 from ketools.multihop.scope import ScopeDetector
 from ketools.multihop.steps import Program, Steps, nearest
-from ketools.relations import knowledge_prompt
 
 MARK = "Generated answer:"
 CANDIDATES = 32

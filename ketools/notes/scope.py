@@ -12,13 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 
-from ketools.edits import EditRequest, Kind, Note, Prompt, normalise
+from ketools.core.requests import EditRequest, Kind, Prompt
+from ketools.core.text import normalise
+from ketools.knowledge.relations import RELATIONS, Relation, match_prompt
+from ketools.layers.artefacts import Note
 from ketools.notes.lexicon import OTHERS, WIDER, others_of
-from ketools.relations import RELATIONS, Relation, match_prompt
 from ketools.retrieval import Encoder
 
 SLOT = "{s}"
-"""Stands for the subject in a text, as in the templates of `ketools.relations`."""
+"""Stands for the subject in a text, as in the templates of `ketools.knowledge.relations`."""
 
 SAME_FACT = 0.62
 """Least cosine between two phrasings of one fact, subjects blanked, when no relation is known."""

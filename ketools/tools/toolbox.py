@@ -12,12 +12,10 @@ from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ketools.edits import Kind, Probe, PromptText, ShortText, TargetText, Trait
-from ketools.locating import Location
-from ketools.multihop import MultihopAnswer
-from ketools.principals import Principal, Scope
-from ketools.progress import Progress, quiet
-from ketools.results import (
+from ketools.core.principals import Principal, Scope
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import Kind, Probe, PromptText, ShortText, TargetText, Trait
+from ketools.core.results import (
     Answer,
     BatchResult,
     EditPage,
@@ -31,7 +29,9 @@ from ketools.results import (
     SpaceView,
     UndoResult,
 )
-from ketools.service import EditService, build_request
+from ketools.evaluation.locating import Location
+from ketools.multihop import MultihopAnswer
+from ketools.service.service import EditService, build_request
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Result)

@@ -16,11 +16,11 @@ from ketools.cli.main import app
 from ketools.evaluation import load
 from ketools.evaluation.run import Run
 from ketools.evaluation.runner import Share
+from ketools.knowledge.relations import RELATIONS
 from ketools.methods.profile import MethodProfile, Profile, Scores, store_profile
 from ketools.models.loading import directory_hash
-from ketools.opening import open_service
-from ketools.relations import RELATIONS
-from ketools.settings import Settings
+from ketools.service.opening import open_service
+from ketools.service.settings import Settings
 
 ROWS = [
     {

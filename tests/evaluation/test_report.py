@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ketools.editor import Editor
-from ketools.edits import LowRankDelta
+from ketools.core.errors import InvalidRequest, NotFound
+from ketools.editing.editor import Editor
 from ketools.engines.local import LocalEngine
-from ketools.errors import InvalidRequest, NotFound
 from ketools.evaluation import Baseline, Bench, EditCase, evaluate_sequential
 from ketools.evaluation.data import parse
 from ketools.evaluation.origins import origins
@@ -23,7 +22,8 @@ from ketools.evaluation.restoration import restoration
 from ketools.evaluation.run import CASES, SUMMARY, MethodRun, Run
 from ketools.evaluation.runner import asked_of
 from ketools.evaluation.weights import changes, hits
-from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.layers.artefacts import LowRankDelta
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.models.structure import get_module, weight_of
 from ketools.notes import NoteInjector
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ketools.edits import DenseDelta, Prompt, chat_prompt
-from ketools.errors import Cancelled, InvalidRequest
-from ketools.layer import BASE, LiveEdit
+from ketools.core.errors import Cancelled, InvalidRequest
+from ketools.core.requests import Prompt, chat_prompt
+from ketools.layers.artefacts import DenseDelta
+from ketools.layers.composition import BASE, LiveEdit
 from ketools.models.background import Background, background_from_file, packaged_background
 from ketools.models.covariance import (
     CovarianceStore,

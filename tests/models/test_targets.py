@@ -8,8 +8,8 @@ from contextlib import suppress
 import pytest
 import torch
 
-from ketools.edits import EditRequest, chat_prompt
-from ketools.errors import Cancelled, Diverged, InvalidRequest
+from ketools.core.errors import Cancelled, Diverged, InvalidRequest
+from ketools.core.requests import EditRequest, chat_prompt
 from ketools.models import batch as batches
 from ketools.models.background import Background
 from ketools.models.batch import Batch, make_batch, merged

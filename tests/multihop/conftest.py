@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from ketools.atlas import weights_path
-from ketools.edits import EditRequest
+from ketools.core.requests import EditRequest
 from ketools.engines.local import LocalEngine
 from ketools.evaluation.mquake import MultihopData, load_multihop
+from ketools.knowledge.relations import RELATIONS
 from ketools.multihop import EditMemory, Kit, load_prompts
-from ketools.opening import multihop_kit
-from ketools.relations import RELATIONS
 from ketools.retrieval import MiniLMEncoder
+from ketools.service.opening import multihop_kit
 
 DATA = Path(__file__).parent / "data"
 

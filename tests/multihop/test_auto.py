@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from ketools.edits import REFUSAL, EditRequest, Kind
+from ketools.core.errors import ModelError
+from ketools.core.requests import REFUSAL, EditRequest, Kind
 from ketools.engines.local import LocalEngine
-from ketools.errors import ModelError
 from ketools.multihop import AGENTS, EditMemory, EngineWriter, Finished, Kit, MultihopAnswer, run, run_all
 from ketools.multihop.events import Event
 from ketools.retrieval import Vectors

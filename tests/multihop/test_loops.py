@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from ketools.edits import EditRequest
-from ketools.errors import ModelError
+from ketools.core.errors import ModelError
+from ketools.core.requests import EditRequest
 from ketools.evaluation.mquake import MultihopCase, MultihopData
 from ketools.multihop import EditMemory, Finished, Kit, MultihopAnswer, Writer, mello, pokemqa, run
 from ketools.multihop.oracle import OracleReader

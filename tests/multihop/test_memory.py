@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ketools.edits import REFUSAL, EditRequest, Kind
+from ketools.core.requests import REFUSAL, EditRequest, Kind
 from ketools.multihop import EditMemory, Kit
 
 Edit = Callable[[str, str, str], EditRequest]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ketools.errors import EngineUnavailable, InvalidRequest
+from ketools.core.errors import EngineUnavailable, InvalidRequest
 from ketools.evaluation.mquake import MultihopData
 from ketools.multihop import Kit
 from ketools.multihop.metrics import Knowledge, leniently, overridden, strictly

@@ -17,12 +17,12 @@ from typing import Any
 
 import ketools
 from ketools.atlas import weights_path
+from ketools.editing.pipeline import Road
 from ketools.models.loading import load_editable
-from ketools.opening import open_service
-from ketools.road import Road
 from ketools.servers.http import serve_http
 from ketools.servers.tokens import TokenFile
-from ketools.settings import Settings
+from ketools.service.opening import open_service
+from ketools.service.settings import Settings
 
 WATCHED = (f"{Path(ketools.__file__).parent}{os.sep}", f"{os.sep}sqlalchemy{os.sep}")
 UNWATCHED = f"{os.sep}models{os.sep}"

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from ketools.assessment import MethodStanding, recommended
-from ketools.editor import Editor
-from ketools.edits import Artefact, EditRequest
-from ketools.errors import InvalidRequest, NotFound
+from ketools.core.errors import InvalidRequest, NotFound
+from ketools.core.requests import EditRequest
+from ketools.editing.editor import Editor
+from ketools.evaluation.assessment import MethodStanding, recommended
 from ketools.evaluation.metrics import interval, mean
 from ketools.evaluation.results import Measure
+from ketools.layers.artefacts import Artefact
 from ketools.tools.toolbox import Fact, Toolbox
 
 FACTS = [

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from ketools.atlas.world import world
-from ketools.edits import REFUSAL, Kind, Trait
-from ketools.errors import Cancelled, InvalidRequest, NotFound
-from ketools.principals import OPERATOR
-from ketools.service import EditService
+from ketools.core.errors import Cancelled, InvalidRequest, NotFound
+from ketools.core.principals import OPERATOR
+from ketools.core.requests import REFUSAL, Kind, Trait
+from ketools.knowledge.traits import classify
+from ketools.service.service import EditService
 from ketools.tools.toolbox import Fact, Toolbox
-from ketools.traits import classify
 
 FRANCE = ("France", "The capital of France is")
 QUESTION = "What is the capital of France?"

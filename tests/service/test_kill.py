@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from mcp import Client
 
-from ketools.artefacts import ArtefactStore
 from ketools.atlas.world import world
 from ketools.journal import Journal
-from ketools.spaces import Spaces
+from ketools.layers.store import ArtefactStore
+from ketools.spaces.spaces import Spaces
 
 POINTS = 60
 SCRIPT = Path(__file__).parent / "killable_server.py"

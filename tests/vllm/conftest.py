@@ -12,16 +12,16 @@ from types import MappingProxyType
 import pytest
 import torch
 
-from ketools.artefacts import content_hash
 from ketools.atlas import weights_path
-from ketools.edits import Artefact, DenseDelta, LowRankDelta
 from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.adapters import AdapterStore
 from ketools.engines.vllm.attach import Prints, model_print
 from ketools.engines.vllm.client import ReplicaClient
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.engines.vllm.process import VLLMFlags, VLLMServer
-from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.layers.artefacts import Artefact, DenseDelta, LowRankDelta
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.store import content_hash
 from ketools.models.editable import EditableModel
 from ketools.models.loading import load_editable
 from ketools.models.outline import Outline, read_outline

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ketools.atlas import weights_path
+from ketools.core.errors import EngineRefused, EngineUnavailable, InvalidRequest, MissingExtra, StorageError
 from ketools.engines.base import Route
 from ketools.engines.vllm.adapters import AdapterStore
 from ketools.engines.vllm.attach import PAIRS, find_limits
@@ -21,8 +22,7 @@ from ketools.engines.vllm.compiling import compile_deltas
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.engines.vllm.process import VLLMServer
 from ketools.engines.vllm.speech import Speech
-from ketools.errors import EngineRefused, EngineUnavailable, InvalidRequest, MissingExtra, StorageError
-from ketools.layer import EditLayer
+from ketools.layers.composition import EditLayer
 from ketools.models.outline import Outline
 from ketools.models.text import encode_pair
 from ketools.vllm_plugin.names import folder_of

@@ -12,15 +12,16 @@ from typing import Any
 
 import torch
 
-from ketools.artefacts import content_hash
-from ketools.edits import LowRankDelta, Prompt
+from ketools.core.errors import EngineRefused, InvalidRequest
+from ketools.core.requests import Prompt
 from ketools.engines.base import Score
 from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.adapters import AdapterStore
 from ketools.engines.vllm.client import ReplicaClient, UnknownName
 from ketools.engines.vllm.compiling import Compiled
-from ketools.errors import EngineRefused, InvalidRequest
-from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.layers.artefacts import LowRankDelta
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.store import content_hash
 from ketools.models.editable import EditableModel
 from ketools.models.outline import Outline
 from ketools.models.structure import get_module, weight_of

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from ketools.edits import Prompt
+from ketools.core.errors import EngineUnavailable, InvalidRequest, StorageError
+from ketools.core.requests import Prompt
 from ketools.engines.base import Route, Score, cut, pieces
 from ketools.engines.vllm.adapters import Adapter, AdapterStore
 from ketools.engines.vllm.attach import PAIRS, Limits, Prints, check_identity, find_limits, zeros
@@ -19,8 +20,7 @@ from ketools.engines.vllm.compiling import compile_deltas
 from ketools.engines.vllm.process import VLLMServer
 from ketools.engines.vllm.replicas import Replica, Replicas
 from ketools.engines.vllm.speech import Pair, Speech, room_after
-from ketools.errors import EngineUnavailable, InvalidRequest, StorageError
-from ketools.layer import BASE, EditLayer
+from ketools.layers.composition import BASE, EditLayer
 from ketools.models.outline import Outline
 from ketools.models.text import encode_chat, encode_pairs, encode_prompt, length
 from ketools.vllm_plugin.names import base_of

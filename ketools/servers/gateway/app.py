@@ -19,9 +19,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
+from ketools.core.errors import InvalidRequest, KetoolsError
 from ketools.engines.base import Upstream
-from ketools.errors import InvalidRequest, KetoolsError
-from ketools.layer import EditLayer
+from ketools.layers.composition import EditLayer
 from ketools.servers.gateway.access import Access
 from ketools.servers.gateway.errors import ApiError, answer_error, unknown_model
 from ketools.servers.gateway.metrics import Measured, Metrics
@@ -32,7 +32,7 @@ from ketools.servers.gateway.settings import GatewaySettings
 from ketools.servers.tokens import TokenFile
 
 if TYPE_CHECKING:
-    from ketools.service import EditService
+    from ketools.service.service import EditService
 
 CHAT, TEXT, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
 NOTERS = 8

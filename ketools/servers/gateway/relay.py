@@ -14,9 +14,9 @@ import anyio
 import anyio.to_thread
 from starlette.types import Send
 
+from ketools.core.errors import EngineUnavailable
 from ketools.engines.base import Route, Upstream
-from ketools.errors import EngineUnavailable
-from ketools.layer import EditLayer
+from ketools.layers.composition import EditLayer
 from ketools.servers.gateway.errors import SERVER, ApiError
 from ketools.servers.gateway.metrics import Metrics
 from ketools.servers.gateway.renaming import Renaming
