@@ -24,3 +24,12 @@ def normalise(text: str) -> str:
 def is_question(text: str) -> bool:
     """Whether a text is put as a chat turn rather than continued."""
     return text.rstrip().endswith(("?", ".", "!"))
+
+
+_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "IDEOGRAPHIC", "FULLWIDTH")
+
+
+def gap(before: str) -> str:
+    """What separates a text from its continuation: a space, or nothing behind a script that writes without spaces."""
+    last = before[-1:]
+    return "" if last.isspace() or unicodedata.name(last or " ", "").startswith(_UNSPACED) else " "
