@@ -24,8 +24,9 @@ from ketools.evaluation.assessment import COMPARE_METHODS, EVALUATE_SPACE, metho
 from ketools.journal import ROOT, Journal
 from ketools.knowledge.probing import Prober
 from ketools.layers.store import ArtefactStore
+from ketools.models.directory import directory_hash
 from ketools.models.editable import EditableModel
-from ketools.models.loading import directory_hash, load_editable
+from ketools.models.loading import load_editable
 from ketools.models.outline import read_outline
 from ketools.multihop import Kit, load_prompts
 from ketools.notes import Budget, NoteInjector, budget_of
