@@ -282,14 +282,14 @@ class EditService:
         """The greedy answer of the model as it is in a space."""
         layer, version = self.layer(who, space)
         prompt: Prompt = chat_prompt(question) if chat else question
-        put = self.notes.inject(prompt, layer.notes)
-        answer = self.engine.generate([put.prompt], layer, max_new_tokens=max_new_tokens)[0]
+        put = self.notes.prepare(prompt, layer)
+        answer = self.engine.generate([put.prompt], put.layer, max_new_tokens=max_new_tokens)[0]
         return Answer(
             answer=answer,
             space=space,
             version=version,
             notes_used=put.used,
-            fingerprint=self._fingerprint(put.prompt, answer, layer) if fingerprint else None,
+            fingerprint=self._fingerprint(put.prompt, answer, put.layer) if fingerprint else None,
         )
 
     def _fingerprint(self, prompt: Prompt, answer: str, layer: EditLayer) -> str:
@@ -307,9 +307,9 @@ class EditService:
     ) -> str:
         """The assistant's raw next turn in a conversation in a space, tool calls included."""
         layer, _ = self.layer(who, space)
-        put = self.notes.inject(tuple(messages), layer.notes).prompt
-        turns: list[dict[str, object]] = [dict(m) for m in put if not isinstance(m, str)]
-        return self.engine.chat(turns, layer, tools=tools, max_new_tokens=max_new_tokens)
+        put = self.notes.prepare(tuple(messages), layer)
+        turns: list[dict[str, object]] = [dict(m) for m in put.prompt if not isinstance(m, str)]
+        return self.engine.chat(turns, put.layer, tools=tools, max_new_tokens=max_new_tokens)
 
     def layer(self, who: Principal, space: str) -> tuple[EditLayer, int]:
         """The layer that serves a space now, with the space's version.
@@ -351,7 +351,7 @@ class EditService:
     def _memory_of(self, layer: EditLayer, ids: tuple[str, ...]) -> EditMemory:
         """Erasures are told by their notes alone: the journal does not keep what they erase."""
         records = self.journal.records(ids)
-        erased = {edit_id: note.request for edit_id, note in layer.notes if note.request.kind is Kind.ERASE}
+        erased = {edit_id: made.request for edit_id, made in layer.scoped if made.request.kind is Kind.ERASE}
         told = [r for r in records if r.kind in FACTS or r.id in erased]
         facts = [(r.id, erased.get(r.id) or EditRequest.model_validate(r.request)) for r in told]
         return self.multihop.memory(facts, lambda: self.recall.of(ids))
