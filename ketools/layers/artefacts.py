@@ -1,8 +1,12 @@
-"""What a method produces: immutable artefacts, named by their content hash (see `ketools.layers.store`)."""
+"""What a method produces: immutable artefacts, named by their content hash (see `ketools.layers.store`).
+
+Importing this imports no torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -69,3 +73,11 @@ Scoped = Note | RoutedDelta
 
 
 Phase = Literal["recognition", "association", "mastery"]
+
+
+def hash_of(artefacts: Iterable[str]) -> str:
+    """Content hash (hex, 32 digits) of a layer, from its artefacts' hashes in order: edits' ids play no part."""
+    digest = hashlib.sha256()
+    for name in artefacts:
+        digest.update(name.encode() + b"\n")
+    return digest.hexdigest()[:32]

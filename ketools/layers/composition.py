@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ketools.core.errors import InvalidRequest
-from ketools.layers.artefacts import Artefact, DenseDelta, HookState, LowRankDelta, Note, RoutedDelta, Scoped
+from ketools.layers.artefacts import Artefact, DenseDelta, HookState, LowRankDelta, Note, RoutedDelta, Scoped, hash_of
 from ketools.layers.codebook import Codebook, joined
 
 
@@ -104,12 +104,8 @@ class EditLayer:
     @cached_property
     def hash(self) -> str:
         """Content hash (hex, 32 digits) of what is live: ids play no part, artefacts and order do."""
-        digest = hashlib.sha256()
-        for edit in self.edits:
-            digest.update(edit.artefact_hash.encode() + b"\n")
-        for edit in self._acting:
-            digest.update(b"active " + edit.artefact_hash.encode() + b"\n")
-        return digest.hexdigest()[:32]
+        acting = (f"active {edit.artefact_hash}" for edit in self._acting)
+        return hash_of([*(edit.artefact_hash for edit in self.edits), *acting])
 
     @cached_property
     def delta_hash(self) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,24 +13,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from ketools.core.errors import ModelError
+from ketools.models.directory import CONFIG, directory_hash, existing, read_json, weight_files
 from ketools.models.editable import EditableModel
 from ketools.models.structure import find_structure
 
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
-
-
-def directory_hash(path: str | Path) -> str:
-    """Content hash (hex, 32 digits) of the config and of every weight file, read as a stream.
-
-    Raises `ModelError` naming a file that is missing.
-    """
-    folder = Path(path)
-    digest = hashlib.sha256()
-    for file in (_existing(folder, CONFIG), *weight_files(folder)):
-        with file.open("rb") as stream:
-            digest.update(f"{file.name}:{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()[:32]
 
 
 def load_editable(path: str | Path, device: str | torch.device = "cpu") -> EditableModel:
@@ -57,7 +42,7 @@ def load_editable(path: str | Path, device: str | torch.device = "cpu") -> Edita
 
 def check_directory(folder: Path) -> None:
     """Raise `ModelError` naming the first file that is missing or unreadable; reads headers only."""
-    _json(_existing(folder, CONFIG))
+    read_json(existing(folder, CONFIG))
     for file in weight_files(folder):
         try:
             with safe_open(file, framework="pt"):
@@ -66,39 +51,6 @@ def check_directory(folder: Path) -> None:
             raise ModelError(f"{file} is corrupt ({error}). Copy it again from where the model came from.") from error
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise ModelError(f"{folder} has no tokenizer: none of {', '.join(TOKENIZERS)} is there. Copy it too.")
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The directory's safetensors files: the single one, or the shards that its index names."""
-    index = folder / INDEX
-    if not index.is_file():
-        return [_existing(folder, WEIGHTS)]
-    shards = _json(index).get("weight_map", {})
-    if not isinstance(shards, dict) or not shards:
-        raise ModelError(f"{index} names no weight files (weight_map). Copy it again.")
-    return [_existing(folder, name) for name in sorted(set(shards.values()))]
-
-
-def _existing(folder: Path, name: str) -> Path:
-    if not folder.is_dir():
-        raise ModelError(f"{folder} is not a directory. Give the path of a saved Hugging Face model.")
-    file = folder / name
-    if not file.is_file():
-        raise ModelError(
-            f"{file} is missing. A model directory needs config.json, safetensors weights and a tokenizer; "
-            "save the model with save_pretrained."
-        )
-    return file
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} is corrupt ({error}). Copy it again.") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{file} is corrupt (not a JSON object). Copy it again.")
-    return content
 
 
 def _load_model(folder: Path) -> Any:

@@ -26,8 +26,10 @@ from ketools.core.results import (
     EditResult,
     EditView,
     JobView,
+    Location,
     MethodList,
     MethodView,
+    MultihopAnswer,
     SpaceDiff,
     SpaceList,
     SpaceView,
@@ -39,7 +41,7 @@ from ketools.editing.pipeline import NOTE_METHOD, EditOutcome, EditPipeline
 from ketools.editing.verification import Verifier
 from ketools.engines.base import Engine
 from ketools.evaluation.assessment import COMPARE_METHODS, EVALUATE_SPACE
-from ketools.evaluation.locating import Location, locate
+from ketools.evaluation.locating import locate
 from ketools.journal import ROOT, Journal
 from ketools.knowledge.traits import OPINION_QUESTIONS, exemplar
 from ketools.layers.artefacts import Note
@@ -47,13 +49,13 @@ from ketools.layers.composition import EditLayer
 from ketools.methods.base import Method
 from ketools.methods.registry import get_method, methods
 from ketools.models.contexts import form
-from ketools.multihop import EditMemory, EngineWriter, Finished, MultihopAnswer, MultihopResources, run
+from ketools.multihop import EditMemory, EngineWriter, Finished, MultihopResources, run
 from ketools.notes import NoteInjector
 from ketools.notes.memory import Memory
 from ketools.service.jobs import Jobs
 from ketools.service.settings import Settings
 from ketools.service.views import edit_result, edit_view, with_problems
-from ketools.spaces.spaces import Spaces
+from ketools.spaces.layers import LayeredSpaces
 
 __all__ = ["EditService", "build_request"]
 
@@ -87,7 +89,7 @@ class EditService:
     settings: Settings
     engine: Engine
     journal: Journal
-    spaces: Spaces
+    spaces: LayeredSpaces
     editor: Editor
     verifier: Verifier
     notes: NoteInjector
