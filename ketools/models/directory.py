@@ -46,7 +46,7 @@ def directory_hash(path: str | Path) -> str:
     """
     folder = Path(path)
     digest = hashlib.sha256()
-    for file in (_existing(folder, CONFIG), *weight_files(folder)):
+    for file in (existing(folder, CONFIG), *weight_files(folder)):
         with file.open("rb") as stream:
             digest.update(f"{file.name}:{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()[:32]
@@ -57,7 +57,7 @@ def check_directory(folder: Path) -> None:
 
     Unsafe is what could run code: `auto_map`, kernels named by a hub address, pickled weights, an adapter.
     """
-    _existing(folder, CONFIG)
+    existing(folder, CONFIG)
     for name in SETTINGS:
         if (folder / name).is_file():
             _require_no_code(folder / name)
@@ -84,11 +84,11 @@ def weight_files(folder: Path) -> list[Path]:
     """The directory's safetensors files: the single one, or the shards that its index names."""
     index = folder / INDEX
     if not index.is_file():
-        return [_existing(folder, WEIGHTS)]
+        return [existing(folder, WEIGHTS)]
     shards = read_json(index).get("weight_map", {})
     if not isinstance(shards, dict) or not shards or any(Path(str(name)).name != name for name in shards.values()):
         raise ModelError(f"{index} names no weight files (weight_map). Copy it again.")
-    return [_existing(folder, name) for name in sorted(set(shards.values()))]
+    return [existing(folder, name) for name in sorted(set(shards.values()))]
 
 
 def tensor_shapes(file: Path) -> dict[str, list[int]]:
@@ -144,7 +144,8 @@ def _levels(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from _levels(value)
 
 
-def _existing(folder: Path, name: str) -> Path:
+def existing(folder: Path, name: str) -> Path:
+    """A file of a model directory. Raises `ModelError` when it is missing, or replaced by pickled weights."""
     if not folder.is_dir():
         raise ModelError(
             f"{folder} is not a directory. Give the path of a saved Hugging Face model, or a name that "
