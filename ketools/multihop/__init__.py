@@ -1,12 +1,12 @@
 """Questions of several hops over edited facts: MeLLo, PokeMQA, and ketools' own agent."""
 
 from ketools.multihop.auto import Auto
-from ketools.multihop.events import Event, Finished, Hop, MultihopAnswer
-from ketools.multihop.kit import AGENTS, Kit
+from ketools.multihop.events import Event, Finished
 from ketools.multihop.mello import mello
 from ketools.multihop.memory import EditMemory
 from ketools.multihop.pokemqa import pokemqa
 from ketools.multihop.prompts import Prompts, load_prompts
+from ketools.multihop.resources import AGENTS, MultihopResources
 from ketools.multihop.scope import ScopeDetector
 from ketools.multihop.steps import Program, run, run_all
 from ketools.multihop.writers import EngineWriter, Writer
@@ -18,9 +18,7 @@ __all__ = [
     "EngineWriter",
     "Event",
     "Finished",
-    "Hop",
-    "Kit",
-    "MultihopAnswer",
+    "MultihopResources",
     "Program",
     "Prompts",
     "ScopeDetector",

@@ -1,4 +1,4 @@
-"""kill -9 at many points of the road of an edit: every acknowledged edit is live afterwards, none is half there."""
+"""kill -9 at many points of the pipeline of an edit: every acknowledged edit is live afterwards, none is half there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mcp import Client
 from ketools.atlas.world import world
 from ketools.journal import Journal
 from ketools.layers.store import ArtefactStore
-from ketools.spaces.spaces import Spaces
+from ketools.spaces.layers import LayeredSpaces
 
 POINTS = 60
 SCRIPT = Path(__file__).parent / "killable_server.py"
@@ -116,7 +116,7 @@ def test_an_acknowledged_edit_survives_kill_9_at_any_point_and_no_half_edit_appe
         assert set(acknowledged) <= set(live)
         assert len(live) <= point + 2
     killed = (tmp_path / "killed").read_text().splitlines()
-    assert len(killed) >= 50  # by themselves, on the road
+    assert len(killed) >= 50  # by themselves, on the pipeline
     assert len(acknowledged) >= 1
 
 
@@ -128,7 +128,8 @@ def check(home: Path) -> tuple[str, ...]:
         assert journal.pending() == []
         live = journal.head("global").live
         assert all(r.outcome and r.outcome.outcome == "committed" for r in journal.records(live))
-        assert [e.edit_id for e in Spaces(journal, ArtefactStore(home / "artefacts")).layer("global").edits] == [*live]
+        served = LayeredSpaces(journal, ArtefactStore(home / "artefacts")).layer("global")
+        assert [edit.edit_id for edit in served.edits] == [*live]
         return live
     finally:
         journal.close()
