@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -54,6 +55,11 @@ class BankFact:
         return f"{self.language}|{self.relation}|{self.subject}"
 
     @property
+    def is_nameless(self) -> bool:
+        """Whether neither subject nor answer can be a name: all in lower case, in a script that has it, or a number."""
+        return all(text == text.lower() != text.upper() or text.isdecimal() for text in (self.subject, self.answer))
+
+    @property
     def answers(self) -> tuple[str, ...]:
         """Every right answer, the usual one first."""
         return (self.answer, *self.aliases)
@@ -82,6 +88,16 @@ class FactBank:
     def relations(self) -> tuple[str, ...]:
         """The names of the relations, each once."""
         return tuple(dict.fromkeys(fact.relation for fact in self.facts))
+
+
+def in_rounds(facts: Iterable[BankFact], group: Callable[[BankFact], Hashable]) -> list[BankFact]:
+    """The facts so that the first of every group come first, then the second of every group, and so on."""
+    seen = Counter[Hashable]()
+    turns: list[tuple[int, BankFact]] = []
+    for fact in facts:
+        turns.append((seen[group(fact)], fact))
+        seen[group(fact)] += 1
+    return [fact for _, fact in sorted(turns, key=lambda turn: turn[0])]
 
 
 def parse(text: str, language: str) -> Iterator[BankFact]:
