@@ -32,7 +32,6 @@ from ketools.methods.base import EditContext, Method
 from ketools.methods.registry import get_method
 from ketools.spaces.layers import LayeredSpaces
 
-NOTE_METHOD = "ice"
 MAX_REPHRASES = 32
 
 

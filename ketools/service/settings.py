@@ -93,6 +93,11 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=0, le=256, description="Torch threads; 0 leaves torch's default.")] = 0
 
     @property
+    def artefact_place(self) -> Path:
+        """Where the artefact store lies."""
+        return self.artefacts or self.home / "artefacts"
+
+    @property
     def journal_place(self) -> tuple[str | Path, Path | None]:
         """Where the journal lies, and its secret; None: beside the file."""
         where = self.journal or self.home / "journal.db"

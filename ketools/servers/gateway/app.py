@@ -41,12 +41,12 @@ NOTERS = 8
 
 def upstream_of(service: EditService) -> Upstream:
     """The service's engine as what serves a gateway. Raises `InvalidRequest` for an engine in this process."""
-    if not all(hasattr(service.engine, name) for name in ("route", "prepare", "failed")):
+    if not all(hasattr(service.runtime.engine, name) for name in ("route", "prepare", "failed")):
         raise InvalidRequest(
             "A gateway stands before vLLM servers, and this engine runs in this process. "
             "Start it with --engine vllm (and --url of a running server)."
         )
-    return cast(Upstream, service.engine)
+    return cast(Upstream, service.runtime.engine)
 
 
 def gateway_app(
@@ -142,7 +142,7 @@ class Gateway:
         if not layer.notes:
             return body
         self.metrics.with_notes.inc()
-        inject = partial(self.service.notes.inject, notes=layer.notes)
+        inject = partial(self.service.runtime.notes.inject, notes=layer.notes)
         return await anyio.to_thread.run_sync(put, body, inject, limiter=self._noters)
 
 
