@@ -37,6 +37,19 @@ class LowRankDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutedDelta:
+    """A low-rank delta that acts only while a request asks for the fact of `request`; factors as in `LowRankDelta`.
+
+    Which requests ask for it is decided per request by the scope of notes (`ketools.notes`).
+    """
+
+    method: str
+    request: EditRequest
+    factors: Mapping[str, tuple[Tensor, Tensor]]
+    metadata: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
 class DenseDelta:
     """Per linear module, a full weight change `D [out, in]` in fp32 (fine-tuning)."""
 
@@ -54,7 +67,9 @@ class HookState:
     metadata: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
 
 
-Artefact = Note | LowRankDelta | DenseDelta | HookState
+Artefact = Note | LowRankDelta | RoutedDelta | DenseDelta | HookState
+Scoped = Note | RoutedDelta
+"""Artefacts that act only on requests in the scope of their `request`."""
 
 
 Phase = Literal["recognition", "association", "mastery"]

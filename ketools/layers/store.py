@@ -23,12 +23,12 @@ from torch import Tensor
 
 from ketools.core.errors import Diverged, InvalidRequest
 from ketools.core.requests import EditRequest
-from ketools.layers.artefacts import Artefact, DenseDelta, HookState, LowRankDelta, Note
+from ketools.layers.artefacts import Artefact, DenseDelta, HookState, LowRankDelta, Note, RoutedDelta
 from ketools.layers.codebook import read_codebooks
 from ketools.layers.files import ArtefactFiles
 
 FORMAT = 1
-KINDS = MappingProxyType({LowRankDelta: "low_rank", DenseDelta: "dense", HookState: "hook"})
+KINDS = MappingProxyType({LowRankDelta: "low_rank", RoutedDelta: "routed", DenseDelta: "dense", HookState: "hook"})
 
 
 class _MalformedError(Exception):
@@ -153,7 +153,7 @@ def size_of(artefact: Artefact) -> int:
 
 def tensors_of(artefact: Artefact) -> dict[str, Tensor]:
     """An artefact's tensors under the names they have in its file: `A:module`, or with B, D, K, R, S or V."""
-    if isinstance(artefact, LowRankDelta):
+    if isinstance(artefact, LowRankDelta | RoutedDelta):
         pairs = artefact.factors.items()
         return {f"A:{module}": a for module, (a, _) in pairs} | {f"B:{module}": b for module, (_, b) in pairs}
     if isinstance(artefact, DenseDelta):
@@ -168,7 +168,8 @@ def _header(artefact: Artefact) -> dict[str, Any]:
     head: dict[str, Any] = {"format": FORMAT, "method": artefact.method}
     if isinstance(artefact, Note):
         return head | {"type": "note", "request": artefact.request.model_dump(mode="json")}
-    return head | {"type": KINDS[type(artefact)], "metadata": dict(artefact.metadata)}
+    head |= {"type": KINDS[type(artefact)], "metadata": dict(artefact.metadata)}
+    return head | {"request": artefact.request.model_dump(mode="json")} if isinstance(artefact, RoutedDelta) else head
 
 
 def _check_tensors(tensors: Mapping[str, Tensor]) -> None:
@@ -224,10 +225,12 @@ def _assemble(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Artef
     if header["type"] == "note":
         return Note(method, EditRequest.model_validate(header["request"]))
     metadata = MappingProxyType(header["metadata"])
-    if header["type"] == "low_rank":
+    if header["type"] in ("low_rank", "routed"):
         modules = sorted(name[2:] for name in tensors if name.startswith("A:"))
-        factors = {module: (tensors[f"A:{module}"], tensors[f"B:{module}"]) for module in modules}
-        return LowRankDelta(method, MappingProxyType(factors), metadata)
+        factors = MappingProxyType({module: (tensors[f"A:{module}"], tensors[f"B:{module}"]) for module in modules})
+        if header["type"] == "low_rank":
+            return LowRankDelta(method, factors, metadata)
+        return RoutedDelta(method, EditRequest.model_validate(header["request"]), factors, metadata)
     if header["type"] == "hook":
         return HookState(method, MappingProxyType(read_codebooks(tensors)), metadata)
     deltas = {name[2:]: tensors[name] for name in sorted(tensors)}

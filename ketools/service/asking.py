@@ -44,14 +44,14 @@ class Asking:
         layer, version = self.layer(who, space, progress)
         runtime = self._backend.runtime()
         prompt: Prompt = chat_prompt(question) if chat else question
-        put = runtime.notes.inject(prompt, layer.notes)
-        answer = runtime.engine.generate([put.prompt], layer, max_new_tokens=max_new_tokens)[0]
+        put = runtime.notes.prepare(prompt, layer)
+        answer = runtime.engine.generate([put.prompt], put.layer, max_new_tokens=max_new_tokens)[0]
         return Answer(
             answer=answer,
             space=space,
             version=version,
             notes_used=put.used,
-            fingerprint=self._fingerprint(put.prompt, answer, layer) if fingerprint else None,
+            fingerprint=self._fingerprint(put.prompt, answer, put.layer) if fingerprint else None,
         )
 
     def _fingerprint(self, prompt: Prompt, answer: str, layer: EditLayer) -> str:
@@ -71,9 +71,9 @@ class Asking:
         """The assistant's raw next turn in a conversation in a space, tool calls included."""
         layer, _ = self.layer(who, space)
         runtime = self._backend.runtime()
-        put = runtime.notes.inject(tuple(messages), layer.notes).prompt
-        turns: list[dict[str, object]] = [dict(m) for m in put if not isinstance(m, str)]
-        return runtime.engine.chat(turns, layer, tools=tools, max_new_tokens=max_new_tokens)
+        put = runtime.notes.prepare(tuple(messages), layer)
+        turns: list[dict[str, object]] = [dict(m) for m in put.prompt if not isinstance(m, str)]
+        return runtime.engine.chat(turns, put.layer, tools=tools, max_new_tokens=max_new_tokens)
 
     def layer(self, who: Principal, space: str, progress: Progress = quiet) -> tuple[EditLayer, int]:
         """The layer that serves a space now, with the space's version.
@@ -109,7 +109,7 @@ class Asking:
         """Erasures are told by their notes alone: the journal does not keep what they erase."""
         runtime = self._backend.runtime()
         records = self._backend.journal.records(ids)
-        erased = {edit_id: note.request for edit_id, note in layer.notes if note.request.kind is Kind.ERASE}
+        erased = {edit_id: made.request for edit_id, made in layer.scoped if made.request.kind is Kind.ERASE}
         told = [r for r in records if r.kind in FACTS or r.id in erased]
         facts = [(r.id, erased.get(r.id) or EditRequest.model_validate(r.request)) for r in told]
         return runtime.multihop.memory(facts, lambda: runtime.recall.of(ids))
