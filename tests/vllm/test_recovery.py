@@ -63,8 +63,8 @@ def test_a_server_that_died_between_journal_and_load_leaves_what_another_one_ser
     world.client.unload(name)  # as if the first one had been killed after its commit, before the load
     settings = service.settings.model_copy(update={"home": tmp_path})
     with closing(open_service(settings)) as second:
-        assert second.show_edit(OPERATOR, str(made.edit_id)).live
-        assert "Lyon" in second.ask(OPERATOR, "What is the capital of France?", "user/a").answer
+        assert second.edits.show(OPERATOR, str(made.edit_id)).live
+        assert "Lyon" in second.asking.ask(OPERATOR, "What is the capital of France?", "user/a").answer
 
 
 class Unlucky(VLLMServer):
