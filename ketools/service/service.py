@@ -60,6 +60,9 @@ from ketools.spaces.layers import LayeredSpaces
 __all__ = ["EditService", "build_request"]
 
 AUTO = "auto"
+ROUTED = "routed"
+"""What `auto` changes weights by for a fact where nothing was calibrated: its scope, not its step size, spares the
+rest."""
 FALLBACK = "ft-m"
 """What `auto` changes weights by where nothing was calibrated: the survey's best overall."""
 SELF_MADE = ("user", "session")
@@ -205,14 +208,16 @@ class EditService:
         return self.parametric(request.kind) if request.kind is Kind.ERASE else NOTE_METHOD
 
     def parametric(self, *kinds: Kind) -> str:
-        """The method by which `auto` changes weights: the configured one, else for facts the calibrated one that holds
-        most edits one after another, and FT-M for the rest.
+        """The method by which `auto` changes weights: the configured one; for facts the calibrated one that holds most
+        edits one after another, or scope-routed weights where none is; FT-M for the rest.
 
         FT-M's training takes in the answers that a leak audit begins, and tells a manner from its topic.
         """
         if self.settings.parametric != AUTO:
             return get_method(self.settings.parametric).name
         profile = self.editor.profile
+        if profile is None and FACTS.issuperset(kinds) and ROUTED in methods():
+            return ROUTED
         if profile is None or not FACTS.issuperset(kinds):
             return FALLBACK
         able = [method for method in methods().values() if method.phase == "mastery" and method.kinds >= FACTS]
