@@ -28,8 +28,8 @@ from ketools.notes import ScopedEngine
 
 CONTEXTS = (Form.TEXT, Form.QA, Form.CHAT)
 TOKENS = 50
-STOPS = (".\n", "\n\n", "?\n", "\nQ:")
-"""Where an answer surely has ended its first statement; a first newline may come before the answer."""
+STOPS = (".\n", "?\n", "!\n")
+"""Where an answer surely has ended its first statement. A newline alone may come before the answer."""
 TOGETHER = 64
 """How many prompts go to the engine at once."""
 TURNS = 20
