@@ -1,4 +1,4 @@
-"""Model directories: checked, hashed and loaded from local files only."""
+"""Models loaded from local directories: no network, no code of the directory."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from ketools.core.errors import ModelError
-from ketools.models.directory import CONFIG, directory_hash, existing, read_json, weight_files
+from ketools.models.directory import check_directory, directory_hash
 from ketools.models.editable import EditableModel
 from ketools.models.structure import find_structure
-
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 def load_editable(path: str | Path, device: str | torch.device = "cpu") -> EditableModel:
@@ -40,43 +37,38 @@ def load_editable(path: str | Path, device: str | torch.device = "cpu") -> Edita
     )
 
 
-def check_directory(folder: Path) -> None:
-    """Raise `ModelError` naming the first file that is missing or unreadable; reads headers only."""
-    read_json(existing(folder, CONFIG))
-    for file in weight_files(folder):
-        try:
-            with safe_open(file, framework="pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{file} is corrupt ({error}). Copy it again from where the model came from.") from error
-    if not any((folder / name).is_file() for name in TOKENIZERS):
-        raise ModelError(f"{folder} has no tokenizer: none of {', '.join(TOKENIZERS)} is there. Copy it too.")
-
-
 def _load_model(folder: Path) -> Any:
-    with _quiet(), as_model_error(folder, "The model"):
+    with quiet(), as_model_error(folder, "The model"):
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=torch.float32,
             local_files_only=True,
+            trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    # transformers would go on with random values for what is missing or has another size.
+    require_all_weights(folder, report)
+    return model
+
+
+def require_all_weights(place: Path, report: dict[str, Any]) -> None:
+    """Raise `ModelError` when transformers' loading report names tensors that are missing or of another size.
+
+    transformers would go on with random values for them.
+    """
     unusable = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
     if unusable:
         raise ModelError(
-            f"The weights in {folder} lack or misfit {len(unusable)} tensors, among them {unusable[0]}. "
-            "config.json and the safetensors files belong to different models; copy both again."
+            f"The weights in {place} lack or misfit {len(unusable)} tensors, among them {unusable[0]}. "
+            "The config and the weights belong to different models; copy both again."
         )
-    return model
 
 
 def load_tokenizer(folder: Path) -> Any:
     """The fast tokenizer of a model directory. Raises `ModelError`."""
-    with _quiet(), as_model_error(folder, "The tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    with quiet(), as_model_error(folder, "The tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if not tokenizer.is_fast:
         raise ModelError(f"The tokenizer in {folder} gives no character offsets; convert it to tokenizer.json.")
     # The first call may reset saved padding settings, which must not happen in two threads at once.
@@ -87,7 +79,7 @@ def load_tokenizer(folder: Path) -> Any:
 def read_config(folder: Path) -> Any:
     """The transformers config of a model directory. Raises `ModelError`."""
     with as_model_error(folder, "The config"):
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 @contextmanager
@@ -103,7 +95,7 @@ def as_model_error(folder: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars and no loading report, which would fill an agent's log."""
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
