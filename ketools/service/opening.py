@@ -57,7 +57,8 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     engine.hold(spaces.layer(ROOT))
     encoder = open_encoder(settings)
     notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash), budget=note_budget(engine))
-    verifier = Verifier(engine, Prober(known_subjects(engine.model_hash)), notes)
+    prober = Prober(known_subjects(engine.model_hash), forms=not is_bundled(engine.model_hash))
+    verifier = Verifier(engine, prober, notes)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
     pipeline = EditPipeline(engine, journal, store, spaces, editor, verifier, policy)
     handlers = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from ketools.atlas import weights_path
-from ketools.core.requests import EditRequest, Probe
+from ketools.core.requests import EditRequest, Probe, Prompt
 from ketools.editing.verification import Verifier
 from ketools.engines.local import LocalEngine
 from ketools.knowledge.probing import Prober
@@ -47,9 +48,12 @@ def noted(request: EditRequest) -> EditLayer:
 def test_what_an_edit_does_not_touch_is_not_asked(verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     generate = verifier.engine.generate
-    monkeypatch.setattr(
-        verifier.engine, "generate", lambda prompts, *a, **k: asked.extend(prompts) or generate(prompts, *a, **k)
-    )
+
+    def watched(prompts: Sequence[Prompt], *arguments: Any, **options: Any) -> list[str]:
+        asked.extend(prompts)
+        return generate(prompts, *arguments, **options)
+
+    monkeypatch.setattr(verifier.engine, "generate", watched)
     evidence = verifier.verify(FRANCE, BASE, noted(FRANCE)).evidence
     assert (evidence.locality, evidence.locality_n) == (1.0, 4)
     assert not any("Peru" in str(prompt) for prompt in asked)
