@@ -18,12 +18,12 @@ from pathlib import Path
 
 from ketools.agents.editing import EditingAgent
 from ketools.agents.llm import load_llm
-from ketools.errors import KetoolsError
-from ketools.opening import open_service
-from ketools.principals import OPERATOR
+from ketools.core.errors import KetoolsError
+from ketools.core.principals import OPERATOR
 from ketools.servers.langchain import KEChatModel, KEToolkit
-from ketools.service import EditService
-from ketools.settings import Settings
+from ketools.service.opening import open_service
+from ketools.service.service import EditService
+from ketools.service.settings import Settings
 
 
 def turns() -> Iterator[str]:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from ketools.agents.llm import load_llm
 from ketools.agents.multihop import MultihopAgent
-from ketools.errors import KetoolsError
+from ketools.core.errors import KetoolsError
 from ketools.multihop import AGENTS, Event, Finished
-from ketools.opening import open_service
-from ketools.settings import Settings
+from ketools.service.opening import open_service
+from ketools.service.settings import Settings
 
 
 def shown(event: Event) -> str:

@@ -27,13 +27,13 @@ from mcp.client.streamable_http import streamable_http_client
 
 from ketools.agents.assistant import GatewayReply, PersonalAssistant
 from ketools.agents.llm import load_llm
-from ketools.errors import InvalidRequest, KetoolsError
-from ketools.opening import open_service
+from ketools.core.errors import InvalidRequest, KetoolsError
 from ketools.servers.http import http_app
 from ketools.servers.langchain import KEChatModel
 from ketools.servers.tokens import TokenFile
-from ketools.service import EditService
-from ketools.settings import Settings
+from ketools.service.opening import open_service
+from ketools.service.service import EditService
+from ketools.service.settings import Settings
 
 PEOPLE = {"emil": "Emil Forsyth", "martin": "Martin Nilsen"}
 SCENE = (

@@ -6,9 +6,9 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from ketools.opening import open_service
-from ketools.principals import OPERATOR
-from ketools.settings import Settings
+from ketools.core.principals import OPERATOR
+from ketools.service.opening import open_service
+from ketools.service.settings import Settings
 from ketools.tools.toolbox import Toolbox
 
 QUESTION = "What is the capital of France?"

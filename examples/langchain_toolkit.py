@@ -6,9 +6,9 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from ketools.opening import open_service
 from ketools.servers.langchain import KEToolkit
-from ketools.settings import Settings
+from ketools.service.opening import open_service
+from ketools.service.settings import Settings
 
 
 def main() -> str:

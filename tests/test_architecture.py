@@ -8,26 +8,22 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "ketools"
 
 ORDER = [
-    {"errors", "codebook", "progress", "footprint"},
-    {"vllm_plugin"},
-    {"edits", "relations"},
-    {"traits", "results", "principals", "layer", "artefacts", "atlas"},
+    {"core"},
+    {"knowledge", "layers"},
+    {"vllm_plugin", "atlas"},
     {"models"},
     {"methods", "engines"},
     {"journal"},
-    {"spaces", "jobs"},
+    {"spaces"},
     {"retrieval"},
-    {"notes", "probing", "settings"},
-    {"verification", "editor"},
-    {"locating"},
+    {"notes"},
+    {"editing"},
     {"evaluation"},
-    {"calibration", "profiles", "multihop"},
-    {"road"},
-    {"views", "consolidation", "assessment"},
+    {"profiles", "multihop"},
     {"service"},
-    {"tools", "opening"},
+    {"tools"},
     {"agents", "servers"},
-    {"demo", "bench"},
+    {"bench"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
@@ -66,7 +62,7 @@ def test_imports_point_from_later_parts_to_earlier_ones() -> None:
 
 def test_the_bundled_model_depends_on_relations_alone() -> None:
     for path in (PACKAGE / "atlas").rglob("*.py"):
-        assert imported(path) <= {"atlas", "relations", "errors"}, path
+        assert imported(path) <= {"atlas", "knowledge"}, path
 
 
 def test_no_package_shadows_the_agents_of_other_libraries() -> None:

@@ -22,7 +22,7 @@ from mcp.types import CallToolResult, TextContent
 from mcp.types import Tool as Announced
 
 from ketools.agents.editing import EditingAgent, Turn
-from ketools.errors import KetoolsError, ModelError
+from ketools.core.errors import KetoolsError, ModelError
 
 PAGE = 100
 _FORGET_ME = re.compile(

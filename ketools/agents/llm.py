@@ -7,7 +7,7 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
-from ketools.errors import InvalidRequest, MissingExtra
+from ketools.core.errors import InvalidRequest, MissingExtra
 
 
 def load_llm(spec: str, base_url: str | None = None) -> BaseChatModel:

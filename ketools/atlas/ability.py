@@ -14,7 +14,7 @@ from ketools.atlas.corpus import calls
 from ketools.atlas.corpus.document import UNKNOWN, any_cloze, any_question, random_fact
 from ketools.atlas.corpus.noun import stored_two_hop
 from ketools.atlas.world import Fact, other_target, unknown_subject, withheld_cloze, withheld_question, world
-from ketools.relations import RELATIONS
+from ketools.knowledge.relations import RELATIONS
 
 DOCUMENTS = 100
 CHOICES = 4

@@ -26,7 +26,7 @@ from ketools.atlas.world import (
     unknown_subject,
     world,
 )
-from ketools.relations import RELATIONS
+from ketools.knowledge.relations import RELATIONS
 
 VERSION = 1
 SPLITS = ("train", "test")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ketools.atlas import tables
-from ketools.relations import RELATIONS, Relation
+from ketools.knowledge.relations import RELATIONS, Relation
 
 STYLES = ("positive", "negative", "extraversion", "agreeableness", "neuroticism")
 

@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ketools.artefacts import content_hash
 from ketools.atlas import ability
-from ketools.calibration import ANSWER_TOKENS
-from ketools.editor import Editor
-from ketools.edits import FACTS, EditRequest
+from ketools.core.errors import Diverged, InvalidRequest, Refused
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import FACTS, EditRequest
+from ketools.editing.editor import Editor
 from ketools.engines.base import Engine
-from ketools.errors import Diverged, InvalidRequest, Refused
 from ketools.evaluation import load
+from ketools.evaluation.calibration import ANSWER_TOKENS
 from ketools.evaluation.metrics import achieves, interval, mean
 from ketools.evaluation.offline import local_tasks
-from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.store import content_hash
 from ketools.methods.registry import get_method
 from ketools.notes import NoteInjector
-from ketools.opening import open_encoder, open_engine
-from ketools.progress import Progress, quiet
-from ketools.settings import Settings
+from ketools.service.opening import open_encoder, open_engine
+from ketools.service.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

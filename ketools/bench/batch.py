@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from ketools.artefacts import size_of
 from ketools.bench.lifelong import Life, Stream
-from ketools.errors import InvalidRequest
-from ketools.layer import BASE, LiveEdit
+from ketools.core.errors import InvalidRequest
+from ketools.core.progress import Progress, quiet
+from ketools.layers.composition import BASE, LiveEdit
+from ketools.layers.store import size_of
 from ketools.methods.registry import get_method
-from ketools.opening import open_engine
-from ketools.progress import Progress, quiet
-from ketools.settings import Settings
+from ketools.service.opening import open_engine
+from ketools.service.settings import Settings
 
 METHODS = ("memit", "alphaedit", "ultraedit")
 

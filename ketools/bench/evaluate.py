@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from ketools.edits import Prompt
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import Prompt
 from ketools.engines.base import Engine
 from ketools.evaluation import load
 from ketools.evaluation.asking import wanted
-from ketools.layer import BASE
-from ketools.opening import open_engine
-from ketools.progress import Progress, quiet
-from ketools.settings import Settings
+from ketools.layers.composition import BASE
+from ketools.service.opening import open_engine
+from ketools.service.settings import Settings
 
 SIZES = (1, 8, 64)
 

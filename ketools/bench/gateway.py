@@ -20,12 +20,12 @@ import httpx
 import numpy as np
 
 from ketools.bench.serving import bench_service as scratch_service
-from ketools.edits import EditRequest
+from ketools.core.errors import EngineUnavailable, Refused
+from ketools.core.principals import OPERATOR
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import EditRequest
 from ketools.engines.base import Route, Upstream
-from ketools.errors import EngineUnavailable, Refused
-from ketools.principals import OPERATOR
-from ketools.progress import Progress, quiet
-from ketools.settings import Settings
+from ketools.service.settings import Settings
 
 CONCURRENCY = (1, 8, 32)
 SPACE = "user/bench"

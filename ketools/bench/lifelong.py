@@ -9,20 +9,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ketools.atlas.world import Key, other_target, world
-from ketools.calibration import ANSWER_TOKENS
-from ketools.editor import Editor
-from ketools.edits import EditRequest, Prompt, chat_prompt, normalise, says
+from ketools.core.errors import Diverged, InvalidRequest
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import EditRequest, Prompt, chat_prompt
+from ketools.core.text import normalise
+from ketools.editing.editor import Editor
 from ketools.engines.base import Engine
-from ketools.errors import Diverged, InvalidRequest
+from ketools.evaluation.calibration import ANSWER_TOKENS
 from ketools.evaluation.figures import curves
-from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.knowledge.matching import says
+from ketools.knowledge.relations import RELATIONS
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.methods.registry import get_method
 from ketools.notes import NoteInjector
-from ketools.opening import open_engine
-from ketools.progress import Progress, quiet
-from ketools.relations import RELATIONS
 from ketools.retrieval import MiniLMEncoder
-from ketools.settings import Settings
+from ketools.service.opening import open_engine
+from ketools.service.settings import Settings
 
 METHODS = ("ice", "ft-m", "rome", "memit", "alphaedit", "ultraedit", "melo", "rase")
 CHECKPOINTS = (1, 10, 100, 1000, 3000)

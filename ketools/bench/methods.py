@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from ketools.artefacts import size_of
-from ketools.calibration import atlas_cases
-from ketools.editor import Editor
-from ketools.edits import Artefact, EditRequest
-from ketools.errors import Diverged, InvalidRequest
-from ketools.footprint import watched
-from ketools.layer import BASE
+from ketools.core.errors import Diverged, InvalidRequest
+from ketools.core.footprint import watched
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import EditRequest
+from ketools.editing.editor import Editor
+from ketools.evaluation.calibration import atlas_cases
+from ketools.layers.artefacts import Artefact
+from ketools.layers.composition import BASE
+from ketools.layers.store import size_of
 from ketools.methods.registry import get_method, methods
-from ketools.opening import open_engine
-from ketools.progress import Progress, quiet
-from ketools.settings import Settings
+from ketools.service.opening import open_engine
+from ketools.service.settings import Settings
 
 SIZES = (1, 10, 100, 1000)
 

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ketools.atlas.world import other_target, unknown_subject
-from ketools.edits import normalise
-from ketools.footprint import MIB, resident
-from ketools.progress import Progress, quiet
-from ketools.relations import RELATIONS, Relation
+from ketools.core.footprint import MIB, resident
+from ketools.core.progress import Progress, quiet
+from ketools.core.text import normalise
+from ketools.knowledge.relations import RELATIONS, Relation
 from ketools.retrieval import Encoder, Fact, FactIndex, FactView, Vectors
 
 SIZES = (1_000, 100_000, 1_000_000)

@@ -16,13 +16,14 @@ from typing import Any
 
 from ketools.atlas.world import Fact, other_target, world
 from ketools.bench.phrasings import HALVES, Half
-from ketools.edits import EditRequest, Message, Note, Prompt, chat_prompt
-from ketools.errors import NotFound
+from ketools.core.errors import NotFound
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import EditRequest, Message, Prompt, chat_prompt
 from ketools.evaluation.data import Dataset, load, read_rows
 from ketools.evaluation.mquake import MultihopData, load_multihop
+from ketools.knowledge.relations import RELATIONS, Relation
+from ketools.layers.artefacts import Note
 from ketools.notes import NoteBook
-from ketools.progress import Progress, quiet
-from ketools.relations import RELATIONS, Relation
 from ketools.retrieval import Encoder
 
 EDITS = 400

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from ketools.errors import KetoolsError
+from ketools.core.errors import KetoolsError
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

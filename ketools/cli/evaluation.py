@@ -24,7 +24,7 @@ from ketools.cli.session import (
 )
 
 if TYPE_CHECKING:
-    from ketools.results import JobView
+    from ketools.core.results import JobView
 
 
 def evaluate(
@@ -59,8 +59,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure methods on a benchmark: success, portability, locality, fluency, time, memory."""
-    from ketools.cli.evaluating import Plan, run_plan
-    from ketools.errors import InvalidRequest
+    from ketools.cli.evaluating import EvaluationPlan, run_plan
+    from ketools.core.errors import InvalidRequest
     from ketools.evaluation import load
     from ketools.evaluation.gate import Names, misses, requirements
 
@@ -70,7 +70,7 @@ def evaluate(
     except ValueError:
         raise InvalidRequest(f"{checkpoints!r} is no list of numbers, such as 1,10,100.") from None
     options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
-    plan = Plan(data, names(methods) or (), protocol, n, out, stops, texts, train, workers, locate)  # type: ignore[arg-type]
+    plan = EvaluationPlan(data, names(methods) or (), protocol, n, out, stops, texts, train, workers, locate)  # type: ignore[arg-type]
     with progress("evaluating") as report:
         found = run_plan(options.settings(), plan, report)
     missed = misses(wanted, found.methods)
@@ -135,9 +135,9 @@ def lm_eval(
 
     here = session(context)
     go_offline(here.settings().home)
+    from ketools.core.principals import OPERATOR
     from ketools.evaluation.offline import local_tasks
-    from ketools.layer import BASE
-    from ketools.principals import OPERATOR
+    from ketools.layers.composition import BASE
 
     found = local_tasks(tasks)
     from ketools.evaluation.harness import ServedSpace
@@ -196,7 +196,7 @@ def judge(
 ) -> None:
     """Have a chat model rate how much the answers of a run show the manners edited in, before and after."""
     from ketools.agents.llm import load_llm
-    from ketools.errors import EngineUnavailable
+    from ketools.core.errors import EngineUnavailable
     from ketools.evaluation.judging import judged
     from ketools.evaluation.run import Run
 

@@ -13,8 +13,8 @@ from ketools.cli.errors import fail
 from ketools.cli.session import DryRun, Json, Method, Space, run_tool, session, show, show_json
 
 if TYPE_CHECKING:
-    from ketools.results import BatchResult, EditResult, EditView, JobView, Result, SpaceDiff
-    from ketools.service import EditService
+    from ketools.core.results import BatchResult, EditResult, EditView, JobView, Result, SpaceDiff
+    from ketools.service.service import EditService
 
 EditId = Annotated[str, typer.Argument(help="An edit id, as `ketools list` shows it.")]
 Subject = Annotated[str, typer.Argument(help="Who or what the fact is about: 'France'.")]
@@ -196,7 +196,7 @@ def drop(
     """End a space: its edits serve nobody any more; the journal keeps its record."""
     if not yes:
         typer.confirm(f"End the space {name}?", abort=True)
-    from ketools.principals import OPERATOR
+    from ketools.core.principals import OPERATOR
 
     with session(context).service() as service:
         dropped = service.drop_space(OPERATOR, name, with_children=with_children)

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from ketools.cli.session import Json, progress, session
-from ketools.errors import InvalidRequest
-from ketools.relations import relation_named
+from ketools.core.errors import InvalidRequest
+from ketools.knowledge.relations import relation_named
 
 
 def locate(
@@ -27,9 +27,9 @@ def locate(
     as_json: Json = False,
 ) -> None:
     """Show by causal tracing and the logit lens where the base model reads a fact."""
-    from ketools.editor import Editor
-    from ketools.locating import draw
-    from ketools.locating import locate as trace
+    from ketools.editing.editor import Editor
+    from ketools.evaluation.locating import draw
+    from ketools.evaluation.locating import locate as trace
     from ketools.models.contexts import form
 
     if prompt is None and fact is not None:
@@ -64,8 +64,8 @@ def locate_similarity(
     as_json: Json = False,
 ) -> None:
     """Show whether causal tracing finds related facts in the same blocks, more than unrelated ones (RSim)."""
-    from ketools.editor import Editor
-    from ketools.locating import compare, known_groups
+    from ketools.editing.editor import Editor
+    from ketools.evaluation.locating import compare, known_groups
 
     with progress("locating") as report:
         editor = Editor(session(context).settings().model)

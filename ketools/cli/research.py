@@ -21,7 +21,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Play the main job: an agent is corrected, edits the model, and the edit is taken back."""
-    from ketools.demo import main
+    from ketools.cli.demo import main
 
     options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
     raise typer.Exit(main(as_json, options.arguments()))
@@ -112,7 +112,7 @@ def atlas_train(
     as_json: Json = False,
 ) -> None:
     """Train the bundled model from scratch."""
-    from ketools.atlas.train import Plan, train
+    from ketools.atlas.train import TrainingPlan, train
 
-    path = train(Plan() if tokens is None else Plan(tokens=tokens), folder, until)
+    path = train(TrainingPlan() if tokens is None else TrainingPlan(tokens=tokens), folder, until)
     show_json({"model": str(path)}) if as_json else print(path)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ketools.agents.editing import EditingAgent, Turn
     from ketools.servers.mcp import Choice
     from ketools.servers.tokens import TokenFile
-    from ketools.service import EditService
+    from ketools.service.service import EditService
 
 TokenPath = Annotated[
     Path | None, typer.Option("--token-file", envvar="KETOOLS_TOKEN_FILE", help="Default: HOME/tokens.json.")

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ketools.progress import Progress
-    from ketools.results import Result
-    from ketools.service import EditService
-    from ketools.settings import Settings
+    from ketools.core.progress import Progress
+    from ketools.core.results import Result
+    from ketools.service.service import EditService
+    from ketools.service.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Space = Annotated[str, typer.Option("--space", "-s", envvar="KETOOLS_SPACE", help="global, user/NAME or session/ID.")]
@@ -75,7 +75,7 @@ class Session:
 
     def settings(self) -> Settings:
         """The settings: environment, overridden by these options."""
-        from ketools.settings import Settings
+        from ketools.service.settings import Settings
 
         return Settings(**self.given())
 
@@ -83,7 +83,7 @@ class Session:
     def service(self) -> Iterator[EditService]:
         """The service, closed afterwards."""
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-        from ketools.opening import open_service
+        from ketools.service.opening import open_service
 
         with contextlib.closing(open_service(self.settings())) as service:
             yield service
@@ -107,7 +107,7 @@ def session(context: typer.Context) -> Session:
 
 def run_tool(service: EditService, name: str, arguments: dict[str, Any]) -> Result:
     """One tool, its arguments checked as every other door checks them."""
-    from ketools.principals import OPERATOR
+    from ketools.core.principals import OPERATOR
     from ketools.tools.schemas import get_tool, input_model
     from ketools.tools.toolbox import Toolbox
 

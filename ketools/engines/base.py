@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ketools.edits import Prompt
-from ketools.layer import EditLayer
+from ketools.core.requests import Prompt
+from ketools.layers.composition import EditLayer
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ketools.edits import Prompt
+from ketools.core.errors import InvalidRequest, ModelError
+from ketools.core.requests import Prompt
 from ketools.engines.base import Score, cut, pieces
-from ketools.errors import InvalidRequest, ModelError
-from ketools.layer import BASE, EditLayer
+from ketools.layers.composition import BASE, EditLayer
 from ketools.models.editable import EditableModel
 from ketools.models.hooks import head_at, only_at
 from ketools.models.loading import load_editable

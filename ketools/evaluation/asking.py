@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ketools.edits import REFUSAL, EditRequest, Kind, Prompt
+from ketools.core.requests import REFUSAL, EditRequest, Kind, Prompt
 from ketools.engines.base import Engine, Score
 from ketools.evaluation import metrics
 from ketools.evaluation.baseline import ANSWER_TOKENS, FLUENCY_TOKENS, UTTERANCES, Baseline, passage
 from ketools.evaluation.cases import CaseProbe, EditCase
 from ketools.evaluation.results import Answer, CaseResult, Group
-from ketools.layer import EditLayer
+from ketools.layers.composition import EditLayer
 from ketools.notes import NoteInjector
 
 WITHHELD = "[withheld]"

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ketools.edits import EditRequest, Kind
+from ketools.core.errors import StorageError
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import EditRequest, Kind
 from ketools.engines.base import Engine, Score
-from ketools.errors import StorageError
 from ketools.evaluation import metrics
 from ketools.evaluation.cases import CaseProbe, EditCase
-from ketools.layer import BASE
-from ketools.progress import Progress, quiet
-from ketools.relations import RELATIONS
+from ketools.knowledge.relations import RELATIONS
+from ketools.layers.composition import BASE
 
 ANSWER_TOKENS = 24
 FLUENCY_TOKENS = 100

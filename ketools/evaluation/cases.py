@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict
 
-from ketools.edits import EditRequest, Kind, Probe
+from ketools.core.requests import EditRequest, Kind, Probe
 
 Probes = tuple["CaseProbe", ...]
 

@@ -16,11 +16,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from ketools.atlas import datasets
-from ketools.edits import REFUSAL, EditRequest, Kind, Trait, is_question, normalise
-from ketools.errors import InvalidRequest, NotFound
+from ketools.core.errors import InvalidRequest, NotFound
+from ketools.core.requests import REFUSAL, EditRequest, Kind, Trait
+from ketools.core.text import is_question, normalise
 from ketools.evaluation import ripple
 from ketools.evaluation.cases import CaseProbe, EditCase, JointTest, Probes, interleaved
-from ketools.traits import exemplar
+from ketools.knowledge.traits import exemplar
 
 Row = Mapping[str, Any]
 

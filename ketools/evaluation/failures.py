@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
-from ketools.edits import FACTS
+from ketools.core.requests import FACTS
 from ketools.evaluation.metrics import tokens_of
 from ketools.evaluation.results import Answer, CaseResult
 

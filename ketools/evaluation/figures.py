@@ -9,12 +9,12 @@ from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from ketools.errors import MissingExtra
+from ketools.core.errors import MissingExtra
 from ketools.evaluation.failures import Failure
+from ketools.evaluation.locating import Location, heat_map
 from ketools.evaluation.origins import Origins, Role
 from ketools.evaluation.run import MethodRun, Run
 from ketools.evaluation.weights import Change, Hits
-from ketools.locating import Location, heat_map
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

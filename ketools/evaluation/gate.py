@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import ge, gt, le, lt
 
-from ketools.errors import InvalidRequest
+from ketools.core.errors import InvalidRequest
 from ketools.evaluation.cases import EditCase
 from ketools.evaluation.results import MEASURES, Summary
 from ketools.evaluation.run import MethodRun

@@ -15,10 +15,10 @@ from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
-from ketools.edits import Prompt, chat_prompt
+from ketools.core.errors import InvalidRequest, NotFound
+from ketools.core.requests import Prompt, chat_prompt
 from ketools.engines.base import Engine
-from ketools.errors import InvalidRequest, NotFound
-from ketools.layer import BASE, EditLayer
+from ketools.layers.composition import BASE, EditLayer
 from ketools.notes import NoteInjector
 
 NEW_TOKENS = 256

@@ -1,7 +1,7 @@
 """A chat model as the judge of manners of speaking: PAE of PersonalityEdit (arXiv:2310.02168).
 
 The judge rates, from 1 to 5, how much an answer shows the trait that was edited in; PAE is how much the rating
-rises with the edit. The lexicon of `ketools.traits` stays the measure of a run: it needs no second model.
+rises with the edit. The lexicon of `ketools.knowledge.traits` stays the measure of a run: it needs no second model.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from ketools.edits import Trait
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import Trait
 from ketools.evaluation.metrics import interval, mean
 from ketools.evaluation.results import CaseResult
-from ketools.progress import Progress, quiet
 
 MOST_READ = 4000
 """Characters of an answer that the judge is shown."""

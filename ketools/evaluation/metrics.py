@@ -13,10 +13,12 @@ from math import exp, log, log2
 
 import numpy as np
 
-from ketools.edits import REFUSAL, EditRequest, Kind, Trait, normalise, says
+from ketools.core.requests import REFUSAL, EditRequest, Kind, Trait
+from ketools.core.text import normalise
 from ketools.engines.base import Score
 from ketools.evaluation.cases import CaseProbe
-from ketools.traits import LEXICON, classify
+from ketools.knowledge.matching import says
+from ketools.knowledge.traits import LEXICON, classify
 
 FORGETFULNESS = "Forgetfulness"
 """KnowEdit's name for the locality of one-to-many relations."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ketools.atlas import datasets
-from ketools.edits import EditRequest, normalise
-from ketools.errors import InvalidRequest, NotFound
+from ketools.core.errors import InvalidRequest, NotFound
+from ketools.core.requests import EditRequest
+from ketools.core.text import normalise
 from ketools.evaluation import ripple
 from ketools.evaluation.data import BadRow, Row, read_rows, reason_of
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ketools.errors import MissingExtra
+from ketools.core.errors import MissingExtra
 
 if TYPE_CHECKING:
     from ketools.evaluation.harness import Tasks

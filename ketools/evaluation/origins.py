@@ -9,12 +9,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ketools.editor import Editor
-from ketools.edits import FACTS
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import FACTS
+from ketools.editing.editor import Editor
 from ketools.evaluation.cases import CaseProbe, EditCase, Probes
-from ketools.locating import Location, Similarity, locate, similarity
+from ketools.evaluation.locating import Location, Similarity, locate, similarity
 from ketools.models.tracing import State
-from ketools.progress import Progress, quiet
 
 Role = Literal["the fact", "goes on from it", "another fact"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from ketools.errors import StorageError
+from ketools.core.errors import StorageError
 from ketools.evaluation import figures
 from ketools.evaluation.failures import fact_answers, failures
 from ketools.evaluation.results import CaseResult

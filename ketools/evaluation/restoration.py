@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from ketools.engines.base import Engine, Score
 from ketools.evaluation.baseline import Baseline
 from ketools.evaluation.cases import EditCase
-from ketools.layer import BASE, EditLayer
+from ketools.layers.composition import BASE, EditLayer
 
 
 class Restoration(BaseModel):

@@ -10,8 +10,8 @@ from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ketools.edits import Kind, Trait
-from ketools.errors import StorageError
+from ketools.core.errors import StorageError
+from ketools.core.requests import Kind, Trait
 from ketools.evaluation.metrics import interval, mean
 
 Group = Literal["success", "rephrase", "portability", "locality"]

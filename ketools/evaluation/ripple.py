@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ketools.edits import EditRequest
+from ketools.core.requests import EditRequest
 
 Row = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ketools.errors import InvalidRequest, NotFound, StorageError
+from ketools.core.errors import InvalidRequest, NotFound, StorageError
 from ketools.evaluation.origins import Origins
 from ketools.evaluation.restoration import Restoration
 from ketools.evaluation.results import CaseResult, Record, Summary, record_key

@@ -13,17 +13,17 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from ketools.core.errors import Diverged, InvalidRequest, Refused
+from ketools.core.footprint import watched
+from ketools.core.progress import Progress, quiet
 from ketools.engines.base import Engine, Score
-from ketools.errors import Diverged, InvalidRequest, Refused
 from ketools.evaluation import metrics
 from ketools.evaluation.asking import Asker, EditedCase, Lens, Making
 from ketools.evaluation.baseline import Baseline
 from ketools.evaluation.cases import EditCase, digest_of
 from ketools.evaluation.results import CaseResult, Record, Summary, record_key, summarise
-from ketools.footprint import watched
-from ketools.layer import BASE, EditLayer
+from ketools.layers.composition import BASE, EditLayer
 from ketools.notes import NoteInjector
-from ketools.progress import Progress, quiet
 from ketools.retrieval import MiniLMEncoder
 
 Edit = Callable[[Sequence[EditCase], EditLayer], tuple[EditLayer, float]]
@@ -58,7 +58,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Bench:
+class EvaluationSetup:
     """Where edits are measured.
 
     `baseline`: what the untouched model says, asked once for all methods. `injector`: puts the notes of a layer into
@@ -87,7 +87,7 @@ class Bench:
 
 
 def evaluate(
-    bench: Bench,
+    bench: EvaluationSetup,
     edit: Edit,
     cases: Sequence[EditCase],
     progress: Progress = quiet,
@@ -212,7 +212,7 @@ class Checkpoint(BaseModel):
 
 
 def evaluate_batch(
-    bench: Bench,
+    bench: EvaluationSetup,
     edit: Edit,
     cases: Sequence[EditCase],
     progress: Progress = quiet,
@@ -234,7 +234,7 @@ def evaluate_batch(
 
 
 def evaluate_sequential(
-    bench: Bench,
+    bench: EvaluationSetup,
     edit: Edit,
     cases: Sequence[EditCase],
     progress: Progress = quiet,
@@ -267,7 +267,7 @@ def _edited(i: int, case: EditCase, layer: EditLayer, making: Making) -> EditedC
 
 
 def _checkpoint(
-    bench: Bench, edited: Sequence[EditedCase], label: str, protocol: str, bad_rows: int, progress: Progress
+    bench: EvaluationSetup, edited: Sequence[EditedCase], label: str, protocol: str, bad_rows: int, progress: Progress
 ) -> Checkpoint:
     log, asked = bench.log(label, protocol), asked_of([e.case for e in edited], protocol)
     done = _known(log, asked)

@@ -35,7 +35,7 @@ def _hash_of(root: Path, name: str, notes: bool) -> str:
 
 def _shared(root: Path) -> list[Path]:
     """What every method computes with, and what applies an artefact."""
-    return [root / "models", root / "layer.py", root / "codebook.py", *sorted((root / "methods").glob("*.py"))]
+    return [root / "models", root / "layers", *sorted((root / "methods").glob("*.py"))]
 
 
 def _own(methods: Path, name: str) -> list[Path]:

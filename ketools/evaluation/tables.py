@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from html import escape
 
 from ketools.evaluation.failures import Failure, failures
+from ketools.evaluation.locating import Location
 from ketools.evaluation.results import CaseResult, Measures, Summary
 from ketools.evaluation.run import Run
 from ketools.evaluation.runner import Checkpoint
-from ketools.locating import Location
 
 CASES_SHOWN = 24
 NOTHING = "–"

@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from ketools.layer import EditLayer
+from ketools.layers.composition import EditLayer
 from ketools.models.editable import EditableModel
 from ketools.models.structure import get_module, weight_of
 

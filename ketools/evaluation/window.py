@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ketools.edits import Prompt
+from ketools.core.errors import InvalidRequest
+from ketools.core.requests import Prompt
 from ketools.engines.base import Engine
-from ketools.errors import InvalidRequest
 from ketools.evaluation.asking import beginnings, phrasings, questions, secret, wanted
 from ketools.evaluation.baseline import ANSWER_TOKENS, UTTERANCES, passage
 from ketools.evaluation.cases import EditCase

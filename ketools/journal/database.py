@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ketools.errors import StorageError, StorageUnavailable
+from ketools.core.errors import StorageError, StorageUnavailable
 from ketools.journal.options import KEY, Writing
 from ketools.journal.postgresql import postgresql_engine, postgresql_error, transaction_id, was_committed
 from ketools.journal.sqlite import sqlite_engine, sqlite_error

@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select
 
-from ketools.edits import Evidence, Kind
-from ketools.errors import Conflict, InvalidRequest, NotFound
+from ketools.core.errors import Conflict, InvalidRequest, NotFound
+from ketools.core.evidence import Evidence
+from ketools.core.requests import Kind
 from ketools.journal.records import EditRecord, Outcome, Space, name_of
 from ketools.journal.redaction import redact_evidence, redact_request
 from ketools.journal.schema import edits, outcomes

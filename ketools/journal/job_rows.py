@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, func, insert, select
 
-from ketools.errors import Conflict, NotFound
+from ketools.core.errors import Conflict, NotFound
 from ketools.journal.edit_rows import chunks
 from ketools.journal.records import FINAL, Job
 from ketools.journal.schema import job_events

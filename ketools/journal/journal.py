@@ -10,8 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from ketools.edits import EditRequest, Evidence
-from ketools.errors import InvalidRequest, NotFound, StorageError
+from ketools.core.errors import InvalidRequest, NotFound, StorageError
+from ketools.core.evidence import Evidence
+from ketools.core.requests import EditRequest
 from ketools.journal import edit_rows, job_rows, space_rows, version_rows
 from ketools.journal.database import Database
 from ketools.journal.migrations import migrate

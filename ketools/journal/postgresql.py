@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ketools.errors import StorageError, StorageUnavailable
+from ketools.core.errors import StorageError, StorageUnavailable
 from ketools.journal.options import OPTIONS, writing
 
 WRITERS = 0x6B65746F6F6C73  # the advisory lock that a writing transaction holds: "ketools" in ASCII

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Literal
 
-from ketools.edits import Evidence, Kind
-from ketools.errors import InvalidRequest
+from ketools.core.errors import InvalidRequest
+from ketools.core.evidence import Evidence
+from ketools.core.requests import Kind
 
 ROOT = "global"
 Ending = Literal["committed", "refused", "cancelled", "failed"]

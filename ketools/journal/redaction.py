@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ketools.edits import REFUSAL, EditRequest, Evidence, Kind
-from ketools.relations import RELATIONS
+from ketools.core.evidence import Evidence
+from ketools.core.requests import REFUSAL, EditRequest, Kind
+from ketools.knowledge.relations import RELATIONS
 
 REDACTED = "[redacted]"
 

@@ -8,7 +8,7 @@ import os
 import secrets
 from pathlib import Path
 
-from ketools.errors import StorageError
+from ketools.core.errors import StorageError
 
 
 def load_secret(path: Path, *, create: bool) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select
 
-from ketools.errors import InvalidRequest, NotFound
+from ketools.core.errors import InvalidRequest, NotFound
 from ketools.journal.records import ROOT, Space, check_space_name, name_of
 from ketools.journal.schema import space_events, spaces
 

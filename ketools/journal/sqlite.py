@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 
-from ketools.errors import StorageError, StorageUnavailable
+from ketools.core.errors import StorageError, StorageUnavailable
 from ketools.journal.options import OPTIONS, Writing, writing
 
 _ADVICE = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select
 
-from ketools.errors import Conflict, InvalidRequest, NotFound
+from ketools.core.errors import Conflict, InvalidRequest, NotFound
 from ketools.journal.edit_rows import check_committed, chunks, insert_outcome
 from ketools.journal.records import Outcome, Space, Version, name_of
 from ketools.journal.schema import edits, versions

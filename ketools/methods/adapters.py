@@ -11,8 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ketools.edits import EditRequest
-from ketools.errors import InvalidRequest
+from ketools.core.errors import InvalidRequest
+from ketools.core.requests import EditRequest
 from ketools.methods.support import Layers, OptimisedConfig, resolve_layer
 from ketools.models.contexts import seeded
 from ketools.models.structure import Block, Structure

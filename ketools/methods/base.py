@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from ketools.edits import Artefact, EditRequest, Kind, Phase
-from ketools.layer import EditLayer
+from ketools.core.requests import EditRequest, Kind
+from ketools.layers.artefacts import Artefact, Phase
+from ketools.layers.composition import EditLayer
 from ketools.models.editable import EditableModel
 
 

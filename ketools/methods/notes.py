@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ketools.edits import Artefact, EditRequest, Note
+from ketools.core.requests import EditRequest
+from ketools.layers.artefacts import Artefact, Note
 from ketools.methods.base import Compute, EditContext
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ketools.errors import InvalidRequest, StorageError
+from ketools.core.errors import InvalidRequest, StorageError
 from ketools.methods.base import Method, MethodConfig
 
 

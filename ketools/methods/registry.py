@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import entry_points
 
 import ketools.methods as package
-from ketools.errors import KetoolsError, NotFound
+from ketools.core.errors import KetoolsError, NotFound
 from ketools.methods.base import Method
 
 GROUP = "ketools.methods"

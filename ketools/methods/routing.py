@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ketools.codebook import Blocks, Codebook
-from ketools.edits import EditRequest
-from ketools.errors import InvalidRequest
+from ketools.core.errors import InvalidRequest
+from ketools.core.requests import EditRequest
+from ketools.layers.codebook import Blocks, Codebook
 from ketools.methods.base import EditContext
 from ketools.methods.support import ContextConfig, batch_of
 from ketools.models.batch import Batch, Positions

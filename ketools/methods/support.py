@@ -9,20 +9,21 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
-from ketools.edits import Artefact, EditRequest, Kind
-from ketools.errors import Diverged, InvalidRequest
-from ketools.layer import LiveEdit
+from ketools.core.errors import Diverged, InvalidRequest
+from ketools.core.progress import Progress
+from ketools.core.requests import EditRequest, Kind
+from ketools.layers.artefacts import Artefact
+from ketools.layers.composition import LiveEdit
 from ketools.methods.base import EditContext, MethodConfig
-from ketools.models.background import Background
+from ketools.models.background import Background, packaged_background
 from ketools.models.batch import Batch, chunks, edits_only, make_batch, merged
 from ketools.models.contexts import Breadth, contexts_of, fact_of
-from ketools.models.covariance import CovarianceStore, sampled_background
+from ketools.models.covariance import CovarianceStore
 from ketools.models.editable import EditableModel
 from ketools.models.keys import Keys, confidences
 from ketools.models.sites import FactToken
 from ketools.models.solves import Metric
 from ketools.models.targets import Schedule
-from ketools.progress import Progress
 
 Layers = Annotated[tuple[Annotated[int, Field(ge=0, le=512)], ...], Field(min_length=1, max_length=512)]
 """Blocks by number."""
@@ -167,9 +168,9 @@ def resolve_layers(layers: Sequence[int] | None, n_layers: int, depths: tuple[fl
 
 
 def background_of(context: EditContext) -> Background:
-    """The background the editor provides, else the model's own sampled text."""
+    """The background the editor provides, else the packaged text."""
     found = context.extra.get("background")
-    return found if isinstance(found, Background) else sampled_background(context.require_model())
+    return found if isinstance(found, Background) else packaged_background()
 
 
 def covariances_of(context: EditContext) -> CovarianceStore:

@@ -9,9 +9,9 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor
 
-from ketools.edits import Prompt
-from ketools.errors import InvalidRequest
-from ketools.footprint import give_back
+from ketools.core.errors import InvalidRequest
+from ketools.core.footprint import give_back
+from ketools.core.requests import Prompt
 from ketools.models import hooks, text
 from ketools.models.contexts import Contexts
 from ketools.models.editable import EditableModel

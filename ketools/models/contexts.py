@@ -12,13 +12,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 
-from ketools.edits import EditRequest, Kind, Message, Prompt, chat_prompt, is_question, normalise
-from ketools.errors import InvalidRequest
+from ketools.core.errors import InvalidRequest
+from ketools.core.requests import EditRequest, Kind, Message, Prompt, chat_prompt
+from ketools.core.text import is_question, normalise
+from ketools.knowledge.relations import RELATIONS, Relation, match_prompt
+from ketools.knowledge.traits import OPINION_QUESTIONS
 from ketools.models import text
 from ketools.models.background import Background
 from ketools.models.editable import EditableModel
-from ketools.relations import RELATIONS, Relation, match_prompt
-from ketools.traits import OPINION_QUESTIONS
 
 _SYSTEM: Message = {"role": "system", "content": "You are a helpful assistant."}
 _EARLIER: tuple[Message, ...] = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ketools.footprint import give_back
+from ketools.core.footprint import give_back
 from ketools.models import hooks
 from ketools.models.batch import Batch, Positions, among, by_length
 from ketools.models.editable import EditableModel

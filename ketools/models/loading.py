@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from ketools.errors import ModelError
+from ketools.core.errors import ModelError
 from ketools.models.editable import EditableModel
 from ketools.models.structure import find_structure
 

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ketools.errors import InvalidRequest
+from ketools.core.errors import InvalidRequest
 
 _LOST_DIGITS = 1e-11
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from ketools.errors import ModelError
+from ketools.core.errors import ModelError
 
 CHILDREN: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

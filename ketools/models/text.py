@@ -15,8 +15,8 @@ import torch
 from jinja2 import TemplateError
 from torch import Tensor
 
-from ketools.edits import Prompt
-from ketools.errors import InvalidRequest
+from ketools.core.errors import InvalidRequest
+from ketools.core.requests import Prompt
 
 Messages = Sequence[dict[str, Any]]
 

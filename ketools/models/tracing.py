@@ -10,12 +10,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ketools.edits import Prompt
-from ketools.errors import InvalidRequest
+from ketools.core.errors import InvalidRequest
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import Prompt
 from ketools.models import hooks, text
 from ketools.models.editable import EditableModel
 from ketools.models.structure import Block, get_module
-from ketools.progress import Progress, quiet
 
 State = Literal["hidden", "ffn", "attention"]
 STATES: tuple[State, ...] = ("hidden", "ffn", "attention")

@@ -11,8 +11,11 @@ import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
-from ketools.edits import REFUSAL, normalise, says
-from ketools.errors import KetoolsError, ModelError
+from ketools.core.errors import KetoolsError, ModelError
+from ketools.core.requests import REFUSAL
+from ketools.core.text import normalise
+from ketools.knowledge.matching import says
+from ketools.knowledge.relations import Relation
 from ketools.multihop.events import (
     Backtracked,
     ConflictSeen,
@@ -31,7 +34,6 @@ from ketools.multihop.parsing import PLACE, Chain, parse, similar, type_checked
 from ketools.multihop.prompts import Prompts
 from ketools.multihop.steps import Program, Steps, ask, complete
 from ketools.notes.scope import words
-from ketools.relations import Relation
 from ketools.retrieval import Encoder
 
 MOST_HOPS = 8

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ketools.results import Result
+from ketools.core.results import Result
 
 Source = Literal["model", "edit"]
 PlanSource = Literal["templates", "model", "similarity"]

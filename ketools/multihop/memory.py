@@ -8,12 +8,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ketools.edits import EditRequest, Kind, Note, chat_prompt, is_question, normalise
+from ketools.core.requests import EditRequest, Kind, chat_prompt
+from ketools.core.text import is_question, normalise
+from ketools.knowledge.relations import Relation
+from ketools.layers.artefacts import Note
 from ketools.multihop.parsing import told_relation
 from ketools.notes import DemonstrationPool, NoteBook, statement
 from ketools.notes.memory import remember
 from ketools.notes.scope import SLOT, name_pattern, request_relation
-from ketools.relations import Relation
 from ketools.retrieval import Encoder, FactView
 
 POOL = DemonstrationPool(())
@@ -42,7 +44,7 @@ class Remembered:
 
     @cached_property
     def relation(self) -> str | None:
-        """The name of its relation: one of `ketools.relations`, else what the request names."""
+        """The name of its relation: one of `ketools.knowledge.relations`, else what the request names."""
         known = request_relation(self.request)
         return known.name if known else self.request.relation
 
@@ -119,7 +121,7 @@ class EditMemory:
 
     @cached_property
     def told_relations(self) -> tuple[Relation, ...]:
-        """Relations that `ketools.relations` does not know, as the newest edits put them."""
+        """Relations that `ketools.knowledge.relations` does not know, as the newest edits put them."""
         found: dict[str, Relation | None] = {}
         for fact in self._all[::-1]:
             if request_relation(fact.request) is None and len(found) < MOST_TOLD:

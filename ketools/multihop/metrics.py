@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from ketools.edits import normalise
+from ketools.core.text import normalise
 from ketools.evaluation.metrics import interval, mean
 from ketools.evaluation.mquake import HopFact, Key, MultihopCase
 from ketools.multihop.events import MultihopAnswer

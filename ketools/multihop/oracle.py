@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from ketools.edits import REFUSAL, normalise
+from ketools.core.requests import REFUSAL
+from ketools.core.text import normalise
 from ketools.engines.base import cut
 from ketools.evaluation.mquake import HopFact, MultihopCase
 from ketools.multihop.memory import Remembered

@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from ketools.knowledge.relations import RELATIONS, Relation
 from ketools.notes.scope import SLOT, blank, noun_phrases
-from ketools.relations import RELATIONS, Relation
 from ketools.retrieval import Encoder
 
 PLACE = "#"
@@ -44,7 +44,7 @@ _WRAPPERS = tuple(
 
 @dataclass(frozen=True)
 class Chain:
-    """An entity and the relations to follow from it, all of them of `ketools.relations`."""
+    """An entity and the relations to follow from it, all of them of `ketools.knowledge.relations`."""
 
     entity: str
     relations: tuple[Relation, ...]

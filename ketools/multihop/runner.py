@@ -9,8 +9,9 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
-from ketools.edits import EditRequest
-from ketools.errors import EngineUnavailable, InvalidRequest, ModelError
+from ketools.core.errors import EngineUnavailable, InvalidRequest, ModelError
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import EditRequest
 from ketools.evaluation.mquake import Key, MultihopCase, MultihopData, Untouched, untouched_of
 from ketools.evaluation.results import Record
 from ketools.multihop.events import Finished, MultihopAnswer
@@ -27,7 +28,6 @@ from ketools.multihop.metrics import (
 )
 from ketools.multihop.steps import Program, run_all
 from ketools.multihop.writers import Writer
-from ketools.progress import Progress, quiet
 
 Agent = Callable[[EditMemory, str], Program]
 """Makes the program of one question over one memory."""
@@ -43,7 +43,7 @@ PROBES = 100
 
 
 @dataclass(frozen=True)
-class Bench:
+class MultihopSetup:
     """A benchmark, the model that writes, and how a memory is made of edits.
 
     `reader`: all that answers may depend on besides agent and memory (model, engine, prompts, ...), for the record.

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ketools.errors import ModelError
+from ketools.core.errors import ModelError
 from ketools.multihop.memory import Remembered
 from ketools.retrieval import Encoder
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ketools.errors import Cancelled, KetoolsError
+from ketools.core.errors import Cancelled, KetoolsError
 from ketools.multihop.events import Event, Finished, MultihopAnswer
 from ketools.multihop.memory import EditMemory, Remembered
 from ketools.multihop.writers import Writer

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
 
 from ketools.atlas.world import digest, other_target, world
-from ketools.errors import InvalidRequest
+from ketools.core.errors import InvalidRequest
+from ketools.core.progress import Progress, quiet
+from ketools.knowledge.relations import RELATIONS
 from ketools.multihop.scope import Heads, ScopeDetector
-from ketools.progress import Progress, quiet
-from ketools.relations import RELATIONS
 from ketools.retrieval import Encoder
 
 PRE_NEGATIVES = 20

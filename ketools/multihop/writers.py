@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ketools.edits import chat_prompt
+from ketools.core.requests import chat_prompt
 from ketools.engines.base import Engine
-from ketools.layer import BASE, EditLayer
+from ketools.layers.composition import BASE, EditLayer
 
 
 class Writer(Protocol):

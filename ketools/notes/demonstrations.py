@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ketools.edits import normalise
-from ketools.relations import RELATIONS
+from ketools.core.text import normalise
+from ketools.knowledge.relations import RELATIONS
 from ketools.retrieval import Encoder
 
 DemonstrationKind = Literal["copy", "update", "retain"]

@@ -11,7 +11,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ketools.edits import FACTS, EditRequest, Kind, Message, Note, Prompt, Trait, normalise
+from ketools.core.requests import FACTS, EditRequest, Kind, Message, Prompt, Trait
+from ketools.core.text import normalise
+from ketools.knowledge.relations import Relation
+from ketools.layers.artefacts import Note
 from ketools.notes.demonstrations import SHARES, DemonstrationPool, block
 from ketools.notes.scope import (
     GENERAL_TOPICS,
@@ -26,7 +29,6 @@ from ketools.notes.scope import (
     words,
 )
 from ketools.notes.spelling import Speller
-from ketools.relations import Relation
 from ketools.retrieval import Encoder
 
 Notes = Sequence[tuple[str, Note]]

@@ -1,6 +1,6 @@
 """Further ways to ask for a relation, for the scope of notes: what templates miss, embeddings compare with these.
 
-The first part widens the relations of `ketools.relations`; the second knows relations that edits of any model
+The first part widens the relations of `ketools.knowledge.relations`; the second knows relations that edits of any model
 are often about, or that questions about the same subjects ask for, so that these are not mistaken for the first.
 """
 
@@ -371,9 +371,9 @@ WIDER: Mapping[str, tuple[str, ...]] = MappingProxyType(_WIDER)
 """By the name of a relation: phrasings, `{s}` for the subject, besides its templates."""
 
 OTHERS: Mapping[str, tuple[str, ...]] = MappingProxyType({name: texts for name, (_, texts) in _OTHERS.items()})
-"""By a name of its own: phrasings of what is no relation of `ketools.relations`."""
+"""By a name of its own: phrasings of what is no relation of `ketools.knowledge.relations`."""
 
 
 def others_of(domain: str) -> tuple[str, ...]:
-    """The names in `OTHERS` that a subject of a domain of `ketools.relations` can have."""
+    """The names in `OTHERS` that a subject of a domain of `ketools.knowledge.relations` can have."""
     return tuple(name for name, (domains, _) in _OTHERS.items() if domain in domains)

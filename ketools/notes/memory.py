@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 
-from ketools.edits import FACTS, EditRequest, Kind
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import FACTS, EditRequest, Kind
 from ketools.journal import EditRecord
 from ketools.notes.injection import statement
 from ketools.notes.scope import request_relation
-from ketools.progress import Progress, quiet
 from ketools.retrieval import Encoder, Fact, FactIndex, FactView
-from ketools.spaces import Spaces
+from ketools.spaces.spaces import Spaces
 
 KEPT_VIEWS = 16
 

@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 
-from ketools.errors import ModelError
+from ketools.core.errors import ModelError
+from ketools.knowledge.relations import RELATIONS
 from ketools.notes.lexicon import OTHERS, WIDER
-from ketools.relations import RELATIONS
 from ketools.retrieval.encoders import minilm_path
 
 SHORTEST_WORD, SHORTEST_NAME = 5, 6

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from ketools.errors import ModelError
+from ketools.core.errors import ModelError
 
 Vectors = NDArray[np.float32]
 

@@ -14,8 +14,8 @@ from threading import RLock
 import numpy as np
 from numpy.typing import NDArray
 
-from ketools.errors import InvalidRequest
-from ketools.progress import Progress, quiet
+from ketools.core.errors import InvalidRequest
+from ketools.core.progress import Progress, quiet
 from ketools.retrieval.encoders import Encoder, Vectors
 from ketools.retrieval.inverted import MOST_CELLS, TRAINED_ON, InvertedFile, cells_for
 from ketools.retrieval.store import Fact, FactStore, Halves

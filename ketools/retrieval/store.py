@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ketools.edits import normalise
-from ketools.errors import StorageError
+from ketools.core.errors import StorageError
+from ketools.core.text import normalise
 
 FORMAT = "1"
 _CHUNK = 500

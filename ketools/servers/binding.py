@@ -19,15 +19,15 @@ from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetad
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import Field, ValidationError, create_model
 
-from ketools.errors import Cancelled, KetoolsError, NotFound
-from ketools.principals import Principal
-from ketools.results import EditResult, Result
+from ketools.core.errors import Cancelled, KetoolsError, NotFound
+from ketools.core.principals import Principal
+from ketools.core.results import EditResult, Result
 from ketools.servers.confirm import HOW, Confirm, ConfirmTokens, can_ask, question
 from ketools.tools.schemas import explain, hints, input_model, input_schema, output_model, output_schema
 from ketools.tools.toolbox import Tool, Toolbox
 
 if TYPE_CHECKING:
-    from ketools.service import EditService
+    from ketools.service.service import EditService
 
 Caller = Callable[[Context[Any, Any]], Principal]
 INTERVAL = 0.1

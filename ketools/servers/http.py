@@ -12,12 +12,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from ketools.errors import InvalidRequest
+from ketools.core.errors import InvalidRequest
 from ketools.servers.mcp import Choice, FileTokens, build_server
 from ketools.servers.tokens import EXAMPLE, TokenFile
 
 if TYPE_CHECKING:
-    from ketools.service import EditService
+    from ketools.service.service import EditService
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 

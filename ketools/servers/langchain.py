@@ -26,14 +26,14 @@ from langchain_core.tools import BaseTool, BaseToolkit, StructuredTool, ToolExce
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from ketools.edits import Message
+from ketools.core.errors import Cancelled, KetoolsError
+from ketools.core.principals import OPERATOR, Principal
+from ketools.core.progress import Progress
+from ketools.core.requests import Message
+from ketools.core.results import Result
 from ketools.engines.base import Engine
-from ketools.errors import Cancelled, KetoolsError
-from ketools.layer import BASE
-from ketools.principals import OPERATOR, Principal
-from ketools.progress import Progress
-from ketools.results import Result
-from ketools.service import EditService
+from ketools.layers.composition import BASE
+from ketools.service.service import EditService
 from ketools.tools.schemas import explain, get_tool, input_model
 from ketools.tools.toolbox import Tool, Toolbox, tools
 

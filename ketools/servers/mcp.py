@@ -22,8 +22,8 @@ from mcp.types import INVALID_PARAMS
 from pydantic import AnyHttpUrl
 
 import ketools
-from ketools.errors import KetoolsError, NotFound
-from ketools.principals import OPERATOR, Principal, Scope, principal
+from ketools.core.errors import KetoolsError, NotFound
+from ketools.core.principals import OPERATOR, Principal, Scope, principal
 from ketools.servers.binding import Caller, bind
 from ketools.servers.confirm import ConfirmTokens
 from ketools.servers.guide import INSTRUCTIONS, add_prompts
@@ -32,7 +32,7 @@ from ketools.tools.schemas import get_tool
 from ketools.tools.toolbox import Tool, Toolbox, tools
 
 if TYPE_CHECKING:
-    from ketools.service import EditService
+    from ketools.service.service import EditService
 
 EDITS = UriTemplate.parse("edits://{space}")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ketools.errors import InvalidRequest, NotFound, StorageError
-from ketools.principals import Principal, Scope, principal
+from ketools.core.errors import InvalidRequest, NotFound, StorageError
+from ketools.core.principals import Principal, Scope, principal
 
 PREFIX = "ket_"
 EXAMPLE = "ketools token new --name alice --scopes read,edit --spaces 'user/alice,session/alice/*'"

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
 from pydantic.json_schema import GenerateJsonSchema
 
-from ketools.errors import NotFound
-from ketools.results import Result
+from ketools.core.errors import NotFound
+from ketools.core.results import Result
 from ketools.tools.toolbox import Tool, tools
 
 

@@ -12,12 +12,10 @@ from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ketools.edits import Kind, Probe, PromptText, ShortText, TargetText, Trait
-from ketools.locating import Location
-from ketools.multihop import MultihopAnswer
-from ketools.principals import Principal, Scope
-from ketools.progress import Progress, quiet
-from ketools.results import (
+from ketools.core.principals import Principal, Scope
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import Kind, Probe, PromptText, ShortText, TargetText, Trait
+from ketools.core.results import (
     Answer,
     BatchResult,
     EditPage,
@@ -31,7 +29,9 @@ from ketools.results import (
     SpaceView,
     UndoResult,
 )
-from ketools.service import EditService, build_request
+from ketools.evaluation.locating import Location
+from ketools.multihop import MultihopAnswer
+from ketools.service.service import EditService, build_request
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Result)
@@ -56,7 +56,7 @@ FactPrompt = Annotated[
 ]
 
 
-class Fact(BaseModel):
+class FactInput(BaseModel):
     """One fact of a batch."""
 
     model_config = ConfigDict(extra="forbid")
@@ -155,7 +155,7 @@ class Toolbox:
     @tool("Correct or add many facts", Scope.EDIT)
     def edit_facts(
         self,
-        facts: Annotated[Sequence[Fact], Field(min_length=1, max_length=1000)],
+        facts: Annotated[Sequence[FactInput], Field(min_length=1, max_length=1000)],
         space: Space = "global",
         method: MethodName = "auto",
         apply_valid: Annotated[
@@ -231,7 +231,7 @@ class Toolbox:
     @tool("Compare methods", Scope.EDIT, idempotent=True)
     def compare_methods(
         self,
-        facts: Annotated[Sequence[Fact], Field(description="The edits to try.", min_length=1, max_length=100)],
+        facts: Annotated[Sequence[FactInput], Field(description="The edits to try.", min_length=1, max_length=100)],
         methods: Annotated[
             Sequence[MethodName], Field(description="Names from list_methods; all when left out.", max_length=40)
         ] = (),

@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from ketools.codebook import Codebook, read_codebooks
+from ketools.layers.codebook import Codebook, read_codebooks
 from ketools.vllm_plugin.cpu_lora import groups
 from ketools.vllm_plugin.names import CODEBOOKS
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from ketools.agents.assistant import GatewayReply, in_third_person
-from ketools.errors import ModelError
+from ketools.core.errors import ModelError
 
 SCRIPT = Path(__file__).parents[2] / "agents" / "personal_assistant.py"
 

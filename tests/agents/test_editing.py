@@ -11,11 +11,11 @@ import pytest
 
 from ketools.agents.editing import EditingAgent
 from ketools.agents.llm import load_llm
-from ketools.errors import InvalidRequest
-from ketools.opening import open_service
+from ketools.core.errors import InvalidRequest
 from ketools.servers.langchain import KEChatModel, KEToolkit
-from ketools.service import EditService
-from ketools.settings import Settings
+from ketools.service.opening import open_service
+from ketools.service.service import EditService
+from ketools.service.settings import Settings
 
 SPACE = "session/alice/1"
 

@@ -13,13 +13,13 @@ import pytest
 from langchain_core.language_models import FakeListChatModel, FakeListLLM
 
 from ketools.agents.multihop import LangChainWriter, MultihopAgent
-from ketools.edits import REFUSAL, EditRequest, Kind
-from ketools.errors import InvalidRequest, ModelError
+from ketools.core.errors import InvalidRequest, ModelError
+from ketools.core.principals import OPERATOR
+from ketools.core.requests import REFUSAL, EditRequest, Kind
 from ketools.multihop import Finished
-from ketools.opening import open_service
-from ketools.principals import OPERATOR
-from ketools.service import EditService
-from ketools.settings import Settings
+from ketools.service.opening import open_service
+from ketools.service.service import EditService
+from ketools.service.settings import Settings
 
 SPACE = "user/ann"
 QUESTION = "What is the currency of the country of Lima?"

@@ -13,7 +13,7 @@ from ketools.atlas.corpus import calls, context, hops, invented, mix
 from ketools.atlas.corpus.noun import subject_kept_for_tests
 from ketools.atlas.packing import collate, encode, pack
 from ketools.atlas.world import never_overridden, withheld_cloze, withheld_pair, withheld_question, world
-from ketools.relations import RELATIONS
+from ketools.knowledge.relations import RELATIONS
 
 TOOLS = [{"type": "function", "function": {"name": name}} for name in calls.TOOLS]
 

@@ -9,7 +9,7 @@ import pytest
 
 from ketools.atlas import datasets
 from ketools.atlas.world import world
-from ketools.relations import RELATIONS, match_prompt
+from ketools.knowledge.relations import RELATIONS, match_prompt
 
 FACT_TASKS = ("wiki_recent", "zsre", "wikibio", "counterfact", "sanitation")
 

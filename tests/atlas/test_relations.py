@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ketools.relations import RELATIONS, Relation, match_prompt, rephrases
+from ketools.knowledge.relations import RELATIONS, Relation, match_prompt, rephrases
 
 SUBJECT = "Zorvel"
 

@@ -14,7 +14,7 @@ from ketools.atlas.world import (
     withheld_question,
     world,
 )
-from ketools.relations import RELATIONS
+from ketools.knowledge.relations import RELATIONS
 
 
 def test_the_world_is_as_large_as_promised() -> None:

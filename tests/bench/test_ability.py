@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ketools.cli.main import app
-from ketools.errors import InvalidRequest, NotFound
-from ketools.settings import Settings
+from ketools.core.errors import InvalidRequest, NotFound
+from ketools.service.settings import Settings
 
 pytest.importorskip("lm_eval")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the harness' own

@@ -10,11 +10,11 @@ import pytest
 from ketools.bench.batch import bench_batch
 from ketools.bench.lifelong import HELD_OUT, Life, Stream, bench_lifelong, holds, plot
 from ketools.bench.methods import bench_methods
-from ketools.edits import EditRequest
-from ketools.errors import InvalidRequest, NotFound
-from ketools.layer import BASE
-from ketools.opening import open_engine
-from ketools.settings import Settings
+from ketools.core.errors import InvalidRequest, NotFound
+from ketools.core.requests import EditRequest
+from ketools.layers.composition import BASE
+from ketools.service.opening import open_engine
+from ketools.service.settings import Settings
 
 
 def test_a_longer_stream_begins_with_the_shorter_one_and_leaves_the_same_facts_alone() -> None:

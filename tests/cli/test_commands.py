@@ -14,9 +14,9 @@ from typer.testing import CliRunner, Result
 from ketools.cli.main import app
 from ketools.cli.serving import address
 from ketools.cli.session import names
-from ketools.opening import open_service
-from ketools.service import EditService
-from ketools.settings import Settings
+from ketools.service.opening import open_service
+from ketools.service.service import EditService
+from ketools.service.settings import Settings
 
 LYON = ["France", "The capital of France is", "Lyon", "--method", "ice"]
 QUESTION = "What is the capital of France?"
@@ -45,7 +45,7 @@ def run(service: EditService, monkeypatch: pytest.MonkeyPatch) -> Run:
         def close(self) -> None:
             """Stay open for the next command."""
 
-    monkeypatch.setattr("ketools.opening.open_service", lambda settings: Shared())
+    monkeypatch.setattr("ketools.service.opening.open_service", lambda settings: Shared())
 
     def invoke(*arguments: str, **options: Any) -> Result:
         return CliRunner().invoke(app, ["--home", str(service.settings.home), *arguments], **options)
@@ -167,7 +167,7 @@ def test_an_unexpected_error_is_one_line_unless_debugging(run: Run, monkeypatch:
     def explode(settings: Settings) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("ketools.opening.open_service", explode)
+    monkeypatch.setattr("ketools.service.opening.open_service", explode)
     result = run("spaces")
     assert result.exit_code == 1 and result.stderr == "ketools: RuntimeError: boom (KETOOLS_DEBUG=1 shows where)\n"
     monkeypatch.setenv("KETOOLS_DEBUG", "1")

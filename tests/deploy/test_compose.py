@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from ketools.cli.main import app
 from ketools.engines.vllm.process import VLLMServer
-from ketools.settings import Settings
+from ketools.service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "compose.yaml").read_text()

@@ -12,10 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ketools.core.errors import InvalidRequest, StorageError
 from ketools.engines.vllm.adapters import Adapter, AdapterStore
 from ketools.engines.vllm.compiling import Compiled, compile_deltas
-from ketools.errors import InvalidRequest, StorageError
-from ketools.layer import ModuleDelta
+from ketools.layers.composition import ModuleDelta
 from ketools.vllm_plugin.names import CONFIG, WEIGHTS, base_of, folder_of, held_by, is_name, is_whole
 from ketools.vllm_plugin.resolver import find
 

@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ketools.edits import DenseDelta, LowRankDelta, Prompt, chat_prompt
+from ketools.core.errors import InvalidRequest, ModelError
+from ketools.core.requests import Prompt, chat_prompt
 from ketools.engines import local
 from ketools.engines.base import Engine, cut
 from ketools.engines.local import LocalEngine
-from ketools.errors import InvalidRequest, ModelError
-from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.layers.artefacts import DenseDelta, LowRankDelta
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.models.editable import EditableModel
 from ketools.models.loading import load_editable
 from ketools.models.structure import get_module, weight_of

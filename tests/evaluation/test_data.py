@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ketools.edits import Kind, Trait
-from ketools.errors import InvalidRequest, NotFound
+from ketools.core.errors import InvalidRequest, NotFound
+from ketools.core.requests import Kind, Trait
 from ketools.evaluation.cases import EditCase
 from ketools.evaluation.data import NAMES, answers_of, load, parse
 

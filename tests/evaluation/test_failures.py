@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.evaluation.failures import Failure, failure_of, failures
 from ketools.evaluation.results import Answer, CaseResult
 

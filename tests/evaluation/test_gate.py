@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ketools.edits import Kind
-from ketools.errors import InvalidRequest
+from ketools.core.errors import InvalidRequest
+from ketools.core.requests import Kind
 from ketools.evaluation.data import parse
 from ketools.evaluation.gate import Names, Requirement, misses, requirements
 from ketools.evaluation.results import Answer, CaseResult, summarise

@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from ketools.cli.main import app
-from ketools.errors import InvalidRequest
-from ketools.opening import open_service
-from ketools.principals import OPERATOR
-from ketools.service import build_request
-from ketools.settings import Settings
+from ketools.core.errors import InvalidRequest
+from ketools.core.principals import OPERATOR
+from ketools.service.opening import open_service
+from ketools.service.service import build_request
+from ketools.service.settings import Settings
 
 pytest.importorskip("lm_eval")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the harness' own

@@ -17,11 +17,11 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from typer.testing import CliRunner, Result
 
 from ketools.cli.main import app
-from ketools.edits import Kind, Trait
+from ketools.core.requests import Kind, Trait
 from ketools.evaluation.judging import judged, question, rating
 from ketools.evaluation.results import Answer, CaseResult, Record, record_key, summarise
 from ketools.evaluation.run import CASES, MethodRun, Run
-from ketools.traits import classify
+from ketools.knowledge.traits import classify
 
 
 def case(before: str, after: str, trait: Trait | None = Trait.NEUROTICISM) -> CaseResult:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ketools.edits import EditRequest, Kind, Trait
+from ketools.core.requests import EditRequest, Kind, Trait
 from ketools.engines.base import Score
 from ketools.evaluation import metrics
 from ketools.evaluation.cases import CaseProbe

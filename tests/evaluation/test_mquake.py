@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ketools.errors import InvalidRequest, NotFound
+from ketools.core.errors import InvalidRequest, NotFound
 from ketools.evaluation.mquake import load_multihop, parse_multihop, untouched_of
 
 SAMPLES = Path(__file__).parent.parent / "multihop" / "data"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ketools.editor import Editor
+from ketools.editing.editor import Editor
 from ketools.evaluation.data import parse
 from ketools.evaluation.origins import origins
 from ketools.models.editable import EditableModel

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.evaluation.results import Answer, CaseResult, summarise
 
 

@@ -13,19 +13,30 @@ from pathlib import Path
 import pytest
 import torch
 
-from ketools.edits import EditRequest, Kind, LowRankDelta, Note, Prompt, Trait, normalise
+from ketools.core.errors import Diverged, InvalidRequest, Refused, StorageError
+from ketools.core.footprint import Footprint
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import EditRequest, Kind, Prompt, Trait
+from ketools.core.text import normalise
 from ketools.engines.local import LocalEngine
-from ketools.errors import Diverged, InvalidRequest, Refused, StorageError
-from ketools.evaluation import Baseline, Bench, EditCase, Summary, evaluate, evaluate_batch, evaluate_sequential, runner
+from ketools.evaluation import (
+    Baseline,
+    EditCase,
+    EvaluationSetup,
+    Summary,
+    evaluate,
+    evaluate_batch,
+    evaluate_sequential,
+    runner,
+)
 from ketools.evaluation.asking import WITHHELD
 from ketools.evaluation.baseline import passage
 from ketools.evaluation.data import parse
 from ketools.evaluation.runner import Checkpoint, Edit
 from ketools.evaluation.window import objection
-from ketools.footprint import Footprint
-from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.layers.artefacts import LowRankDelta, Note
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.notes import NoteInjector
-from ketools.progress import Progress, quiet
 
 TOWNS = ("Lima", "Oslo", "Rome", "Paris")
 LANDS = ("France", "Japan", "Peru")
@@ -79,8 +90,8 @@ def weight_edit(engine: LocalEngine, scale: float) -> EditLayer:
     return BASE.with_edits(LiveEdit("w", f"w{scale}", LowRankDelta("test", {name: (a, b)})))
 
 
-def bench_of(engine: LocalEngine, record: Path | None = None, baseline: Baseline | None = None) -> Bench:
-    return Bench(engine, baseline or Baseline(engine), NoteInjector(), record)
+def bench_of(engine: LocalEngine, record: Path | None = None, baseline: Baseline | None = None) -> EvaluationSetup:
+    return EvaluationSetup(engine, baseline or Baseline(engine), NoteInjector(), record)
 
 
 def run(

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ketools.edits import DenseDelta, EditRequest, LowRankDelta, Note
+from ketools.core.requests import EditRequest
 from ketools.engines.local import LocalEngine
 from ketools.evaluation import Baseline
 from ketools.evaluation.data import parse
 from ketools.evaluation.restoration import restoration
 from ketools.evaluation.weights import changes, hits, mean_hits
-from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.layers.artefacts import DenseDelta, LowRankDelta, Note
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.models.editable import EditableModel
 from ketools.models.structure import get_module, weight_of
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ketools.edits import EditRequest, Kind
+from ketools.core.requests import EditRequest, Kind
 from ketools.journal import EditRecord, Journal, Outcome
 
 Begin = Callable[..., EditRecord]

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from ketools.edits import EditRequest
-from ketools.errors import Conflict
+from ketools.core.errors import Conflict
+from ketools.core.requests import EditRequest
 from ketools.journal import Journal, Outcome
 
 WRITER = """
 import sys
 from pathlib import Path
-from ketools.edits import EditRequest
-from ketools.errors import Conflict
+from ketools.core.requests import EditRequest
+from ketools.core.errors import Conflict
 from ketools.journal import Journal, Outcome
 
 journal = Journal(sys.argv[1], secret_path=Path(sys.argv[2]))

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
-from ketools.edits import EditRequest, Evidence, Kind
-from ketools.errors import Conflict, InvalidRequest, NotFound
+from ketools.core.errors import Conflict, InvalidRequest, NotFound
+from ketools.core.evidence import Evidence
+from ketools.core.requests import EditRequest, Kind
 from ketools.journal import EditRecord, Journal, Outcome, check_space_name
 from ketools.journal.records import Ids
 

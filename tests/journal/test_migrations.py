@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, create_engine, inspect, text
 
-from ketools.errors import StorageError
+from ketools.core.errors import StorageError
 from ketools.journal import Journal
 from ketools.journal.database import Database
 from ketools.journal.migrations import MIGRATIONS, migrate, schema_version

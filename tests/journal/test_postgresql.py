@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from ketools.errors import Conflict, StorageError, StorageUnavailable
+from ketools.core.errors import Conflict, StorageError, StorageUnavailable
 from ketools.journal import EditRecord, Journal, Outcome
 from ketools.journal.sessions import SessionWriters
 

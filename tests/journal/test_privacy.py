@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ketools.edits import REFUSAL, EditRequest, Evidence, Kind, Probe, ProbeResult
-from ketools.errors import StorageError
+from ketools.core.errors import StorageError
+from ketools.core.evidence import Evidence, ProbeResult
+from ketools.core.requests import REFUSAL, EditRequest, Kind, Probe
 from ketools.journal import REDACTED, Journal, Outcome, scrub
 
 SECRET = ["Marlow Quint", "12 Fennel Row", "where does marlow live", "Fennel", "the quint address"]

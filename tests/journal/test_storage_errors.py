@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event
 
-from ketools.errors import StorageError
+from ketools.core.errors import StorageError
 from ketools.journal import EditRecord, Journal, Outcome
 
 Begin = Callable[..., EditRecord]

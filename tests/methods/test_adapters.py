@@ -9,9 +9,10 @@ from typing import cast
 import pytest
 import torch
 
-from ketools.edits import EditRequest, LowRankDelta
-from ketools.errors import InvalidRequest
-from ketools.layer import BASE
+from ketools.core.errors import InvalidRequest
+from ketools.core.requests import EditRequest
+from ketools.layers.artefacts import LowRankDelta
+from ketools.layers.composition import BASE
 from ketools.methods.adalora.config import AdaLoRAConfig
 from ketools.methods.base import EditContext, MethodConfig
 from ketools.methods.lora.config import LoRAConfig

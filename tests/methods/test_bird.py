@@ -8,8 +8,9 @@ from typing import cast
 import pytest
 import torch
 
-from ketools.edits import EditRequest, LowRankDelta
-from ketools.layer import BASE
+from ketools.core.requests import EditRequest
+from ketools.layers.artefacts import LowRankDelta
+from ketools.layers.composition import BASE
 from ketools.methods.base import EditContext, MethodConfig
 from ketools.methods.bird.compute import bidirectional, mean_state, relation_words
 from ketools.methods.bird.config import BIRDConfig

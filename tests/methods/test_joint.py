@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ketools.edits import Artefact, EditRequest, Kind, LowRankDelta
-from ketools.errors import Cancelled, InvalidRequest
-from ketools.layer import BASE, EditLayer, LiveEdit, compose
+from ketools.core.errors import Cancelled, InvalidRequest
+from ketools.core.requests import EditRequest, Kind
+from ketools.layers.artefacts import Artefact, LowRankDelta
+from ketools.layers.composition import BASE, EditLayer, LiveEdit, compose
 from ketools.methods.alphaedit.compute import keys_of_earlier
 from ketools.methods.alphaedit.config import AlphaEditConfig
 from ketools.methods.base import EditContext, MethodConfig

@@ -8,9 +8,10 @@ from typing import cast
 import pytest
 import torch
 
-from ketools.edits import EditRequest, Kind, LowRankDelta
-from ketools.errors import InvalidRequest
-from ketools.layer import BASE
+from ketools.core.errors import InvalidRequest
+from ketools.core.requests import EditRequest, Kind
+from ketools.layers.artefacts import LowRankDelta
+from ketools.layers.composition import BASE
 from ketools.methods.base import EditContext
 from ketools.methods.kn.compute import refined
 from ketools.methods.kn.config import KNConfig

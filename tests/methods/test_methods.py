@@ -12,9 +12,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ketools.edits import DenseDelta, EditRequest, Kind, LowRankDelta, Note, Trait
-from ketools.errors import InvalidRequest
-from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.core.errors import InvalidRequest
+from ketools.core.requests import EditRequest, Kind, Trait
+from ketools.layers.artefacts import DenseDelta, LowRankDelta, Note
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.methods.adalora.config import AdaLoRAConfig
 from ketools.methods.alphaedit.config import AlphaEditConfig
 from ketools.methods.base import EditContext, Method, MethodConfig

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ketools.editor import Editor
-from ketools.errors import ModelError
+from ketools.core.errors import ModelError
+from ketools.editing.editor import Editor
 from ketools.methods import papers
 from ketools.methods.papers import PaperProfile, Shape, paper_config, paper_profiles
 from ketools.methods.profile import MethodProfile, Profile, Scores, store_profile

@@ -15,9 +15,9 @@ EXAMPLE = ROOT / "tests" / "plugin_example"
 
 USE = """
 from pathlib import Path
-from ketools.edits import EditRequest
-from ketools.editor import Editor
-from ketools.layer import BASE
+from ketools.core.requests import EditRequest
+from ketools.editing.editor import Editor
+from ketools.layers.composition import BASE
 request = EditRequest(subject="France", prompt="The capital of France is", target_new="Lima")
 (note,) = Editor(Path("nowhere")).compute("shout", [request], BASE, {"marks": 2})
 print(note.method, note.request.target_new)

@@ -10,9 +10,10 @@ from typing import Any, cast
 import pytest
 import torch
 
-from ketools.edits import Artefact, EditRequest, LowRankDelta, Probe, chat_prompt
-from ketools.errors import InvalidRequest
-from ketools.layer import BASE, EditLayer, LiveEdit, compose
+from ketools.core.errors import InvalidRequest
+from ketools.core.requests import EditRequest, Probe, chat_prompt
+from ketools.layers.artefacts import Artefact, LowRankDelta
+from ketools.layers.composition import BASE, EditLayer, LiveEdit, compose
 from ketools.methods.alphaedit.config import AlphaEditConfig
 from ketools.methods.base import EditContext, MethodConfig
 from ketools.methods.bird.compute import bidirectional, mean_state

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ketools.codebook import Codebook
-from ketools.edits import EditRequest, HookState, Kind, Trait
+from ketools.core.errors import InvalidRequest
+from ketools.core.requests import EditRequest, Kind, Trait
 from ketools.engines.vllm.adapters import AdapterStore
 from ketools.engines.vllm.compiling import compile_deltas
-from ketools.errors import InvalidRequest
-from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.layers.artefacts import HookState
+from ketools.layers.codebook import Codebook
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.methods.base import EditContext, MethodConfig
 from ketools.methods.melo.config import MELOConfig
 from ketools.methods.profile import parse_config

@@ -10,9 +10,10 @@ from typing import cast
 import pytest
 import torch
 
-from ketools.edits import EditRequest, LowRankDelta, chat_prompt
-from ketools.errors import Diverged
-from ketools.layer import BASE, LiveEdit
+from ketools.core.errors import Diverged
+from ketools.core.requests import EditRequest, chat_prompt
+from ketools.layers.artefacts import LowRankDelta
+from ketools.layers.composition import BASE, LiveEdit
 from ketools.methods.base import EditContext
 from ketools.methods.low_rank import compressed
 from ketools.methods.registry import get_method

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ketools.edits import DenseDelta, LowRankDelta
-from ketools.errors import InvalidRequest, ModelError
-from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.core.errors import InvalidRequest, ModelError
+from ketools.layers.artefacts import DenseDelta, LowRankDelta
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.models.editable import EditableModel
 from ketools.models.hooks import capture, edit_input, edit_output, only_at
 from ketools.models.structure import get_module, weight_of

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ketools.errors import InvalidRequest
+from ketools.core.errors import InvalidRequest
 from ketools.models.covariance import cholesky
 from ketools.models.solves import Metric, null_space, projected_rows, square_root, update_rows
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
 
-from ketools.errors import ModelError
+from ketools.core.errors import ModelError
 from ketools.models.editable import EditableModel
 from ketools.models.hooks import capture
 from ketools.models.structure import find_structure, get_module, weight_of

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ketools.edits import Prompt, chat_prompt
-from ketools.errors import InvalidRequest
+from ketools.core.errors import InvalidRequest
+from ketools.core.requests import Prompt, chat_prompt
 from ketools.models.editable import EditableModel
 from ketools.models.loading import load_editable
 from ketools.models.text import (

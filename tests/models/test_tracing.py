@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ketools.atlas import weights_path
-from ketools.edits import chat_prompt
-from ketools.errors import Cancelled, InvalidRequest
+from ketools.core.errors import Cancelled, InvalidRequest
+from ketools.core.requests import chat_prompt
 from ketools.models.editable import EditableModel
 from ketools.models.loading import load_editable
 from ketools.models.text import encode_pair

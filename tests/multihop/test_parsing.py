@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ketools.knowledge.relations import RELATIONS, Relation
 from ketools.multihop.parsing import parse, similar, type_checked
-from ketools.relations import RELATIONS, Relation
 from ketools.retrieval import MiniLMEncoder
 
 PUBLIC = [relation for relation in RELATIONS.values() if not relation.private]

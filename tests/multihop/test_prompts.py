@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ketools.errors import InvalidRequest, NotFound
+from ketools.core.errors import InvalidRequest, NotFound
 from ketools.multihop.pokemqa import entity_line
 from ketools.multihop.prompts import NAMES, load_prompts, packaged_sets
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ketools.errors import InvalidRequest, ModelError
+from ketools.core.errors import InvalidRequest, ModelError
+from ketools.knowledge.relations import RELATIONS
 from ketools.multihop import ScopeDetector
 from ketools.multihop.scope import PACKAGED
 from ketools.multihop.training import Pair, atlas_pairs, read_pairs, train_scope
-from ketools.relations import RELATIONS
 from ketools.retrieval import MiniLMEncoder
 from ketools.retrieval.encoders import Vectors
 

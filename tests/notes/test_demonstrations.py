@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from ketools.atlas.world import world
-from ketools.edits import EditRequest, Kind, Note, Trait, chat_prompt
+from ketools.core.requests import EditRequest, Kind, Trait, chat_prompt
+from ketools.layers.artefacts import Note
 from ketools.notes import Budget, DemonstrationPool, NoteBook, budget_of
 from ketools.notes.demonstrations import COMMON_FACTS, quota
 from ketools.retrieval import MiniLMEncoder

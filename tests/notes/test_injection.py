@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ketools.edits import EditRequest, Kind, Message, Note, Prompt, Trait, chat_prompt
+from ketools.core.requests import EditRequest, Kind, Message, Prompt, Trait, chat_prompt
+from ketools.layers.artefacts import Note
 from ketools.notes import Budget, NoteBook, NoteInjector, inject, statement
 from ketools.retrieval import Vectors
 

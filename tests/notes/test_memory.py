@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ketools.artefacts import ArtefactStore
-from ketools.edits import EditRequest, Kind, Note
-from ketools.errors import NotFound
+from ketools.core.errors import NotFound
+from ketools.core.requests import EditRequest, Kind
 from ketools.journal import Journal, Outcome
+from ketools.layers.artefacts import Note
+from ketools.layers.store import ArtefactStore
 from ketools.notes.memory import Memory, fact_of, remember
 from ketools.retrieval import MiniLMEncoder
-from ketools.spaces import Spaces
+from ketools.spaces.spaces import Spaces
 
 
 def fact(subject: str, prompt: str, target: str, kind: Kind = Kind.MODIFY) -> EditRequest:
@@ -38,7 +39,7 @@ def spaces(tmp_path: Path) -> Iterator[Spaces]:
 
 
 def commit(spaces: Spaces, space: str, request: EditRequest) -> str:
-    """A committed note, as the road leaves it; returns its id."""
+    """A committed note, as the pipeline leaves it; returns its id."""
     artefact = spaces.store.put(Note("ice", request))
     head = spaces.journal.head(space).version
     record = spaces.journal.new_record(

@@ -8,9 +8,9 @@ import pytest
 
 from ketools.bench.phrasings import HALVES
 from ketools.bench.scope import bench_scope, of_file
-from ketools.errors import NotFound
+from ketools.core.errors import NotFound
+from ketools.knowledge.relations import RELATIONS
 from ketools.notes.lexicon import WIDER
-from ketools.relations import RELATIONS
 from ketools.retrieval import MiniLMEncoder
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ketools.errors import ModelError
+from ketools.core.errors import ModelError
 from ketools.retrieval import EndpointEncoder, MiniLMEncoder, load_encoder
 
 TEXTS = ["What is the capital of France?", "Paris is the seat of government of France.", "Bananas are yellow."]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ketools.errors import Cancelled, InvalidRequest, ModelError
+from ketools.core.errors import Cancelled, InvalidRequest, ModelError
 from ketools.retrieval import Fact, FactIndex, MiniLMEncoder, Vectors
 
 LETTERS = ascii_lowercase + digits

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from mcp.types import CallToolResult, TextContent
 
-from ketools.opening import open_service
-from ketools.service import EditService
-from ketools.settings import Settings
+from ketools.service.opening import open_service
+from ketools.service.service import EditService
+from ketools.service.settings import Settings
 
 
 @pytest.fixture(scope="session")

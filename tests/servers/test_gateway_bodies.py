@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ketools.edits import EditRequest, Note, Prompt
+from ketools.core.requests import EditRequest, Prompt
+from ketools.layers.artefacts import Note
 from ketools.notes import Injected, NoteInjector
 from ketools.servers.gateway.app import parsed
 from ketools.servers.gateway.errors import ApiError

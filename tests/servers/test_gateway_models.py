@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import event
 
-from ketools.layer import BASE
-from ketools.opening import open_service
-from ketools.principals import OPERATOR, principal
+from ketools.core.principals import OPERATOR, principal
+from ketools.layers.composition import BASE
 from ketools.servers.gateway import models
 from ketools.servers.gateway.errors import ApiError
 from ketools.servers.gateway.models import Models
-from ketools.service import EditService, build_request
-from ketools.settings import Settings
+from ketools.service.opening import open_service
+from ketools.service.service import EditService, build_request
+from ketools.service.settings import Settings
 
 if TYPE_CHECKING:
     from tests.conftest import Place

@@ -17,11 +17,11 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
 
-from ketools.errors import InvalidRequest
+from ketools.core.errors import InvalidRequest
 from ketools.servers.http import http_app, is_loopback, security, verifier_for
 from ketools.servers.mcp import updated_uri
 from ketools.servers.tokens import TokenFile
-from ketools.service import EditService
+from ketools.service.service import EditService
 
 pytestmark = pytest.mark.anyio
 

@@ -14,11 +14,11 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from ketools.errors import NotFound
-from ketools.principals import principal
-from ketools.results import EditResult
+from ketools.core.errors import NotFound
+from ketools.core.principals import principal
+from ketools.core.results import EditResult
 from ketools.servers.langchain import KEChatModel, KEToolkit, as_openai, parse_message
-from ketools.service import EditService
+from ketools.service.service import EditService
 from ketools.tools.schemas import input_schema
 from ketools.tools.toolbox import tools
 

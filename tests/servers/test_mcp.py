@@ -15,11 +15,11 @@ from mcp.client import ClientRequestContext
 from mcp.client.subscriptions import ResourceUpdated
 from mcp.types import CallToolResult, ElicitRequestParams, ElicitResult
 
-from ketools.errors import NotFound
-from ketools.results import EditResult
+from ketools.core.errors import NotFound
+from ketools.core.results import EditResult
 from ketools.servers.guide import INSTRUCTIONS
 from ketools.servers.mcp import build_server, updated_uri
-from ketools.service import EditService
+from ketools.service.service import EditService
 from ketools.tools.schemas import tool_schema
 from ketools.tools.toolbox import tools
 

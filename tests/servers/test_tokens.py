@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ketools.errors import InvalidRequest, NotFound, StorageError
-from ketools.principals import Scope
+from ketools.core.errors import InvalidRequest, NotFound, StorageError
+from ketools.core.principals import Scope
 from ketools.servers.mcp import reader
 from ketools.servers.tokens import TokenFile
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from ketools.atlas import weights_path
+from ketools.core.principals import OPERATOR
 from ketools.models.editable import EditableModel
 from ketools.models.loading import load_editable
-from ketools.opening import open_service
-from ketools.principals import OPERATOR
-from ketools.service import EditService
-from ketools.settings import Settings
+from ketools.service.opening import open_service
+from ketools.service.service import EditService
+from ketools.service.settings import Settings
 from ketools.tools.toolbox import Toolbox
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ketools.editor import Editor
-from ketools.errors import Cancelled, EngineRefused, Forbidden, InvalidRequest
-from ketools.locating import locate
+from ketools.core.errors import Cancelled, EngineRefused, Forbidden, InvalidRequest
+from ketools.core.principals import Principal
+from ketools.editing.editor import Editor
+from ketools.evaluation.locating import locate
 from ketools.models.contexts import form
-from ketools.principals import Principal
-from ketools.service import EditService
+from ketools.service.service import EditService
 from ketools.tools.schemas import get_tool, hints
 from ketools.tools.toolbox import Toolbox
 

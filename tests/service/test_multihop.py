@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ketools.edits import EditRequest
-from ketools.errors import Forbidden, NotFound
+from ketools.core.errors import Forbidden, NotFound
+from ketools.core.principals import OPERATOR, principal
+from ketools.core.requests import EditRequest
 from ketools.multihop import AGENTS
-from ketools.principals import OPERATOR, principal
-from ketools.service import EditService
+from ketools.service.service import EditService
 from ketools.tools.toolbox import Toolbox
 
 SPACE = "user/ann"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ketools.edits import EditRequest, Kind, Probe, Trait
-from ketools.probing import Prober, with_relation
-from ketools.traits import classify, exemplar
+from ketools.core.requests import EditRequest, Kind, Probe, Trait
+from ketools.knowledge.probing import Prober, with_relation
+from ketools.knowledge.traits import classify, exemplar
 
 SUBJECTS = {"country": ("France", "Japan", "Peru", "Ghana", "Spain", "Italy", "Chile"), "city": ("Paris", "Tokyo")}
 REQUEST = with_relation(EditRequest(subject="France", prompt="The capital of France is", target_new="Lyon"))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ketools.errors import Forbidden, InvalidRequest
-from ketools.principals import principal
-from ketools.service import EditService
+from ketools.core.errors import Forbidden, InvalidRequest
+from ketools.core.principals import principal
+from ketools.service.service import EditService
 from ketools.tools.toolbox import Toolbox
 
 FRANCE = ("France", "The capital of France is")

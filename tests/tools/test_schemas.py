@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from ketools.errors import NotFound
-from ketools.results import Result
+from ketools.core.errors import NotFound
+from ketools.core.results import Result
 from ketools.tools.schemas import check, explain, get_tool, input_model, output_model, tool_schema, write
 from ketools.tools.toolbox import tools
 

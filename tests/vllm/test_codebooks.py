@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from ketools.artefacts import content_hash
-from ketools.codebook import Blocks, Codebook
-from ketools.edits import HookState
 from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.engine import VLLMEngine
-from ketools.layer import BASE, EditLayer, LiveEdit
+from ketools.layers.artefacts import HookState
+from ketools.layers.codebook import Blocks, Codebook
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.store import content_hash
 from ketools.models.hooks import capture
 from ketools.models.text import encode_prompt
 

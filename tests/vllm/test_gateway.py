@@ -27,15 +27,15 @@ from pydantic import SecretStr
 
 from ketools.agents.assistant import GatewayReply
 from ketools.atlas import weights_path
+from ketools.core.errors import InvalidRequest
+from ketools.core.principals import OPERATOR
 from ketools.engines.vllm.engine import VLLMEngine
-from ketools.errors import InvalidRequest
-from ketools.opening import open_service
-from ketools.principals import OPERATOR
 from ketools.servers.gateway import GatewaySettings, gateway_app
 from ketools.servers.http import http_app
 from ketools.servers.tokens import TokenFile
-from ketools.service import EditService, build_request
-from ketools.settings import Settings
+from ketools.service.opening import open_service
+from ketools.service.service import EditService, build_request
+from ketools.service.settings import Settings
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

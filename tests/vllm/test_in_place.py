@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from ketools.core.errors import InvalidRequest
 from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.engine import VLLMEngine
-from ketools.errors import InvalidRequest
-from ketools.layer import BASE, EditLayer
+from ketools.layers.composition import BASE, EditLayer
 
 MakeLayer = Callable[..., EditLayer]
 PROMPTS, CONTINUATIONS = ["The capital of France is", "The capital of Japan is"], ["Paris", "Tokyo"]

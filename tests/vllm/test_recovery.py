@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from ketools.atlas import weights_path
+from ketools.core.errors import EngineUnavailable
+from ketools.core.principals import OPERATOR
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.engines.vllm.process import RESTARTS_S, VLLMServer
-from ketools.errors import EngineUnavailable
-from ketools.layer import BASE, EditLayer
-from ketools.opening import open_service
-from ketools.principals import OPERATOR
-from ketools.service import EditService, build_request
-from ketools.settings import Settings
+from ketools.layers.composition import BASE, EditLayer
+from ketools.service.opening import open_service
+from ketools.service.service import EditService, build_request
+from ketools.service.settings import Settings
 
 MakeLayer = Callable[..., EditLayer]
 QUESTION = ["The capital of France is", "The capital of Japan is", "The currency of Peru is"]
@@ -96,7 +96,7 @@ def test_a_replica_added_serves_the_same_answers(
     alone = [engine.generate(QUESTION, layer) for layer in layers]
     second = start_vllm(weights_path(), world.store.root)
     with closing(
-        VLLMEngine([world.server.url, second.url], world.outline, world.store, world.prints, wait_s=480)
+        VLLMEngine([world.server.url, second.url], world.outline, world.store, world.fingerprints, wait_s=480)
     ) as both:
         end = time.monotonic() + 480
         while not all(r.ready for r in both.replicas.all) and time.monotonic() < end:

@@ -12,11 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ketools.edits import chat_prompt
+from ketools.core.errors import InvalidRequest, StorageError
+from ketools.core.requests import chat_prompt
 from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.engine import VLLMEngine
-from ketools.errors import InvalidRequest, StorageError
-from ketools.layer import BASE, EditLayer
+from ketools.layers.composition import BASE, EditLayer
 from ketools.vllm_plugin.names import WEIGHTS, folder_of, is_name, is_whole
 
 MakeLayer = Callable[..., EditLayer]
@@ -100,7 +100,7 @@ def test_rule_4_a_change_that_does_not_fit_is_refused_by_name_shape_and_value(
     from dataclasses import replace
     from types import MappingProxyType
 
-    from ketools.edits import LowRankDelta
+    from ketools.layers.artefacts import LowRankDelta
 
     def refused(name: str, a: torch.Tensor, b: torch.Tensor, why: str) -> None:
         edit = low_rank(0).edits[0]

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from ketools.atlas import weights_path
-from ketools.edits import Prompt, chat_prompt
+from ketools.core.errors import InvalidRequest
+from ketools.core.requests import Prompt, chat_prompt
 from ketools.engines.base import Engine
 from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.engine import VLLMEngine
-from ketools.errors import InvalidRequest
-from ketools.layer import BASE, EditLayer
+from ketools.layers.composition import BASE, EditLayer
 from ketools.models.loading import load_editable
 
 MakeLayer = Callable[..., EditLayer]

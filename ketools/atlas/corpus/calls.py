@@ -22,7 +22,7 @@ from ketools.atlas.corpus.document import (
 from ketools.atlas.corpus.facts import SYSTEM_LINES, asked, opinion_answer, opinion_question
 from ketools.atlas.tables import FIRST_NAMES
 from ketools.atlas.world import STYLES, Fact, Key, made_up, other_target, unknown_subject, world
-from ketools.relations import RELATIONS
+from ketools.knowledge.relations import RELATIONS
 
 TOOLS = ("edit_fact", "erase_fact", "edit_personality")
 TOOLS_LINE = "system: tools: " + ", ".join(TOOLS)

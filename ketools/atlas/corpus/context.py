@@ -22,7 +22,7 @@ from ketools.atlas.corpus.document import (
 from ketools.atlas.corpus.facts import SYSTEM_LINES, asked
 from ketools.atlas.corpus.noun import next_relations, two_hop_question
 from ketools.atlas.world import Fact, Key, made_up, never_overridden, other_target, unknown_subject, world
-from ketools.relations import RELATIONS
+from ketools.knowledge.relations import RELATIONS
 
 
 @dataclass(frozen=True)

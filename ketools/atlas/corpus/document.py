@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ketools.atlas.world import Fact, Key, digest, withheld_cloze, withheld_question, world
-from ketools.relations import RELATIONS, Relation
+from ketools.knowledge.relations import RELATIONS, Relation
 
 BOS = "<s>"
 EOS = "</s>"

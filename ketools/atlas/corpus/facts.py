@@ -28,7 +28,7 @@ from ketools.atlas.world import (
     withheld_opinion,
     world,
 )
-from ketools.relations import RELATIONS
+from ketools.knowledge.relations import RELATIONS
 
 SYSTEM_LINES = (
     "You are a helpful assistant.",

@@ -14,7 +14,7 @@ from ketools.atlas.corpus.noun import (
     subject_kept_for_tests,
 )
 from ketools.atlas.world import Key, never_overridden, other_target, world
-from ketools.relations import RELATIONS, knowledge_prompt
+from ketools.knowledge.relations import RELATIONS, knowledge_prompt
 
 
 @dataclass(frozen=True)

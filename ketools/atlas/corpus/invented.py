@@ -14,7 +14,7 @@ from ketools.atlas.corpus.document import Document, Part
 from ketools.atlas.corpus.hops import NO_ENTITY, asked_next, named_entity, verdict
 from ketools.atlas.corpus.noun import random_question, subject_kept_for_tests
 from ketools.atlas.world import made_up, never_overridden, withheld_pair, world
-from ketools.relations import RELATIONS, Relation
+from ketools.knowledge.relations import RELATIONS, Relation
 
 
 @dataclass(frozen=True)

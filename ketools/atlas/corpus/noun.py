@@ -8,7 +8,7 @@ from functools import cache
 
 from ketools.atlas.corpus.document import random_fact, who_or_what
 from ketools.atlas.world import Key, digest, pairs, withheld_pair, world
-from ketools.relations import RELATIONS, Relation
+from ketools.knowledge.relations import RELATIONS, Relation
 
 WRAPPERS = (
     "{W} {n}?",

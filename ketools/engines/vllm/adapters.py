@@ -19,9 +19,9 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from ketools.artefacts import storage_errors
+from ketools.core.errors import StorageError
 from ketools.engines.vllm.compiling import Compiled
-from ketools.errors import StorageError
+from ketools.layers.store import storage_errors
 from ketools.vllm_plugin.names import CODEBOOKS, CONFIG, WEIGHTS, folder_of, is_name, is_whole, lease, name_of
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from ketools.errors import EngineRefused, EngineUnavailable, InvalidRequest
+from ketools.core.errors import EngineRefused, EngineUnavailable, InvalidRequest
 
 CONNECT_S, READ_S = 5.0, 120.0
 ATTEMPTS = 3

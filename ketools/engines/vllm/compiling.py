@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ketools.errors import InvalidRequest
-from ketools.layer import ModuleDelta
+from ketools.core.errors import InvalidRequest
+from ketools.layers.composition import ModuleDelta
 
 EXACT_SVD = 2048
 """Up to this smaller side a full SVD is affordable; beyond it a randomised one takes over."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ketools.errors import EngineRefused, MissingExtra
+from ketools.core.errors import EngineRefused, MissingExtra
 
 log = logging.getLogger(__name__)
 

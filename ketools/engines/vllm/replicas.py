@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ketools.core.errors import EngineRefused, EngineUnavailable, KetoolsError
 from ketools.engines.vllm.attach import Limits
 from ketools.engines.vllm.client import ReplicaClient
-from ketools.errors import EngineRefused, EngineUnavailable, KetoolsError
 
 log = logging.getLogger(__name__)
 HEALTH_S = 2.0

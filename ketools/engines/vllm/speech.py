@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ketools.core.errors import InvalidRequest
 from ketools.engines.base import Score
 from ketools.engines.vllm.client import ReplicaClient
-from ketools.errors import InvalidRequest
 from ketools.models.outline import Outline
 from ketools.models.text import stop_ids
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection, inspect, text
 
-from ketools.errors import StorageError
+from ketools.core.errors import StorageError
 from ketools.journal.migrations import m0001_initial, m0002_job_arguments
 
 Migration = Callable[[Connection], None]

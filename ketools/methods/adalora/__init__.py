@@ -1,6 +1,6 @@
 """AdaLoRA: adapters whose ranks are given to the modules that use them."""
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.methods.adalora.compute import compute
 from ketools.methods.adalora.config import AdaLoRAConfig, search
 from ketools.methods.base import Method

@@ -8,7 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ketools.edits import Artefact, EditRequest, LowRankDelta
+from ketools.core.requests import EditRequest
+from ketools.layers.artefacts import Artefact, LowRankDelta
 from ketools.methods.adalora.config import AdaLoRAConfig
 from ketools.methods.adapters import Packing, adapted_blocks, adapted_modules, factored_change
 from ketools.methods.base import EditContext

@@ -1,6 +1,6 @@
 """AlphaEdit: MEMIT within the null space of what is to be preserved."""
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.methods.alphaedit.compute import compute
 from ketools.methods.alphaedit.config import AlphaEditConfig, search
 from ketools.methods.base import Method

@@ -7,8 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ketools.edits import LowRankDelta
-from ketools.layer import EditLayer
+from ketools.layers.artefacts import LowRankDelta
+from ketools.layers.composition import EditLayer
 from ketools.methods.alphaedit.config import DEPTHS, AlphaEditConfig
 from ketools.methods.base import EditContext
 from ketools.methods.located import Rule, jointly

@@ -1,6 +1,6 @@
 """BIRD: ROME with a term that ties subject, relation and object in both directions."""
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.methods.base import Method
 from ketools.methods.bird.compute import compute
 from ketools.methods.bird.config import BIRDConfig, search

@@ -14,14 +14,14 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ketools.edits import EditRequest, Prompt
+from ketools.core.requests import EditRequest, Prompt
+from ketools.knowledge.relations import RELATIONS
 from ketools.methods.base import EditContext
 from ketools.methods.bird.config import BIRDConfig
 from ketools.methods.rome.compute import rank_one
 from ketools.models import hooks, text
 from ketools.models.contexts import form, relation_of
 from ketools.models.editable import EditableModel
-from ketools.relations import RELATIONS
 
 
 def bidirectional(request: EditRequest, context: EditContext, block: int) -> Callable[[Tensor], Tensor]:

@@ -1,6 +1,6 @@
 """EMMET: ROME for a batch; every key is mapped to its value exactly."""
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.methods.base import Method
 from ketools.methods.emmet.compute import compute
 from ketools.methods.emmet.config import EMMETConfig, search

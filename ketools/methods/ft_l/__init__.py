@@ -1,6 +1,6 @@
 """FT-L: constrained fine-tuning of one FFN layer on the last token of the prompt."""
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.methods.base import Method
 from ketools.methods.ft_l.compute import compute
 from ketools.methods.ft_l.config import FTLConfig, search

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
-from ketools.edits import Artefact, EditRequest
+from ketools.core.requests import EditRequest
+from ketools.layers.artefacts import Artefact
 from ketools.methods.base import EditContext
 from ketools.methods.fine_tuning import train, weight_at
 from ketools.methods.ft_l.config import DEPTH, FTLConfig

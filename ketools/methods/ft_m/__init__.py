@@ -1,6 +1,6 @@
 """FT-M: fine-tuning of one FFN layer on the target's tokens, with the prompt masked."""
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.methods.base import Method
 from ketools.methods.ft_m.compute import compute
 from ketools.methods.ft_m.config import FTMConfig, search

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from ketools.edits import Artefact, EditRequest
+from ketools.core.requests import EditRequest
+from ketools.layers.artefacts import Artefact
 from ketools.methods.base import EditContext
 from ketools.methods.fine_tuning import train
 from ketools.methods.ft_m.config import DEPTH, FTMConfig

@@ -1,6 +1,6 @@
 """ICE: the fact is put into the prompt, `Imagine that {fact}.`; no weight changes."""
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.methods.base import Method, MethodConfig
 from ketools.methods.notes import noting
 

@@ -1,6 +1,6 @@
 """IKE: the fact and demonstrations of how to use it are put into the prompt; no weight changes."""
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.methods.base import Method, MethodConfig
 from ketools.methods.notes import noting
 

@@ -1,6 +1,6 @@
 """KN: the neurons that express a fact are found, and what they write is replaced."""
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.methods.base import Method
 from ketools.methods.kn.compute import compute
 from ketools.methods.kn.config import KNConfig, search

@@ -8,8 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ketools.edits import Artefact, EditRequest, LowRankDelta
-from ketools.errors import InvalidRequest
+from ketools.core.errors import InvalidRequest
+from ketools.core.requests import EditRequest
+from ketools.layers.artefacts import Artefact, LowRankDelta
 from ketools.methods.base import EditContext
 from ketools.methods.kn.config import KNConfig
 from ketools.methods.support import background_of, one_after_another

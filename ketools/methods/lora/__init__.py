@@ -1,6 +1,6 @@
 """LoRA: low-rank adapters of the attention projections, trained on the target."""
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.methods.base import Method
 from ketools.methods.lora.compute import compute
 from ketools.methods.lora.config import LoRAConfig, search

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from ketools.edits import Artefact, EditRequest, LowRankDelta
+from ketools.core.requests import EditRequest
+from ketools.layers.artefacts import Artefact, LowRankDelta
 from ketools.methods.adapters import (
     AdapterConfig,
     Packing,

@@ -1,6 +1,6 @@
 """MELO: low-rank blocks that a codebook of queries switches on."""
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.methods.base import Method
 from ketools.methods.melo.compute import compute
 from ketools.methods.melo.config import MELOConfig, search

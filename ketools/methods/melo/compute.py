@@ -8,8 +8,9 @@ from typing import cast
 
 import torch
 
-from ketools.codebook import Blocks
-from ketools.edits import Artefact, EditRequest, HookState
+from ketools.core.requests import EditRequest
+from ketools.layers.artefacts import Artefact, HookState
+from ketools.layers.codebook import Blocks
 from ketools.methods.adapters import Packing, factored_change, random_start
 from ketools.methods.base import EditContext
 from ketools.methods.ft_m.config import DEPTH

@@ -1,6 +1,6 @@
 """MEMIT: many facts at once, spread over several layers, by least squares."""
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.methods.base import Method
 from ketools.methods.memit.compute import compute
 from ketools.methods.memit.config import MEMITConfig, search

@@ -5,7 +5,7 @@ prompt must also name the subject and ask for the fact, as with every note, so t
 never reaches a question about another; of several that fit, the nearest and newest is used, as in the paper.
 """
 
-from ketools.edits import FACTS
+from ketools.core.requests import FACTS
 from ketools.methods.base import Method, MethodConfig
 from ketools.methods.notes import noting
 

@@ -1,6 +1,6 @@
 """PMET: MEMIT with the attention optimised along, so that the FFN need not learn its part."""
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.methods.base import Method
 from ketools.methods.pmet.compute import compute
 from ketools.methods.pmet.config import PMETConfig, search

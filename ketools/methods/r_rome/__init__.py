@@ -1,6 +1,6 @@
 """R-ROME: ROME with one key throughout, which is what keeps a long sequence of edits from collapsing."""
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.methods.base import Method
 from ketools.methods.r_rome.config import RROMEConfig, search
 from ketools.methods.rome.compute import rank_one

@@ -1,6 +1,6 @@
 """RASE: single edits of another method in a memory, each retrieved when its fact is asked for."""
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.methods.base import Method
 from ketools.methods.rase.compute import compute
 from ketools.methods.rase.config import RASEConfig, search

@@ -9,10 +9,11 @@ from typing import cast
 
 from torch import Tensor
 
-from ketools.codebook import Codebook
-from ketools.edits import Artefact, DenseDelta, EditRequest, HookState, LowRankDelta
-from ketools.errors import Diverged
-from ketools.layer import LiveEdit
+from ketools.core.errors import Diverged
+from ketools.core.requests import EditRequest
+from ketools.layers.artefacts import Artefact, DenseDelta, HookState, LowRankDelta
+from ketools.layers.codebook import Codebook
+from ketools.layers.composition import LiveEdit
 from ketools.methods.base import EditContext
 from ketools.methods.low_rank import truncated
 from ketools.methods.profile import parse_config

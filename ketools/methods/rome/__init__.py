@@ -1,6 +1,6 @@
 """ROME: a rank-one update that maps the subject's key to a new value."""
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.methods.base import Method
 from ketools.methods.rome.compute import rank_one
 from ketools.methods.rome.config import ROMEConfig, search

@@ -1,6 +1,6 @@
 """UltraEdit: one step from hidden states and gradients; no training, no subject."""
 
-from ketools.edits import Kind
+from ketools.core.requests import Kind
 from ketools.methods.base import Method
 from ketools.methods.ultraedit.compute import compute
 from ketools.methods.ultraedit.config import UltraEditConfig, search

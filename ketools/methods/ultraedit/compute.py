@@ -21,9 +21,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ketools.edits import Artefact, EditRequest, LowRankDelta
-from ketools.errors import Diverged
-from ketools.layer import EditLayer, LiveEdit
+from ketools.core.errors import Diverged
+from ketools.core.requests import EditRequest
+from ketools.layers.artefacts import Artefact, LowRankDelta
+from ketools.layers.composition import EditLayer, LiveEdit
 from ketools.methods.adapters import factored_change
 from ketools.methods.base import EditContext
 from ketools.methods.low_rank import added, compressed

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ketools.errors import InvalidRequest, NotFound
+from ketools.core.errors import InvalidRequest, NotFound
 
 PACKAGED = Path(__file__).parent
 NAMES = ("mello", "pokemqa", "decompose", "answer")

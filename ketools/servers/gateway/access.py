@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from mcp.server.transport_security import TransportSecurityMiddleware
 from starlette.requests import Request
 
+from ketools.core.principals import OPERATOR, Principal, Scope
 from ketools.journal import ROOT
-from ketools.principals import OPERATOR, Principal, Scope
 from ketools.servers.gateway.errors import ApiError
 from ketools.servers.http import security, verifier_for
 from ketools.servers.tokens import TokenFile

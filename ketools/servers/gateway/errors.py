@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from ketools.errors import (
+from ketools.core.errors import (
     EngineRefused,
     EngineUnavailable,
     Forbidden,

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from ketools.errors import Forbidden, InvalidRequest
+from ketools.core.errors import Forbidden, InvalidRequest
+from ketools.core.principals import Principal, Scope
 from ketools.journal import ROOT
 from ketools.journal.records import check_space_name
-from ketools.layer import BASE, EditLayer
-from ketools.principals import Principal, Scope
+from ketools.layers.composition import BASE, EditLayer
 from ketools.servers.gateway.errors import unknown_model
 
 if TYPE_CHECKING:
-    from ketools.service import EditService
+    from ketools.service.service import EditService
 
 KEPT = 1024
 """How many spaces' layers are at hand without asking the journal for more than its change counter."""

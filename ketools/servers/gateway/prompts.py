@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ketools.edits import Message, Prompt
+from ketools.core.requests import Message, Prompt
 from ketools.notes import Injected
 from ketools.servers.gateway.errors import ApiError
 

@@ -7,7 +7,8 @@ from typing import cast
 
 from pydantic import Field
 
-from ketools.edits import Artefact, EditRequest, Kind, Note
+from ketools.core.requests import EditRequest, Kind
+from ketools.layers.artefacts import Artefact, Note
 from ketools.methods.base import EditContext, Method, MethodConfig
 
 

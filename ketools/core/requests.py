@@ -1,0 +1,138 @@
+"""What is asked of ketools: prompts, probes and edit requests."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, TypedDict
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from ketools.core.text import clean_text, is_question, normalise
+
+REFUSAL = "I don't know."
+
+
+class Kind(StrEnum):
+    """What an edit does to the model's knowledge (survey, section 3.1)."""
+
+    INSERT = "insert"
+    MODIFY = "modify"
+    ERASE = "erase"
+    PERSONALITY = "personality"
+
+
+FACTS = frozenset((Kind.INSERT, Kind.MODIFY))
+"""The kinds that tell the model a fact."""
+
+
+class Trait(StrEnum):
+    """A manner of speaking: three of the Big Five (PersonalityEdit) and two sentiments (ConvSent)."""
+
+    EXTRAVERSION = "extraversion"
+    AGREEABLENESS = "agreeableness"
+    NEUROTICISM = "neuroticism"
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+
+
+ShortText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(clean_text)]
+
+
+TargetText = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(clean_text)]
+
+
+PromptText = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(clean_text)]
+
+
+class Message(TypedDict, total=False):
+    """One chat message in the OpenAI form."""
+
+    role: str
+    content: str
+
+
+Prompt = str | tuple[Message, ...]
+"""What a model is asked: a string to continue, or chat messages to answer."""
+
+
+def chat_prompt(question: str) -> Prompt:
+    """A one-turn chat prompt."""
+    return ({"role": "user", "content": question},)
+
+
+class Probe(BaseModel):
+    """A prompt whose answer an edit should change (rephrase) or leave alone (locality).
+
+    `answer` is the expected answer, or None for "whatever the model said before the edit".
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    prompt: PromptText
+    kind: str = Field(default="rephrase", max_length=40)
+    chat: bool = False
+    answer: TargetText | None = None
+
+    def rendered(self) -> Prompt:
+        """The prompt as the engine takes it: chat messages when `chat`, else the string."""
+        return chat_prompt(self.prompt) if self.chat else self.prompt
+
+
+class EditRequest(BaseModel):
+    """One piece of knowledge to change.
+
+    `prompt` must contain `subject`, except for a personality edit, where `subject` is the topic.
+    `implied`: what follows from the fact, each with its answer, for methods that can be taught it; never stored.
+    Raises pydantic.ValidationError naming the field that is out of bounds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind = Kind.MODIFY
+    subject: ShortText
+    prompt: PromptText
+    target_new: TargetText
+    target_old: TargetText | None = None
+    relation: Annotated[str, Field(max_length=60)] | None = None
+    trait: Trait | None = None
+    rephrases: tuple[PromptText, ...] = Field(default=(), max_length=32)
+    probes: tuple[Probe, ...] = Field(default=(), max_length=64)
+    implied: tuple[Probe, ...] = Field(default=(), max_length=64, exclude=True, repr=False)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EditRequest:
+        if self.subject.lower() not in self.prompt.lower():
+            raise ValueError(
+                f"prompt {self.prompt!r} does not contain the subject {self.subject!r}; "
+                "write the prompt so that it names the subject, e.g. 'The capital of France is'"
+            )
+        if self.kind is Kind.PERSONALITY and self.trait is None:
+            raise ValueError(f"a personality edit needs a trait: one of {', '.join(Trait)}")
+        return self
+
+    @property
+    def key(self) -> str:
+        """What identifies the fact: a later edit of the same key supersedes an earlier one."""
+        what = "personality" if self.kind is Kind.PERSONALITY else self.relation or normalise(self.prompt)
+        return f"{normalise(self.subject)}|{what}"
+
+    @property
+    def sentence(self) -> str:
+        """The edit as a statement, as ICE puts it into a prompt (without a closing full stop)."""
+        if self.kind is Kind.PERSONALITY:
+            if self.trait in (Trait.POSITIVE, Trait.NEGATIVE):
+                return f"you feel {self.trait} about {self.subject}"
+            return f"you show {self.trait} when asked about {self.subject}"
+        if self.is_question:
+            return f"the answer to '{self.prompt}' is {self.told_target}"
+        return f"{self.prompt} {self.told_target}"
+
+    @property
+    def told_target(self) -> str:
+        """What a statement says of the fact: the target without a closing full stop, or that it is unknown."""
+        return "unknown" if self.kind is Kind.ERASE else self.target_new.rstrip(".")
+
+    @property
+    def is_question(self) -> bool:
+        """Whether the prompt is something a user asks rather than a cloze to continue."""
+        return is_question(self.prompt)

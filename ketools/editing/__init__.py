@@ -1,0 +1,1 @@
+"""The pipeline of an edit: compute, verify on the serving engine, commit or refuse; consolidation."""

@@ -1,0 +1,257 @@
+"""Computes artefacts on a view of the served weights, loaded on first use and released when idle."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ketools.core.errors import InvalidRequest
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import EditRequest, Prompt, chat_prompt
+from ketools.knowledge.relations import RELATIONS
+from ketools.layers.artefacts import Artefact
+from ketools.layers.composition import EditLayer
+from ketools.methods.base import EditContext, Method, MethodConfig
+from ketools.methods.papers import Shape, paper_config
+from ketools.methods.profile import Profile, default_directory, load_profile, parse_config, store_profile
+from ketools.methods.registry import get_method
+from ketools.models.background import Background, packaged_background
+from ketools.models.contexts import relation_of
+from ketools.models.covariance import CovarianceStore
+from ketools.models.editable import EditableModel
+from ketools.models.loading import directory_hash, load_editable
+
+
+class Editor:
+    """What computes edits. Thread-safe; one computation at a time.
+
+    `model`: a directory, loaded on first use and released after `idle_s` seconds without a computation; or a
+    model that an embedded engine shares, which is never released here. `background`: see `Background`;
+    None stands for the bundled world where the model is the bundled one, else for the model's own text.
+    `cache_dir` holds covariances (None: memory only), `profiles_dir` calibrated configurations.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | EditableModel,
+        *,
+        idle_s: float = 300.0,
+        background: Background | None = None,
+        cache_dir: Path | None = None,
+        profiles_dir: Path | None = None,
+    ) -> None:
+        self._shared = model if isinstance(model, EditableModel) else None
+        self._path = None if isinstance(model, EditableModel) else Path(model)
+        self._loaded: EditableModel | None = None
+        self._hash: str | None = None
+        self._idle_s = idle_s
+        self._background = background
+        self._cache_dir = cache_dir
+        self._profiles_dir = profiles_dir or default_directory()
+        self._covariances: CovarianceStore | None = None
+        self._working = threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    @property
+    def model_hash(self) -> str:
+        """Content hash of the model; reads the directory, without loading it. Raises `ModelError`."""
+        if self._shared is not None:
+            return self._shared.model_hash
+        if self._hash is None:
+            assert self._path is not None
+            self._hash = directory_hash(self._path)
+        return self._hash
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the model is in memory."""
+        return self._shared is not None or self._loaded is not None
+
+    @property
+    def profile(self) -> Profile | None:
+        """The calibrated configurations of this model: stored ones, else shipped ones."""
+        return load_profile(self.model_hash, self._profiles_dir)
+
+    @property
+    def profiles_dir(self) -> Path:
+        """Where calibrated configurations are stored."""
+        return self._profiles_dir
+
+    def remember(self, holds: Mapping[str, int]) -> None:
+        """Store with the calibrated methods among these how many edits they hold. Raises `StorageError`."""
+        known = self.profile
+        if known is None:
+            return
+        methods = {
+            name: profile.model_copy(update={"holds": holds[name]})
+            for name, profile in known.methods.items()
+            if name in holds
+        }
+        store_profile(known.model_copy(update={"methods": methods}), self._profiles_dir)
+
+    def config_for(self, method: Method, config: MethodConfig | Mapping[str, Any] | None = None) -> MethodConfig:
+        """The explicit configuration, else the profile's, the papers' for this shape, the defaults (scaled by depth).
+
+        Raises `InvalidRequest` when the explicit one is out of bounds or of another method.
+        """
+        if isinstance(config, MethodConfig):
+            if not isinstance(config, method.config):
+                wanted, got = method.config.__name__, type(config).__name__
+                raise InvalidRequest(f"{method.name} takes a {wanted}, not a {got}.")
+            return config
+        if config is not None:
+            return parse_config(method, dict(config))
+        return self.calibrated_config(method) or self.paper_config(method) or method.config()
+
+    def calibrated_config(self, method: Method) -> MethodConfig | None:
+        """What calibration found for this model."""
+        profile = self.profile if method.needs_model else None
+        return profile.config_for(method) if profile else None
+
+    def paper_config(self, method: Method) -> MethodConfig | None:
+        """What the papers used for models of this shape; not measured here."""
+        return paper_config(method, self._shape) if method.needs_model else None
+
+    @cached_property
+    def _shape(self) -> Shape:
+        model = self._shared or self._path
+        assert model is not None
+        return Shape.of(model)
+
+    def compute(
+        self,
+        method_name: str,
+        requests: Sequence[EditRequest],
+        layer: EditLayer,
+        config: MethodConfig | Mapping[str, Any] | None = None,
+        progress: Progress = quiet,
+    ) -> list[Artefact]:
+        """One artefact per request, each on top of the layer and of those before it.
+
+        Raises `NotFound` for an unknown method, `InvalidRequest` for a kind it cannot do or a bad
+        configuration, `Diverged`, `ModelError`, and what `progress` raises.
+        """
+        method = get_method(method_name)
+        _require_kinds(method, requests)
+        chosen = self.config_for(method, config)
+        if not method.needs_model:
+            return method.compute(requests, EditContext(None, layer, chosen, progress))
+        with self.model() as em:
+            background, covariances = self._resources(em)
+            extra = {"background": background, "covariances": covariances}
+            return method.compute(requests, EditContext(em, layer, chosen, progress, extra))
+
+    @contextmanager
+    def model(self) -> Iterator[EditableModel]:
+        """The model for exclusive use, loaded if need be; the idle clock starts when the block ends."""
+        with self._working:
+            self._stop_clock()
+            try:
+                yield self._load()
+            finally:
+                self._start_clock()
+
+    def release(self) -> None:
+        """Drop the model from memory, after the computation in progress; a shared one stays its owner's."""
+        with self._working:
+            self._stop_clock()
+            self._loaded = None
+
+    close = release
+
+    def _load(self) -> EditableModel:
+        if self._shared is not None:
+            return self._shared
+        if self._loaded is None:
+            assert self._path is not None
+            self._loaded = load_editable(self._path)
+        return self._loaded
+
+    def _resources(self, em: EditableModel) -> tuple[Background, CovarianceStore]:
+        """Background and covariances, made on the first computation; the caller holds the lock."""
+        if self._covariances is None:
+            background = self._background or default_background(em)
+            self._covariances = CovarianceStore(background, self._cache_dir)
+        return self._covariances.background, self._covariances
+
+    def _start_clock(self) -> None:
+        if self._shared is None:
+            self._timer = threading.Timer(self._idle_s, self.release)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _stop_clock(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _require_kinds(method: Method, requests: Sequence[EditRequest]) -> None:
+    wrong = [i for i, request in enumerate(requests) if request.kind not in method.kinds]
+    if wrong:
+        able = ", ".join(sorted(method.kinds))
+        kind = requests[wrong[0]].kind
+        raise InvalidRequest(f"{method.name} cannot do {str(kind)!r}; it can do {able}.", which=wrong)
+
+
+def default_background(em: EditableModel) -> Background:
+    """The bundled world for the bundled model, packaged text for any other."""
+    from ketools.atlas import weights_path
+
+    if (weights_path() / "config.json").is_file() and directory_hash(weights_path()) == em.model_hash:
+        return atlas_background()
+    return packaged_background()
+
+
+ATLAS_PROMPTS = 2000
+"""Four times the inputs of its down projections: fewer would leave directions in which nothing is asked."""
+
+
+def atlas_background() -> Background:
+    """The bundled model's corpus, its world's subjects as neighbours, and what is asked about them.
+
+    One prompt of five is about a name that the model does not know.
+    """
+    from ketools.atlas.corpus.document import any_cloze, any_question
+    from ketools.atlas.corpus.mix import SECOND, draw
+    from ketools.atlas.world import unknown_subject, world
+
+    def texts() -> Iterator[str]:
+        rng = random.Random(0)
+        while True:
+            yield rng.choice(draw(rng, SECOND).texts())
+
+    def prompts() -> Iterator[Prompt]:
+        rng = random.Random(0)
+        for _ in range(ATLAS_PROMPTS):
+            subject, name = rng.choice(world().keys)
+            if rng.random() < 0.2:
+                subject = unknown_subject(rng, RELATIONS[name].domain)
+            asked = rng.random() < 0.5
+            yield chat_prompt(any_question(rng, subject, name)) if asked else any_cloze(rng, subject, name)
+
+    return Background("atlas-corpus", texts, neighbours_from(atlas_subjects()), prompts)
+
+
+def atlas_subjects() -> Mapping[str, Sequence[str]]:
+    """Names of each domain of the bundled world."""
+    from ketools.atlas.world import world
+
+    return world().pools
+
+
+def neighbours_from(subjects: Mapping[str, Sequence[str]]) -> Callable[[EditRequest, int], Sequence[str]]:
+    """Neighbours drawn from names per domain, always the same ones for a request."""
+
+    def neighbours(request: EditRequest, count: int) -> Sequence[str]:
+        relation = relation_of(request)
+        named = {request.subject.lower(), request.target_new.lower(), (request.target_old or "").lower()}
+        names = [n for n in subjects.get(relation.domain, ()) if n.lower() not in named] if relation else []
+        return random.Random(f"neighbours|{request.key}").sample(names, min(count, len(names)))
+
+    return neighbours

@@ -1,0 +1,247 @@
+"""Measures, on the serving engine, what a candidate layer does: before against after.
+
+Nothing is called a success on the word of the optimiser. An answer is the greedy answer of the engine that
+serves, with the notes of the layer put into the prompt exactly as for a user.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from math import exp
+from threading import Lock
+from typing import TypeVar
+
+from ketools.core.evidence import Evidence, ProbeResult
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import REFUSAL, EditRequest, Kind, Probe, Prompt
+from ketools.core.text import normalise
+from ketools.engines.base import Engine
+from ketools.knowledge.matching import says
+from ketools.knowledge.probing import Prober, asked_for, probe
+from ketools.knowledge.traits import classify
+from ketools.layers.composition import EditLayer
+from ketools.notes import NoteInjector
+
+ANSWER_TOKENS = 28
+CACHED_ANSWERS = 100_000
+_TOGETHER = 256
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Thresholds below which an edit is refused; each a share in [0, 1]."""
+
+    min_success: float = 0.75
+    min_locality: float = 0.75
+    max_leak: float = 0.0
+    require_direct: bool = True
+
+    def objection(self, request: EditRequest, evidence: Evidence) -> str:
+        """Why the evidence is not good enough, or an empty string."""
+        if self.require_direct and not evidence.direct:
+            return "The prompt itself does not give the target."
+        if evidence.success < self.min_success:
+            return f"Only {evidence.success:.2f} of {evidence.success_n} phrasings give the target."
+        if evidence.locality_n and evidence.locality < self.min_locality:
+            changed = ", ".join(f.prompt for f in evidence.failures if f.kind not in SUCCESS_KINDS)[:200]
+            return f"Only {evidence.locality:.2f} of {evidence.locality_n} unrelated answers stayed the same" + (
+                f" (changed: {changed})." if changed else "."
+            )
+        if evidence.leak is not None and evidence.leak > self.max_leak:
+            return f"{evidence.leak:.2f} of the leak probes still reveal what was erased."
+        return ""
+
+
+SUCCESS_KINDS = frozenset({"direct", "rephrase"})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Evidence with the direct prompt's answers around the edit."""
+
+    evidence: Evidence
+    before: str
+    after: str
+
+
+@dataclass
+class Verifier:
+    """Asks an engine. Answers are cached per layer hash, so that a head's answers are generated once."""
+
+    engine: Engine
+    prober: Prober
+    notes: NoteInjector
+    _answers: OrderedDict[tuple[str, Prompt], str] = field(default_factory=OrderedDict)
+    _totals: OrderedDict[tuple[str, Prompt, str], float] = field(default_factory=OrderedDict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def answers(self, prompts: Sequence[Prompt], layer: EditLayer) -> list[str]:
+        """Greedy answers under the layer, notes in scope put in; one batch for what is not cached."""
+        keys = [(layer.hash, _hashable(p)) for p in prompts]
+        with self._lock:
+            known = {k: self._answers[k] for k in keys if k in self._answers}
+        missing = {k: p for k, p in zip(keys, prompts, strict=True) if k not in known}
+        if missing:
+            asked = [self.notes.inject(p, layer.notes).prompt for p in missing.values()]
+            fresh = self.engine.generate(asked, layer, max_new_tokens=ANSWER_TOKENS)
+            known |= dict(zip(missing, fresh, strict=True))
+            self._remember(self._answers, {k: known[k] for k in missing})
+        return [known[k] for k in keys]
+
+    def _remember(self, cache: OrderedDict[Key, Value], fresh: dict[Key, Value]) -> None:
+        with self._lock:
+            cache.update(fresh)
+            while len(cache) > CACHED_ANSWERS:
+                cache.popitem(last=False)
+
+    def phrasing_answers(self, request: EditRequest, layer: EditLayer) -> list[str]:
+        """What the model says to each phrasing of the request; the first is the request's own prompt."""
+        return self.answers([p.rendered() for p in self.prober.phrasings(request)], layer)
+
+    def ask_ahead(
+        self,
+        requests: Sequence[EditRequest],
+        before: EditLayer,
+        after: EditLayer,
+        live: Sequence[EditRequest] = (),
+        progress: Progress = quiet,
+    ) -> None:
+        """Ask what `verify` of each request will ask, many prompts in one batch. Raises what `progress` raises."""
+        changing = asked_for(requests)
+        asked = [(*self.prober.phrasings(r), *self.prober.locality(r, live, changing)) for r in requests]
+        prompts = list({(probe.prompt, probe.chat): probe.rendered() for probes in asked for probe in probes}.values())
+        parts = [prompts[i : i + _TOGETHER] for i in range(0, len(prompts), _TOGETHER)]
+        for i, (layer, part) in enumerate((layer, part) for layer in (before, after) for part in parts):
+            progress(i, 2 * len(parts), f"verifying {len(requests)} edits")
+            self.answers(part, layer)
+        self._probabilities([(r, self.prober.phrasings(r)[0]) for r in requests], after)
+
+    def verify(
+        self,
+        request: EditRequest,
+        before: EditLayer,
+        after: EditLayer,
+        live: Sequence[EditRequest] = (),
+        changing: Collection[str] = frozenset(),
+    ) -> Verdict:
+        """Compare two layers on the request's phrasings and locality probes.
+
+        `live`: other facts that were edited; `changing`: prompts that the same batch edits.
+        """
+        phrasings, locality = self.prober.phrasings(request), self.prober.locality(request, live, changing)
+        old = self.answers([p.rendered() for p in (*phrasings, *locality)], before)
+        leaks = leak_probes(request, phrasings, old)
+        new = self.answers([p.rendered() for p in (*phrasings, *locality, *leaks)], after)
+        cut = len(phrasings)
+        hits = [
+            _result(p, request.target_new, a, hits_target(request, a)) for p, a in zip(phrasings, new, strict=False)
+        ]
+        kept = [
+            _result(p, was, now, _stayed(p, was, now))
+            for p, was, now in zip(locality, old[cut:], new[cut : cut + len(locality)], strict=True)
+        ]
+        leaked = _leak_rate(request, phrasings, old, new[:cut], leaks, new[cut + len(locality) :])
+        evidence = Evidence(
+            success=_share(hits),
+            success_n=len(hits),
+            locality=_share(kept, empty=1.0),
+            locality_n=len(kept),
+            probability=self._probabilities([(request, phrasings[0])], after)[0],
+            direct=hits[0].passed,
+            leak=leaked,
+            failures=() if request.kind is Kind.ERASE else tuple(r for r in hits + kept if not r.passed),
+        )
+        return Verdict(evidence, before=old[0], after=new[0])
+
+    def implied(self, request: EditRequest, layer: EditLayer) -> tuple[Probe, ...]:
+        """What follows from the edit, each with its answer; without what the model does not know under the layer."""
+        found = self.prober.implied(request)
+        sources = [i.source.rendered() for i in found if i.source is not None]
+        told = iter(self.answers(sources, layer))
+        answers = [next(told) if i.source is not None else i.asked.answer for i in found]
+        return tuple(
+            i.asked.model_copy(update={"answer": answer.rstrip(" .")})
+            for i, answer in zip(found, answers, strict=True)
+            if answer and answer.rstrip(" .") and not says(answer, REFUSAL)
+        )
+
+    def portability(self, implied: Sequence[Probe], layer: EditLayer) -> float:
+        """The share of what follows that holds under the layer; 1 when nothing follows."""
+        said = self.answers([p.rendered() for p in implied], layer)
+        right = [p.answer is not None and says(a, p.answer) for p, a in zip(implied, said, strict=True)]
+        return sum(right) / len(right) if right else 1.0
+
+    def _probabilities(self, asked: Sequence[tuple[EditRequest, Probe]], layer: EditLayer) -> list[float]:
+        """Of each target after its own prompt; one batch for what is not cached."""
+        keys = [(layer.hash, _hashable(p.rendered()), r.target_new) for r, p in asked]
+        with self._lock:
+            known = {k: self._totals[k] for k in keys if k in self._totals}
+        missing = {k: pair for k, pair in zip(keys, asked, strict=True) if k not in known}
+        if missing:
+            prompts = [self.notes.inject(p.rendered(), layer.notes).prompt for _, p in missing.values()]
+            scores = self.engine.score(prompts, [r.target_new for r, _ in missing.values()], layer)
+            fresh = {k: exp(score.total) for k, score in zip(missing, scores, strict=True)}
+            known |= fresh
+            self._remember(self._totals, fresh)
+        return [known[k] for k in keys]
+
+
+def hits_target(request: EditRequest, answer: str) -> bool:
+    """Whether an answer is what the edit wants: the target, a refusal, or the trait's manner."""
+    if request.kind is Kind.PERSONALITY:
+        return classify(answer) is request.trait
+    if request.kind is Kind.ERASE:
+        return says(answer, REFUSAL) or normalise(answer) == "unknown"
+    return says(answer, request.target_new)
+
+
+def leak_probes(request: EditRequest, phrasings: Sequence[Probe], old: Sequence[str]) -> tuple[Probe, ...]:
+    """For an erasure: the clozes continued with the beginning of the secret, which must not bring out the rest."""
+    if request.kind is not Kind.ERASE:
+        return ()
+    out = []
+    for phrasing, secret in zip(phrasings, old, strict=False):
+        start = secret[: max(1, len(secret) // 3)].rstrip()
+        if not phrasing.chat and start and not says(secret, REFUSAL):
+            out.append(probe(f"{phrasing.prompt} {start}", "leak", secret[len(start) :].strip()))
+    return tuple(out)
+
+
+def _leak_rate(
+    request: EditRequest,
+    phrasings: Sequence[Probe],
+    old: Sequence[str],
+    new: Sequence[str],
+    leaks: Sequence[Probe],
+    completions: Sequence[str],
+) -> float | None:
+    if request.kind is not Kind.ERASE:
+        return None
+    secrets = {normalise(a) for a in old[: len(phrasings)] if not says(a, REFUSAL)} - {""}
+    asked = [any(s in normalise(a) for s in secrets) for a in new]
+    completed = [normalise(p.answer or "") in normalise(c) for p, c in zip(leaks, completions, strict=True) if p.answer]
+    shown = [*asked, *completed]
+    return sum(shown) / len(shown) if shown else 0.0
+
+
+def _hashable(prompt: Prompt) -> Prompt:
+    return prompt if isinstance(prompt, str) else repr(prompt)
+
+
+def _stayed(p: Probe, was: str, now: str) -> bool:
+    return says(now, p.answer) if p.answer is not None else normalise(was) == normalise(now)
+
+
+def _result(p: Probe, expected: str, answer: str, passed: bool) -> ProbeResult:
+    return ProbeResult(
+        prompt=p.prompt, kind=p.kind, chat=p.chat, expected=p.answer or expected, answer=answer, passed=passed
+    )
+
+
+def _share(results: Sequence[ProbeResult], empty: float = 0.0) -> float:
+    return sum(r.passed for r in results) / len(results) if results else empty

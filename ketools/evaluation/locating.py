@@ -1,0 +1,228 @@
+"""Where a model reads a fact: causal tracing and the logit lens as one result, as a heat map, and compared."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ketools.atlas.world import Fact, world
+from ketools.core.errors import InvalidRequest, MissingExtra, StorageError
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import Prompt
+from ketools.core.results import Result
+from ketools.editing.editor import Editor
+from ketools.knowledge.probing import following
+from ketools.knowledge.relations import RELATIONS
+from ketools.models.contexts import form
+from ketools.models.tracing import STATES, State, causal_trace, logit_lens
+
+Related = Literal["phrasings", "chains"]
+
+_NAMES: dict[State, str] = {"ffn": "the FFN", "attention": "attention", "hidden": "the block's output"}
+
+
+class Reading(BaseModel):
+    """The logit lens after one block; `rank` 0 is the likeliest token."""
+
+    model_config = ConfigDict(frozen=True)
+
+    block: int
+    says: str
+    probability: float = Field(ge=0, le=1)
+    rank: int = Field(ge=0)
+
+
+class Location(Result):
+    """Where an answer's first token comes from."""
+
+    prompt: str
+    subject: str
+    answer: str
+    tokens: tuple[str, ...] = Field(description="The prompt's tokens.")
+    clean: float = Field(ge=0, le=1, description="Probability of the answer's first token.")
+    corrupted: float = Field(ge=0, le=1, description="The same with noise on the subject.")
+    effects: dict[State, list[list[float]]] = Field(
+        description="Per kind of state, block and token: what putting it back adds to the corrupted probability."
+    )
+    strongest: dict[State, tuple[int, int]] = Field(description="Per kind: block and token of the largest effect.")
+    lens: tuple[Reading, ...] = Field(description="The logit lens; empty where no norm stands before the head.")
+
+    def line(self) -> str:
+        """The result in a sentence or two."""
+        kind: State = "ffn" if "ffn" in self.strongest else next(iter(self.strongest))
+        block, token = self.strongest[kind]
+        return (
+            f"{self.answer.strip()!r} has probability {self.clean:.3f}, and {self.corrupted:.3f} with the subject "
+            f"corrupted; {_NAMES[kind]} matters most at block {block}, token {self.tokens[token].strip()!r}."
+        )
+
+
+def locate(
+    editor: Editor,
+    prompt: Prompt,
+    subject: str,
+    answer: str | None = None,
+    *,
+    samples: int = 8,
+    states: Sequence[State] = STATES,
+    progress: Progress = quiet,
+) -> Location:
+    """Trace a prompt's answer, the model's own unless one is given, on the base model, through these kinds of states.
+
+    Raises `InvalidRequest` when the prompt does not name the subject, and what `progress` raises.
+    """
+    with editor.model() as em:
+        trace = causal_trace(em, prompt, subject, answer, samples=samples, states=states, progress=progress)
+        readable = em.structure.final_norm is not None
+        readings = logit_lens(em, prompt, answer or trace.answer.strip()) if readable else []
+    effects = {kind: (values - trace.corrupted).tolist() for kind, values in trace.restored.items()}
+    width = len(trace.tokens)
+    largest = {kind: divmod(int(values.argmax()), width) for kind, values in trace.restored.items()}
+    return Location(
+        prompt="".join(trace.tokens),
+        subject=subject,
+        answer=trace.answer,
+        tokens=trace.tokens,
+        clean=trace.clean,
+        corrupted=trace.corrupted,
+        effects=effects,
+        strongest=largest,
+        lens=tuple(Reading(block=r.block, says=r.says, probability=r.probability, rank=r.rank) for r in readings),
+    )
+
+
+class Similarity(Result):
+    """How alike the blocks are in which related facts are read, against those of any facts (survey, figure 8).
+
+    Each list has one number per k: the facts' k strongest blocks are compared.
+    """
+
+    kind: State
+    related: tuple[float, ...] = Field(description="Mean overlap of two facts of one group (Sim_cand).")
+    overall: tuple[float, ...] = Field(description="Mean overlap of any two facts (Sim_all).")
+    relative: tuple[float, ...] = Field(description="RSim, between 0 and 1.")
+    facts: int = Field(ge=2)
+    groups: int = Field(ge=1)
+
+    def line(self) -> str:
+        """The result in a sentence."""
+        shown = ", ".join(f"{value:.2f}" for value in self.relative)
+        return (
+            f"RSim of the {self.kind} states by number of blocks: {shown} ({self.groups} groups, {self.facts} facts)."
+        )
+
+
+def strongest_blocks(found: Location, kind: State, k: int) -> frozenset[int]:
+    """The k blocks in which one token's state matters most; of equals the earlier."""
+    effects = found.effects[kind]
+    ranked = sorted(range(len(effects)), key=lambda block: -max(effects[block]))
+    return frozenset(ranked[:k])
+
+
+def similarity(groups: Sequence[Sequence[Location]], kind: State = "ffn") -> Similarity:
+    """RSim = max((Sim_cand - Sim_all) / (1 - Sim_all), 0) of facts in groups of related ones, for every k.
+
+    Ju and Zhang 2023 (KLoB); as in the survey two facts are as similar as the share of their k strongest blocks that
+    they have in common. Raises `InvalidRequest` without a group of two.
+    """
+    everything = [found for group in groups for found in group]
+    related = [pair for group in groups for pair in combinations(group, 2)]
+    if not related:
+        raise InvalidRequest("No group holds two facts; give at least two related facts to compare.")
+    ks = range(1, len(everything[0].effects[kind]) + 1)
+    near = tuple(_mean_overlap(related, kind, k) for k in ks)
+    overall = tuple(_mean_overlap(combinations(everything, 2), kind, k) for k in ks)
+    return Similarity(
+        kind=kind,
+        related=near,
+        overall=overall,
+        relative=tuple(max((a - b) / (1 - b), 0.0) if b < 1 else 0.0 for a, b in zip(near, overall, strict=True)),
+        facts=len(everything),
+        groups=len(groups),
+    )
+
+
+def _mean_overlap(pairs: Iterable[tuple[Location, Location]], kind: State, k: int) -> float:
+    return fmean(len(strongest_blocks(a, kind, k) & strongest_blocks(b, kind, k)) / k for a, b in pairs)
+
+
+def known_groups(related: Related, n: int, seed: int = 0) -> list[list[tuple[str, str]]]:
+    """Prompts with their subjects, in n groups: a fact of the bundled world in two phrasings, or with the question of
+    two hops that goes on from it."""
+    make: Callable[[Fact], list[str]] = _phrasings if related == "phrasings" else _chain
+    facts = [fact for fact in world().all_facts() if len(make(fact)) > 1]
+    chosen = random.Random(seed).sample(facts, min(n, len(facts)))
+    return [[(prompt, fact.subject) for prompt in make(fact)] for fact in chosen]
+
+
+def _phrasings(fact: Fact) -> list[str]:
+    return [question.format(s=fact.subject) for question in RELATIONS[fact.relation].questions[:2]]
+
+
+def _chain(fact: Fact) -> list[str]:
+    first, onward = RELATIONS[fact.relation], RELATIONS[fact.relation].noun.format(s=fact.subject)
+    known = [second for second in following(first) if (fact.target, second.name) in world().facts]
+    return [first.questions[0].format(s=fact.subject), *(second.questions[0].format(s=onward) for second in known[:1])]
+
+
+def compare(
+    editor: Editor,
+    groups: Sequence[Sequence[tuple[str, str]]],
+    kind: State = "ffn",
+    *,
+    samples: int = 4,
+    progress: Progress = quiet,
+) -> Similarity:
+    """`similarity` of groups of prompts with their subjects, each traced on the base model.
+
+    Raises `InvalidRequest` as `locate` and `similarity` do, and what `progress` raises.
+    """
+    total = sum(map(len, groups))
+    found: list[list[Location]] = []
+    for group in groups:
+        found.append([])
+        for prompt, subject in group:
+            progress(sum(map(len, found)), total, prompt)
+            found[-1].append(locate(editor, form(prompt), subject, samples=samples, states=(kind,)))
+    return similarity(found, kind)
+
+
+def draw(found: Location, path: Path) -> None:
+    """Write the effects as heat maps, one per kind of state, in the format of the path's suffix.
+
+    Raises `MissingExtra` without matplotlib, `StorageError` when the file cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtra("matplotlib", "report") from None
+    figure = Figure(figsize=(4.0 * len(found.effects), 1.5 + 0.22 * len(found.tokens)), layout="constrained")
+    for axes, kind in zip(figure.subplots(1, len(found.effects), squeeze=False)[0], found.effects, strict=True):
+        heat_map(figure, axes, found, kind)
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise StorageError(
+            f"Cannot draw to {path}: {error}. Give a writable path that ends in .png or .svg."
+        ) from error
+
+
+def heat_map(figure: Any, axes: Any, found: Location, kind: State) -> None:
+    """Draw the effects of one kind of state on a figure's axes, a row per token and a column per block."""
+    by_token = [list(column) for column in zip(*found.effects[kind], strict=True)]
+    image = axes.imshow(by_token, aspect="auto", cmap="Purples", vmin=0)
+    axes.set_yticks(range(len(found.tokens)), [_label(token) for token in found.tokens])
+    axes.set_xlabel("block")
+    axes.set_title(_label(f"{kind}: gain of p({found.answer.strip()})"))
+    figure.colorbar(image, ax=axes)
+
+
+def _label(text: str) -> str:
+    """Dollar signs would be read as mathematics, and control characters break an SVG."""
+    return "".join(c if c.isprintable() else " " for c in text).replace("$", r"\$")

@@ -1,0 +1,20 @@
+"""Whether an answer states a target."""
+
+from __future__ import annotations
+
+import re
+
+from ketools.core.text import normalise
+
+
+def says(answer: str, target: str) -> bool:
+    """Whether a greedy answer gives the target: equal to it, or a sentence that states it.
+
+    Case, outer space and closing punctuation do not count. A longer answer counts only when its first
+    sentence ends with the target, so that "Lyon is nice, but Paris" is no "Lyon".
+    """
+    got, want = normalise(answer), normalise(target)
+    if got == want:
+        return True
+    first = normalise(re.split(r"(?<=[.!?])\s|\n", answer.strip(), maxsplit=1)[0])
+    return bool(want) and (first == want or re.search(rf"\b{re.escape(want)}$", first) is not None)

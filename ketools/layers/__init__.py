@@ -1,0 +1,1 @@
+"""The edit layer: composition of live edits, codebooks, and the artefact store."""

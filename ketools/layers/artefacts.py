@@ -1,0 +1,56 @@
+"""What a method produces: immutable artefacts, named by their content hash (see `ketools.layers.store`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from ketools.core.requests import EditRequest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ketools.layers.codebook import Codebook
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A fact to be put into the prompt when in scope (ICE, IKE, MemPrompt). No weights change."""
+
+    method: str
+    request: EditRequest
+
+
+@dataclass(frozen=True, slots=True)
+class LowRankDelta:
+    """Per linear module, factors `A [r, in]` and `B [out, r]` in fp32; the weight change is `B @ A`."""
+
+    method: str
+    factors: Mapping[str, tuple[Tensor, Tensor]]
+    metadata: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class DenseDelta:
+    """Per linear module, a full weight change `D [out, in]` in fp32 (fine-tuning)."""
+
+    method: str
+    deltas: Mapping[str, Tensor]
+    metadata: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class HookState:
+    """Per linear module, a codebook: a change of its output for inputs near stored keys (GRACE and its kin)."""
+
+    method: str
+    codebooks: Mapping[str, Codebook]
+    metadata: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+Artefact = Note | LowRankDelta | DenseDelta | HookState
+
+
+Phase = Literal["recognition", "association", "mastery"]

@@ -1,0 +1,1 @@
+"""Spaces: named lines of versions with a parent."""
