@@ -10,13 +10,17 @@ from functools import lru_cache
 
 import regex
 
-_RUSSIAN = tuple("ами ями ого его ому ему ой ей ою ею ом ем ах ях ам ям ов ев ый ий ая яя ую юю ы и а я у ю е о ь й".split())
-_TURKISH = tuple(
-    "nin nın nun nün in ın un ün ya ye yı yi yu yü da de ta te dan den tan ten la le yla yle ninki daki deki".split()
+from ketools.core.text import word_list
+
+_RUSSIAN = word_list(
+    "ами ями ого его ому ему ой ей ою ею ом ем ах ях ам ям ов ев ый ий ая яя ую юю ы и а я у ю е о ь й"
 )
-_KOREAN = tuple(
+_TURKISH = word_list(
+    "nin nın nun nün in ın un ün ya ye yı yi yu yü da de ta te dan den tan ten la le yla yle ninki daki deki"
+)
+_KOREAN = word_list(
     "은 는 이 가 을 를 의 에 와 과 도 만 로 으로 에서 에게 한테 께서 까지 부터 라는 이라는 처럼 보다 이란 란 이야 야 "
-    "에는 에도 에서는 에게서 이나 나 랑 이랑 입니까 입니다 인가요".split()
+    "에는 에도 에서는 에게서 이나 나 랑 이랑 입니까 입니다 인가요"
 )
 _ARABIC_PREFIXES = ("", "و", "ف", "ب", "ل", "ك", "س", "ال", "وال", "فال", "بال", "كال", "لل", "ولل", "وب", "ول")
 _HEBREW_PREFIXES = ("", "ו", "ה", "ב", "ל", "מ", "ש", "כ", "וב", "ול", "שב", "וה", "של")

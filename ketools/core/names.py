@@ -15,29 +15,42 @@ from functools import lru_cache
 import regex
 
 from ketools.core.inflection import inflections, is_inflected
+from ketools.core.text import word_set
 
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _INVISIBLE = "\u00ad\u200b-\u200f\u2060\ufeff\u0640"  # the last one is the Arabic tatweel
 _WORD = regex.compile(
     rf"(?V1)(?P<unspaced>[{_UNSPACED}]\p{{M}}*)"
     rf"|[\p{{Katakana}}\u30fc\uff9e\uff9f]+"
-    rf"|(?:[[\p{{L}}\p{{N}}\p{{M}}{_INVISIBLE}]--[{_UNSPACED}\p{{Katakana}}]])+(?:[+#]+(?![\p{{L}}\p{{N}}]))?"
+    rf"|(?:[[\p{{L}}\p{{N}}\p{{M}}{_INVISIBLE}]--[{_UNSPACED}\p{{Katakana}}\u02b9-\u02bf]])+(?:[+#]+(?![\p{{L}}\p{{N}}]))?"
     r"|&"
 )
 _DROPPED = regex.compile(rf"[{_INVISIBLE}]")
 _FOLDED_MARKS = regex.compile(r"(?<=[\p{Latin}\p{Greek}\p{Cyrillic}\p{Arabic}\p{Hebrew}]\p{M}*)\p{M}")
-_GAP = regex.compile(r"(?:[\s\p{Pd}\p{Pi}\p{Pf}_*,·・/()\[\]\"'`´ʼ′‐]|\.(?!\s+\p{Lu})|(?<=\b\p{L}{1,4})\.)*")
+_NO_WORD = regex.compile(r"[^\p{L}\p{M}\p{N}+#]|[\u02b9-\u02bf]")
+_GAP = regex.compile(
+    r"(?:[\s\p{Pd}\p{Pi}\p{Pf}_*,·・/()\[\]\"'`´\u02b9-\u02bf′‐]|\.(?!\s)|(?<=\b(?:\p{L}|st|mt|ft|dr|mr|mrs|jr|sr|no|vs))\.)*",
+    regex.IGNORECASE,
+)
+"""What may stand between two words of one name; a full stop only inside a word or behind an abbreviation."""
+
 _APOSTROPHES = "'’‘ʼ`´′ʹ＇"
 _SPECIAL = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h", "ŋ": "n"}
     | {"ى": "ي", "ی": "ي", "ک": "ك", "ة": "ه", "ٱ": "ا"}
 )
 _ARTICLES = frozenset(("the", "a", "an"))
-_LOWER_ARTICLES = frozenset(
+_LOWER_ARTICLES = word_set(
     "le la les un une el los las uno una lo il gli i der die das den dem des ein eine einen einem einer de het een "
-    "o os as um uma en ett".split()
+    "o os as um uma en ett"
 )
 """Articles of other languages, taken off only in small letters before a capital: `la France`, but `La Paz`."""
+
+_SMALL_WORDS = word_set(
+    "us it who is in no am as at be by do go he me my of on or so to up we an and are but can had has her him his how "
+    "may not now one our out she the too two was you all any for get let say see use way"
+)
+"""A name like one of these counts in capitals alone: US, WHO."""
 
 _ELIDED = frozenset(("l", "d"))
 _CONJUNCTION = "and"
@@ -72,7 +85,7 @@ def fold(word: str) -> str:
         return word.lower()
     plain = unicodedata.normalize("NFKC", _DROPPED.sub("", word)).casefold()
     plain = _FOLDED_MARKS.sub("", unicodedata.normalize("NFKD", plain))
-    plain = unicodedata.normalize("NFC", plain.translate(_SPECIAL))
+    plain = unicodedata.normalize("NFC", _NO_WORD.sub("", plain).translate(_SPECIAL))
     return "".join(map(_digit, plain)) if any(c.isdigit() for c in plain) else plain
 
 
@@ -166,10 +179,11 @@ def find(name: str, text: str) -> tuple[Span, ...]:
         return _literal(name.strip(), text)
     found = words(text)
     endings = inflections(text)
+    is_acronym = len(wanted) == 1 and wanted[0] in _SMALL_WORDS and name.strip().isupper()
     spans, i = [], 0
     while i < len(found):
         end = _match(wanted, found, i, text, endings)
-        if end:
+        if end and not (is_acronym and text[found[i].start : found[i].end].islower()):
             spans.append(_span(found, i, end, text))
         i = end or i + 1
     return tuple(spans)
@@ -197,14 +211,14 @@ def _span(found: Sequence[Word], first: int, end: int, text: str) -> Span:
     return Span(start, stop, not is_part_of_name(text, start, stop))
 
 
-_TITLES = frozenset(
+_TITLES = word_set(
     "mr mrs ms miss dr prof professor sir president king queen prince princess chancellor minister senator judge "
     "author writer painter singer actor actress director film movie city country company university book novel "
-    "herr frau monsieur madame señor señora".split()
+    "herr frau monsieur madame señor señora"
 )
-_FIRST_PARTS = frozenset(
+_FIRST_PARTS = word_set(
     "new old north south east west northern southern eastern western upper lower port saint st san santa fort mount "
-    "lake great little lady lord los las el la".split()
+    "lake great little lady lord los las el la"
 )
 """Words that make another name of the one that follows them, also at the beginning of a sentence."""
 
@@ -227,11 +241,11 @@ def is_part_of_name(text: str, start: int, end: int) -> bool:
     before = _BEFORE.search(text[:start])
     if before is None:
         return False
-    word = before[1]
+    word: str = before[1]
     if word.casefold() in _FIRST_PARTS:
         return word[0].isupper()
-    opens = _OPENS.fullmatch(text[: before.start()]) is not None
-    return word[0].isupper() and not (opens or word.isupper() or word.strip(".").casefold() in _TITLES)
+    is_first = _opens(text, before.start())
+    return word[0].isupper() and not (is_first or word.isupper() or word.strip(".").casefold() in _TITLES)
 
 
 @lru_cache(maxsize=4096)
@@ -242,22 +256,68 @@ def _is_shouted(text: str) -> bool:
 
 
 def longest_span(subject: str, prompt: str) -> str:
-    """The subject as the prompt writes it, with the article and the quotation marks that stand around it.
+    """The subject as the prompt writes it: with its article, and whole where the subject is a part of a longer name.
 
-    `United Kingdom` in "The capital of the United Kingdom is" gives `the United Kingdom`. Returns the subject as it
-    is when the prompt does not name it.
+    `United Kingdom` in "The capital of the United Kingdom is" gives `the United Kingdom`, `Obama` in "The wife of
+    Barack Obama is" gives `Barack Obama`. Returns the subject as it is when the prompt does not name it.
     """
     spans = find(subject, prompt)
     if not spans:
         return subject
     span = next((s for s in spans if s.whole), spans[0])
-    before = [w for w in words(prompt) if w.end <= span.start]
-    if not before:
-        return prompt[span.start : span.end]
-    last = before[-1]
-    gap = prompt[last.end : span.start]
-    is_article = last.text in _ARTICLES and gap.strip(" \t\n_*\"“‘«'") == ""
-    return prompt[last.start if is_article else span.start : span.end]
+    start, end = (span.start, span.end) if span.whole else _widened(prompt, span.start, span.end)
+    last = next((w for w in reversed(words(prompt)) if w.end <= start), None)
+    if last and last.text in _ARTICLES and prompt[last.end : start].strip(" \t\n_*\"“‘«'") == "":
+        start = last.start
+    return prompt[start:end]
+
+
+def _widened(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span with the capitalised words before and after it that make it longer."""
+    while (before := _BEFORE.search(text[:start])) and before[1][0].isupper() and not _opens(text, before.start()):
+        start = before.start()
+    while after := _NEXT.match(text, end):
+        end = after.end()
+    return start, end
+
+
+def _opens(text: str, place: int) -> bool:
+    """Whether a sentence begins at a place, where capitals tell nothing."""
+    return bool(_OPENS.fullmatch(text[:place]))
+
+
+_WRAPPING = ' \t\n"“”„‚‘«»‹›「」『』《》*_`'
+_CLOSING = ".,;:。、，；："
+
+
+def as_written(subject: str, prompt: str) -> str | None:
+    """The subject in the prompt's own spelling, without quotation marks and closing punctuation; None where the
+    prompt does not name it."""
+    bare = _bare(subject)
+    place = prompt.casefold().find(bare.casefold()) if len(prompt.casefold()) == len(prompt) else prompt.find(bare)
+    if bare and place >= 0:
+        return prompt[place : place + len(bare)]
+    spans = find(subject, prompt)
+    if not spans:
+        return None
+    span = next((s for s in spans if s.whole), spans[0])
+    return prompt[span.start : span.end]
+
+
+def _bare(subject: str) -> str:
+    """The subject without what stands around it; the full stop of an abbreviation ('D.C.') stays."""
+    bare = subject.strip(_WRAPPING)
+    cut = bare.rstrip(_CLOSING + _WRAPPING)
+    is_abbreviated = regex.search(r"(?:\b\p{L}\.\s?)+$", bare) is not None
+    return bare if is_abbreviated or not cut else cut
+
+
+def ordinary_spellings(name: str) -> tuple[str, ...]:
+    """How a name would ordinarily be written: as it stands, and with capitals where it has none or nothing else."""
+    made = [name]
+    if name.islower() or (name.isupper() and len(name) > 4):
+        made.append(regex.sub(r"\p{L}[\p{L}\p{M}'’]*", lambda m: m[0][:1].upper() + m[0][1:].lower(), name))
+    return tuple(dict.fromkeys(made))
 
 
 def masked(name: str, text: str, slot: str, *, whole: bool = False) -> str:

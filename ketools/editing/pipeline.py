@@ -204,9 +204,9 @@ class EditPipeline:
     ) -> list[Candidate]:
         visible = [r for line in self.spaces.lines(run.state) for r in line if r.id not in retire]
         candidates = []
-        for request in map(with_relation, requests):
-            key = self.journal.key_hash(request.key)
-            same = [r for r in visible if r.key_hash == key]
+        for request in (with_relation(self.verifier.prober.respelt(request)) for request in requests):
+            keys = self.journal.key_hashes(request)
+            same = [r for r in visible if r.key_hash in keys]
             candidates.append(
                 Candidate(
                     request,

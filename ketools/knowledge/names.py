@@ -8,10 +8,11 @@ from functools import lru_cache
 
 from ketools.core.inflection import inflections, is_inflected
 from ketools.core.names import Word, find, name_words, words
+from ketools.core.text import word_set
 
-SMALL = frozenset(
+SMALL = word_set(
     "the a an of in on at to for from by with and or is was are were be been it its as that this de la le du des von "
-    "der die das el los las et y e i o u da do di del s".split()
+    "der die das el los las et y e i o u da do di del s"
 )
 """Words that tell little of a name."""
 

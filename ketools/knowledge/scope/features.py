@@ -48,7 +48,7 @@ def rarity(word: str) -> float:
     rank = _ranks().get(word)
     if rank is None:
         return 1.0 if len(word) > 1 else 0.1
-    return min(1.0, max(0.0, (rank - 60) / 6000) ** 0.5)
+    return float(min(1.0, max(0.0, (rank - 60) / 6000) ** 0.5))
 
 
 @dataclass(frozen=True)

