@@ -127,7 +127,8 @@ def open_runtime(settings: Settings, journal: Journal, model: EditableModel | No
     engine.hold(spaces.layer(ROOT))
     encoder = open_encoder(settings)
     notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash), budget=note_budget(engine))
-    verifier = Verifier(engine, Prober(known_subjects(engine.model_hash)), notes)
+    prober = Prober(known_subjects(engine.model_hash), forms=not is_bundled(engine.model_hash))
+    verifier = Verifier(engine, prober, notes)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
     return Runtime(
         engine=engine,
