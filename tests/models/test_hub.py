@@ -118,11 +118,11 @@ def test_data_files_alone_are_fetched_whatever_hf_hub_offline_says(
     assert store.names() == [REPOSITORY]
 
 
-def edit(file: str, change: Callable[[Path], object]) -> Callable[[Hub], None]:
-    return lambda hub: change(hub.folder / file) and None
+def edit(file: str, change: Callable[[Path], object]) -> Callable[[Hub], object]:
+    return lambda hub: change(hub.folder / file)
 
 
-def refuse(code: str) -> Callable[[Hub], None]:
+def refuse(code: str) -> Callable[[Hub], object]:
     return lambda hub: setattr(hub, "refusal", code)
 
 
@@ -138,7 +138,7 @@ def refuse(code: str) -> Callable[[Hub], None]:
     ],
 )
 def test_what_cannot_be_fetched_or_used_leaves_nothing(
-    hub: Hub, store: ModelStore, spoil: Callable[[Hub], None], says: str
+    hub: Hub, store: ModelStore, spoil: Callable[[Hub], object], says: str
 ) -> None:
     spoil(hub)
     with pytest.raises(ModelError, match=says):
