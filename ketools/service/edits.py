@@ -204,6 +204,7 @@ class Edits:
         journal, spaces = self.backend.journal, self.backend.spaces
         record = journal.edit(edit_id)
         who.require(Scope.ERASE if record.kind is Kind.ERASE else Scope.EDIT, record.space)
+        self.backend.require_follower(record.space)
         current = standing_for(journal, record)
         undone = spaces.undo(record.space, current.id, bring_back=bring_back, origin=origin_of(journal, current))
         self.backend.head_moved(record.space)
