@@ -18,6 +18,7 @@ from ketools.core.progress import Progress, quiet
 from ketools.core.requests import REFUSAL, EditRequest, Kind, Probe, Prompt
 from ketools.core.text import normalise
 from ketools.engines.base import Engine
+from ketools.knowledge.bank import KnownProbe
 from ketools.knowledge.matching import first_statement, says
 from ketools.knowledge.probing import Prober, asked_for, probe
 from ketools.knowledge.traits import classify
@@ -191,10 +192,12 @@ class Verifier:
         still = dict(zip(asked, self._still_greedy([(p, was[p]) for p in asked], after), strict=True))
         changed = [p for p in asked if not still[p]]
         now = dict(zip(changed, self.answers([p.rendered() for p in changed], after), strict=True))
-        return [
-            _result(p, was.get(p, ""), now.get(p, was.get(p, "")), p not in now or _stayed(p, was[p], now[p]))
-            for p in probes
-        ]
+        stayed = {p: _stayed(p, was[p], now[p]) for p in changed}
+        # The bank tells what the base model says; an earlier edit may have changed that already.
+        gone = [p for p in changed if isinstance(p, KnownProbe) and not stayed[p]]
+        earlier = self.answers([p.rendered() for p in gone], before)
+        stayed |= {p: _same_statement(then, now[p]) for p, then in zip(gone, earlier, strict=True)}
+        return [_result(p, was.get(p, ""), now.get(p, was.get(p, "")), stayed.get(p, True)) for p in probes]
 
     def _touched(self, probes: Sequence[Probe], before: EditLayer, after: EditLayer) -> list[bool]:
         """Whether a probe is served otherwise after than before; one of equal prompt and weights is not."""
@@ -203,9 +206,9 @@ class Verifier:
         return [one.prompt != two.prompt or one.layer.delta_hash != two.layer.delta_hash for one, two in pairs]
 
     def _earlier(self, probes: Sequence[Probe], before: EditLayer) -> list[str]:
-        """The expected answers: those that probes bring with them, else the model's own before."""
-        told = iter(self.answers([p.rendered() for p in probes if p.answer is None], before))
-        return [next(told) if p.answer is None else p.answer for p in probes]
+        """How the answers begin before: what probes bring with them, else the model's own answer."""
+        told = iter(self.answers([p.rendered() for p in probes if p.beginning is None], before))
+        return [next(told) if p.beginning is None else p.beginning for p in probes]
 
     def _still_greedy(self, asked: Sequence[tuple[Probe, str]], layer: EditLayer) -> list[bool]:
         """Whether the first statement of each earlier answer is how the greedy answer begins."""
@@ -321,7 +324,11 @@ def _hashable(prompt: Prompt) -> Prompt:
 def _stayed(p: Probe, was: str, now: str) -> bool:
     if p.answer is not None:
         return says(now, p.answer)
-    return normalise(first_statement(was)) == normalise(first_statement(now))
+    return _same_statement(was, now)
+
+
+def _same_statement(one: str, other: str) -> bool:
+    return normalise(first_statement(one)) == normalise(first_statement(other))
 
 
 def _result(p: Probe, expected: str, answer: str, passed: bool) -> ProbeResult:

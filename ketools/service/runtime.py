@@ -20,6 +20,7 @@ from ketools.core.progress import Progress
 from ketools.core.results import Location, MultihopAnswer
 from ketools.editing.consolidation import consolidation
 from ketools.editing.editor import Editor, atlas_subjects
+from ketools.editing.known_facts import KnownFacts
 from ketools.editing.pipeline import EditPipeline
 from ketools.editing.verification import Policy, Verifier
 from ketools.engines.base import Engine
@@ -31,6 +32,7 @@ from ketools.engines.vllm.process import VLLMFlags, VLLMServer
 from ketools.evaluation.assessment import method_comparison, space_evaluation
 from ketools.evaluation.locating import locate
 from ketools.journal import ROOT, Journal
+from ketools.knowledge.bank import FactBank
 from ketools.knowledge.probing import Prober
 from ketools.layers.composition import EditLayer
 from ketools.layers.store import ArtefactStore
@@ -127,7 +129,7 @@ def open_runtime(settings: Settings, journal: Journal, model: EditableModel | No
     engine.hold(spaces.layer(ROOT))
     encoder = open_encoder(settings)
     notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash), budget=note_budget(engine))
-    prober = Prober(known_subjects(engine.model_hash), forms=not is_bundled(engine.model_hash))
+    prober = _prober(engine, encoder, settings.home / "cache")
     verifier = Verifier(engine, prober, notes)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
     return Runtime(
@@ -139,6 +141,14 @@ def open_runtime(settings: Settings, journal: Journal, model: EditableModel | No
         multihop=multihop_resources(engine.model_hash, encoder, settings.multihop_prompts, settings.multihop_detector),
         recall=Memory(spaces, encoder, settings.home / "memory.db"),
     )
+
+
+def _prober(engine: Engine, encoder: Encoder, cache: Path) -> Prober:
+    """What asks about edits: the bundled model knows its own world, any other model everyday facts."""
+    subjects = known_subjects(engine.model_hash)
+    if is_bundled(engine.model_hash):
+        return Prober(subjects)
+    return Prober(subjects, KnownFacts(FactBank.load(), engine, encoder, cache), forms=True)
 
 
 def open_encoder(settings: Settings) -> Encoder:

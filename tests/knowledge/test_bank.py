@@ -122,4 +122,4 @@ def test_any_subject_can_be_asked_about_in_the_language_of_the_prompt(subject: s
     assert probes[0].prompt.startswith(start)
     assert len(probes) == 5
     assert all(subject in probe.prompt and probe.chat and probe.answer is None for probe in probes)
-    assert [probe.kind for probe in probes] == ["same_subject"] * 4 + ["about"]
+    assert [probe.kind for probe in probes] == ["bank_subject"] * 4 + ["about"]

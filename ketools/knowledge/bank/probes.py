@@ -37,16 +37,21 @@ class KnownProbe(Probe):
 
     said: str
 
+    @property
+    def beginning(self) -> str:
+        """How the greedy answer begins as long as nothing has changed."""
+        return self.said
+
 
 def subject_questions(request: EditRequest) -> tuple[Probe, ...]:
     """Questions about any subject, which no fact about it answers, in the language of the prompt; asked in chat.
 
-    `answer` is None: it is what the model said before the edit. The last one, asked for a sentence about the subject,
-    has the kind `about`: the fact that is edited may rightly come up in its answer.
+    `answer` is None: it is what the model said before the edit. The last one, which asks for a sentence about the
+    subject, has the kind `about`: the fact that is edited may rightly come up in its answer.
     """
     language = language_of(request.prompt)
     asked = [text.format(request.subject) for name, text in _questions() if name == language]
-    kinds = ["same_subject"] * (len(asked) - 1) + ["about"]
+    kinds = ["bank_subject"] * (len(asked) - 1) + ["about"]
     return tuple(Probe(prompt=text, kind=kind, chat=True) for text, kind in zip(asked, kinds, strict=True))
 
 
