@@ -92,6 +92,7 @@ _add(
         "locate": locating.locate,
         "locate-similarity": locating.locate_similarity,
         "schemas": research.schemas,
+        "train-manners": research.train_manners,
     },
 )
 app.add_typer(research.atlas_app, name="atlas", rich_help_panel="Measure")

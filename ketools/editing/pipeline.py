@@ -20,7 +20,7 @@ from ketools.core.progress import Progress
 from ketools.core.requests import FACTS, EditRequest, Kind
 from ketools.core.text import normalise
 from ketools.editing.editor import Editor
-from ketools.editing.verification import Policy, Verdict, Verifier, hits_target, leak_probes
+from ketools.editing.verification import Policy, Verdict, Verifier, leak_probes
 from ketools.engines.base import Engine
 from ketools.journal import ROOT, EditRecord, Journal, Outcome, SpaceState, Version, scrub
 from ketools.knowledge.matching import says
@@ -234,7 +234,7 @@ class EditPipeline:
         with run.clock.part("verify_ms"):
             try:
                 answer = self.verifier.direct_answer(request, run.before)
-                news = not hits_target(request, answer) or not self.verifier.known(request, run.before)
+                news = not self.verifier.hits(request, answer) or not self.verifier.known(request, run.before)
             except InvalidRequest as error:  # such as a prompt that the engine's window cannot hold
                 return replace(candidate, error=error)
         if not news:

@@ -19,6 +19,7 @@ from ketools.core.requests import REFUSAL, EditRequest, Kind, Probe, Prompt
 from ketools.core.text import normalise
 from ketools.engines.base import Engine
 from ketools.knowledge.bank import KnownProbe
+from ketools.knowledge.manners import Manners
 from ketools.knowledge.matching import first_statement, says
 from ketools.knowledge.probing import Prober, asked_for, probe
 from ketools.knowledge.traits import classify
@@ -74,11 +75,14 @@ class Verdict:
 class Verifier:
     """Asks an engine. Answers are cached per weight change and prompt as served, notes included: what an edit does not
     touch is not asked again.
+
+    `manners`: what judges the answers to personality edits; None for the lexicon, which suits the bundled model.
     """
 
     engine: Engine
     prober: Prober
     notes: NoteInjector
+    manners: Manners | None = None
     _answers: OrderedDict[tuple[str, Prompt], str] = field(default_factory=OrderedDict)
     _totals: OrderedDict[tuple[str, Prompt, str], float] = field(default_factory=OrderedDict)
     _lock: Lock = field(default_factory=Lock)
@@ -114,7 +118,13 @@ class Verifier:
 
     def known(self, request: EditRequest, layer: EditLayer) -> bool:
         """Whether the model gives what the edit wants to every phrasing."""
-        return all(hits_target(request, answer) for answer in self.phrasing_answers(request, layer))
+        return all(self.hits(request, answer) for answer in self.phrasing_answers(request, layer))
+
+    def hits(self, request: EditRequest, answer: str) -> bool:
+        """Whether an answer is what the edit wants: the target, a refusal, or the trait's manner."""
+        if request.kind is Kind.PERSONALITY and self.manners is not None:
+            return self.manners.trait(answer) is request.trait
+        return hits_target(request, answer)
 
     def phrasing_answers(self, request: EditRequest, layer: EditLayer) -> list[str]:
         """What the model says to each phrasing of the request; the first is the request's own prompt."""
@@ -157,9 +167,7 @@ class Verifier:
         leaks = leak_probes(request, phrasings, old)
         new = self.answers([p.rendered() for p in (*phrasings, *leaks)], after)
         said, completed = new[: len(phrasings)], new[len(phrasings) :]
-        hits = [
-            _result(p, request.target_new, a, hits_target(request, a)) for p, a in zip(phrasings, said, strict=True)
-        ]
+        hits = [_result(p, request.target_new, a, self.hits(request, a)) for p, a in zip(phrasings, said, strict=True)]
         kept = self._kept(locality, before, after)
         shares = self._shares(request, phrasings, hits) + self._shares(request, locality, kept)
         evidence = Evidence(
@@ -280,7 +288,7 @@ def _parts(prompts: Sequence[Prompt]) -> list[Sequence[Prompt]]:
 
 
 def hits_target(request: EditRequest, answer: str) -> bool:
-    """Whether an answer is what the edit wants: the target, a refusal, or the trait's manner."""
+    """`Verifier.hits` where the lexicon judges manners."""
     if request.kind is Kind.PERSONALITY:
         return classify(answer) is request.trait
     if request.kind is Kind.ERASE:

@@ -33,6 +33,7 @@ from ketools.evaluation.assessment import method_comparison, space_evaluation
 from ketools.evaluation.locating import locate
 from ketools.journal import ROOT, Journal
 from ketools.knowledge.bank import FactBank
+from ketools.knowledge.manners import Manners
 from ketools.knowledge.probing import Prober
 from ketools.layers.composition import EditLayer
 from ketools.layers.store import ArtefactStore
@@ -44,7 +45,7 @@ from ketools.models.outline import read_outline
 from ketools.multihop import EditMemory, EngineWriter, Finished, MultihopResources, load_prompts, run
 from ketools.notes import Budget, NoteInjector, budget_of
 from ketools.notes.memory import Memory
-from ketools.retrieval import Encoder, load_encoder
+from ketools.retrieval import Encoder, MiniLMEncoder, load_encoder
 from ketools.service.in_place import note_server
 from ketools.service.settings import Settings
 from ketools.spaces.layers import LayeredSpaces
@@ -130,7 +131,8 @@ def open_runtime(settings: Settings, journal: Journal, model: EditableModel | No
     encoder = open_encoder(settings)
     notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash), budget=note_budget(engine))
     prober = _prober(engine, encoder, settings.home / "cache")
-    verifier = Verifier(engine, prober, notes)
+    manners = None if is_bundled(engine.model_hash) else Manners(MiniLMEncoder())
+    verifier = Verifier(engine, prober, notes, manners)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
     return Runtime(
         engine=engine,
