@@ -127,6 +127,7 @@ def _outcome(row: Row[Any]) -> Outcome:
         timings=row.outcome_timings,
         supersedes=tuple(row.outcome_supersedes),
         created_at=row.outcome_created_at,
+        consolidates=row.outcome_consolidates,
     )
 
 
@@ -140,4 +141,5 @@ def _outcome_values(outcome: Outcome) -> dict[str, Any]:
         "timings": dict(outcome.timings),
         "supersedes": list(outcome.supersedes),
         "created_at": outcome.created_at,
+        "consolidates": outcome.consolidates,
     }

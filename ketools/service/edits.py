@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ketools.core.errors import InvalidRequest, KetoolsError
-from ketools.core.jobs import CONSOLIDATE
+from ketools.core.jobs import CONSOLIDATE, REBASE
 from ketools.core.principals import Principal, Scope
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import FACTS, REFUSAL, EditRequest, Kind, Trait, build_request
@@ -197,6 +197,12 @@ class Edits:
         name = self.parametric(*kinds) if method == AUTO else method
         return self.jobs.submit(who, CONSOLIDATE, space, {"notes": list(notes), "method": name}, wait)
 
+    def rebase(self, who: Principal, space: str, wait: bool) -> JobView:
+        """Compute the edits of a space anew that were made for another model, as a job; they keep their ids."""
+        who.require(Scope.EDIT, space)
+        self.backend.journal.space(space)
+        return self.jobs.submit(who, REBASE, space, {}, wait)
+
     # --- the journal alone ---
 
     def undo(self, who: Principal, edit_id: str, bring_back: bool = False) -> UndoResult:
@@ -224,14 +230,14 @@ class Edits:
         """A page of a space's own edits, newest first."""
         who.require(Scope.READ, space)
         page = self.backend.journal.edits(space, live_only, limit, cursor)
-        live = set(self.backend.journal.head(space).live)
-        return EditPage(edits=tuple(edit_view(r, live) for r in page.edits), next_cursor=page.next)
+        live = set(self.backend.spaces.state(space).head.live)
+        return EditPage(edits=tuple(edit_view(r, live, self.backend.spaces) for r in page.edits), next_cursor=page.next)
 
     def show(self, who: Principal, edit_id: str) -> EditView:
         """One edit with its evidence."""
         record = self.backend.journal.edit(edit_id)
         who.require(Scope.READ, record.space)
-        return edit_view(record, set(self.backend.journal.head(record.space).live))
+        return edit_view(record, set(self.backend.spaces.state(record.space).head.live), self.backend.spaces)
 
     def methods(self) -> MethodList:
         """Every registered method, with what it can do and whether it is calibrated for this model."""
