@@ -11,7 +11,6 @@ _STATEMENTS = """
 ALTER TABLE edits ADD COLUMN model VARCHAR(64);
 ALTER TABLE edits ADD COLUMN form VARCHAR(60);
 ALTER TABLE outcomes ADD COLUMN consolidates VARCHAR(40);
-UPDATE outcomes SET consolidates = substr(reason, 14) WHERE reason LIKE 'consolidates e%';
 CREATE TABLE renditions (
     number INTEGER NOT NULL PRIMARY KEY,
     edit_id VARCHAR(40) NOT NULL REFERENCES edits (id),
