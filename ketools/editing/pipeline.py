@@ -27,7 +27,7 @@ from ketools.knowledge.matching import says
 from ketools.knowledge.probing import asked_for, with_relation
 from ketools.layers.artefacts import Artefact
 from ketools.layers.composition import EditLayer, LiveEdit
-from ketools.layers.store import ArtefactStore, content_hash
+from ketools.layers.store import ArtefactStore, content_hash, form_of
 from ketools.methods.base import EditContext, Method
 from ketools.methods.registry import get_method
 from ketools.spaces.layers import LayeredSpaces
@@ -106,7 +106,7 @@ class EditRun:
     dry_run: bool
     progress: Progress
     clock: Clock = field(default_factory=Clock)
-    reason: str = "edit"
+    consolidates: str | None = None
     floor: Evidence | None = None
     implied: bool = False
 
@@ -114,6 +114,11 @@ class EditRun:
     def space(self) -> str:
         """The space's name."""
         return self.state.space.name
+
+    @property
+    def reason(self) -> str:
+        """Why the space gets a new version, in words."""
+        return f"consolidates {self.consolidates}" if self.consolidates else "edit"
 
     @property
     def head(self) -> Version:
@@ -154,7 +159,7 @@ class EditPipeline:
         dry_run: bool = False,
         progress: Progress,
         retire: Sequence[str] = (),
-        reason: str = "edit",
+        consolidates: str | None = None,
         floor: Evidence | None = None,
         implied: bool = False,
     ) -> EditOutcome:
@@ -170,7 +175,9 @@ class EditPipeline:
             if gone := set(retire).difference(head.live):
                 raise Conflict(f"{', '.join(sorted(gone))} is no longer live in {space}; nothing was written.")
             before = self.spaces.layer_of(state)
-            run = EditRun(principal, state, before, dry_run, progress, reason=reason, floor=floor, implied=implied)
+            run = EditRun(
+                principal, state, before, dry_run, progress, consolidates=consolidates, floor=floor, implied=implied
+            )
             try:
                 return self._once(run, requests, get_method(method), apply_valid, tuple(retire))
             except Conflict:
@@ -229,7 +236,7 @@ class EditPipeline:
     def _news(self, run: EditRun, candidate: Candidate) -> Candidate:
         """Refuse an edit that changes nothing, and one whose `target_old` is not what the model says."""
         request = candidate.request
-        if candidate.error or run.reason != "edit" or not self.verify:
+        if candidate.error or run.consolidates or not self.verify:
             return candidate
         with run.clock.part("verify_ms"):
             try:
@@ -316,6 +323,8 @@ class EditPipeline:
                 method=candidate.method.name,
                 artefact=None,
                 base_version=run.head.version,
+                model=self.engine.model_hash if candidate.method.needs_model else "",
+                form=form_of(made),
             )
             name, begun = self.store.put_soon(made, lambda n: self.journal.begin_edit(replace(record, artefact=n)))
         return replace(candidate, live=LiveEdit(record.id, name, made), begun=begun)
@@ -417,6 +426,7 @@ class EditPipeline:
             evidence=candidate.verdict.evidence if candidate.verdict else None,
             timings=run.clock.timings().model_dump(),
             supersedes=(*(r.id for r in candidate.replaces), *retire) if committed else (),
+            consolidates=run.consolidates if committed else None,
         )
 
     def _close(self, run: EditRun, candidates: Sequence[Candidate]) -> None:

@@ -22,6 +22,7 @@ _WITH_OUTCOME = select(edits, *(column.label(f"outcome_{column.name}") for colum
 )
 _ONE = _WITH_OUTCOME.where(edits.c.id == bindparam("edit_id"))
 _MANY = _WITH_OUTCOME.where(edits.c.id.in_(bindparam("edit_ids", expanding=True)))
+_CONSOLIDATES = "consolidates "
 _CHUNK = 500  # variables in one statement; SQLite before 3.32 takes 999
 
 
@@ -127,7 +128,13 @@ def _outcome(row: Row[Any]) -> Outcome:
         timings=row.outcome_timings,
         supersedes=tuple(row.outcome_supersedes),
         created_at=row.outcome_created_at,
+        consolidates=row.outcome_consolidates or _consolidated_before(row.outcome_reason),
     )
+
+
+def _consolidated_before(reason: str) -> str | None:
+    """The note that an outcome of before schema version 4 names in its reason alone: rows are never updated."""
+    return reason.removeprefix(_CONSOLIDATES) if reason.startswith(_CONSOLIDATES) else None
 
 
 def _outcome_values(outcome: Outcome) -> dict[str, Any]:
@@ -140,4 +147,5 @@ def _outcome_values(outcome: Outcome) -> dict[str, Any]:
         "timings": dict(outcome.timings),
         "supersedes": list(outcome.supersedes),
         "created_at": outcome.created_at,
+        "consolidates": outcome.consolidates,
     }

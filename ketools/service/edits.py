@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ketools.core.errors import InvalidRequest, KetoolsError
-from ketools.core.jobs import CONSOLIDATE
+from ketools.core.jobs import CONSOLIDATE, REBASE
 from ketools.core.principals import Principal, Scope
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import FACTS, REFUSAL, EditRequest, Kind, Trait, build_request
@@ -159,20 +159,18 @@ class Edits:
         return self.parametric(request.kind) if request.kind is Kind.ERASE else NOTE_METHOD
 
     def parametric(self, *kinds: Kind) -> str:
-        """The method by which `auto` changes weights: the configured one, else for facts the calibrated one that holds
-        most edits one after another, and FT-M for the rest.
+        """The method by which `auto` changes weights: the configured one; for facts the calibrated one that was seen to
+        hold most edits one after another, else scope-routed weights; FT-M for the rest.
 
         FT-M's training takes in the answers that a leak audit begins, and tells a manner from its topic.
         """
         if self.backend.settings.parametric != AUTO:
             return get_method(self.backend.settings.parametric).name
-        profile = self.backend.configurations.profile
-        if profile is None and FACTS.issuperset(kinds) and ROUTED in methods():
-            return ROUTED
-        if profile is None or not FACTS.issuperset(kinds):
+        if not FACTS.issuperset(kinds):
             return FALLBACK
+        profile = self.backend.configurations.profile
         able = [method for method in methods().values() if method.phase == "mastery" and method.kinds >= FACTS]
-        return profile.steadiest(able) or FALLBACK
+        return (profile.steadiest(able) if profile else None) or ROUTED
 
     # --- consolidating ---
 
@@ -196,6 +194,12 @@ class Edits:
         kinds = [note.request.kind for note in notes.values()]
         name = self.parametric(*kinds) if method == AUTO else method
         return self.jobs.submit(who, CONSOLIDATE, space, {"notes": list(notes), "method": name}, wait)
+
+    def rebase(self, who: Principal, space: str, wait: bool) -> JobView:
+        """Compute the edits of a space anew that were made for another model, as a job; they keep their ids."""
+        who.require(Scope.EDIT, space)
+        self.backend.journal.space(space)
+        return self.jobs.submit(who, REBASE, space, {}, wait)
 
     # --- the journal alone ---
 
@@ -224,14 +228,14 @@ class Edits:
         """A page of a space's own edits, newest first."""
         who.require(Scope.READ, space)
         page = self.backend.journal.edits(space, live_only, limit, cursor)
-        live = set(self.backend.journal.head(space).live)
-        return EditPage(edits=tuple(edit_view(r, live) for r in page.edits), next_cursor=page.next)
+        live = set(self.backend.spaces.state(space).head.live)
+        return EditPage(edits=tuple(edit_view(r, live, self.backend.spaces) for r in page.edits), next_cursor=page.next)
 
     def show(self, who: Principal, edit_id: str) -> EditView:
         """One edit with its evidence."""
         record = self.backend.journal.edit(edit_id)
         who.require(Scope.READ, record.space)
-        return edit_view(record, set(self.backend.journal.head(record.space).live))
+        return edit_view(record, set(self.backend.spaces.state(record.space).head.live), self.backend.spaces)
 
     def methods(self) -> MethodList:
         """Every registered method, with what it can do and whether it is calibrated for this model."""
