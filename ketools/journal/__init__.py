@@ -1,8 +1,8 @@
 """The append-only record of spaces, edits, evidence, versions and jobs."""
 
+from ketools.core.space_names import ROOT, check_space_name
 from ketools.journal.journal import Journal
 from ketools.journal.records import (
-    ROOT,
     EditRecord,
     Ending,
     Job,
@@ -12,7 +12,6 @@ from ketools.journal.records import (
     Space,
     SpaceState,
     Version,
-    check_space_name,
 )
 from ketools.journal.redaction import REDACTED, scrub
 

@@ -13,11 +13,11 @@ from sqlalchemy import Connection, insert, select
 from ketools.core.errors import InvalidRequest, NotFound, StorageError
 from ketools.core.evidence import Evidence
 from ketools.core.requests import EditRequest
+from ketools.core.space_names import ROOT
 from ketools.journal import edit_rows, job_rows, space_rows, version_rows
 from ketools.journal.database import Database
 from ketools.journal.migrations import migrate
 from ketools.journal.records import (
-    ROOT,
     EditRecord,
     Ending,
     Ids,
@@ -136,7 +136,7 @@ class Journal:
                 raise InvalidRequest(f"{name!r} has children ({names}): drop them first, or together with it.")
             for member in family:
                 head = version_rows.heads(connection, [member.id])[0]
-                version_rows.append_version(connection, member, head.version, (), "dropped")
+                version_rows.append_version(connection, member, head.version, (), "dropped", lift=True)
                 space_rows.mark_dropped(connection, member)
             return tuple(member.name for member in family)
 
@@ -208,16 +208,28 @@ class Journal:
     ) -> Page:
         """Edits newest first: those begun in a space, or with `live_only` those live there.
 
-        `space` None means every space; `after`: the `next` of the page before. Raises NotFound for another one.
+        `space` None means every space; `after`: the `next` of the page before. Raises NotFound for another one,
+        and for an edit that was never listed for the space.
         """
 
         def work(connection: Connection) -> Page:
             if after is not None:
-                edit_rows.find_edit(connection, after)
+                _check_is_listed(connection, space, after)
             choose = _live_ids if live_only else _begun_ids
             ids = choose(connection, space, after, limit + 1)
-            found = edit_rows.find_edits(connection, ids[:limit])
+            found = edit_rows.live_edits(connection, ids[:limit])
             return Page(tuple(found), found[-1].id if len(ids) > limit else None)
+
+        return self._db.read(work)
+
+    def spaces_with(self, edit_ids: Collection[str]) -> list[Space]:
+        """The living spaces in whose own head one of some edits is live, by name."""
+
+        def work(connection: Connection) -> list[Space]:
+            every = space_rows.all_spaces(connection)
+            heads = version_rows.heads(connection, [space.id for space in every])
+            wanted = frozenset(edit_ids)
+            return [space for space, head in zip(every, heads, strict=True) if wanted.intersection(head.live)]
 
         return self._db.read(work)
 
@@ -230,7 +242,7 @@ class Journal:
 
         def work(connection: Connection) -> dict[str, tuple[EditRecord, ...]]:
             live = [head.live for head in _heads(connection, names)]
-            rows = edit_rows.find_edits(connection, [edit for line in live for edit in line])
+            rows = edit_rows.live_edits(connection, [edit for line in live for edit in line])
             found = {row.id: row for row in rows}
             return {name: tuple(found[edit] for edit in line) for name, line in zip(names, live, strict=True)}
 
@@ -250,16 +262,20 @@ class Journal:
         reason: str,
         edit_id: str | None = None,
         outcomes: Sequence[Outcome] = (),
+        *,
+        lift: bool = False,
     ) -> Version:
         """Append version `expected_version + 1` and the outcomes of its edits: both or neither.
 
-        Raises Conflict when the head is not `expected_version`, or an edit has ended already; InvalidRequest
-        when an edit in `live` is not committed.
+        `lift`: whether an erasure that was live may no longer be. Raises HeadMoved when the head is not
+        `expected_version`, Conflict when an edit has ended already, Forbidden when an erasure would end,
+        InvalidRequest when an edit in `live` is not committed.
         """
 
         def work(connection: Connection) -> Version:
             found = space_rows.find_space(connection, space)
-            return version_rows.append_version(connection, found, expected_version, live, reason, edit_id, outcomes)
+            version = expected_version, live, reason, edit_id, outcomes
+            return version_rows.append_version(connection, found, *version, lift=lift)
 
         return self._db.write(work)
 
@@ -279,7 +295,7 @@ class Journal:
             heads = tuple(version_rows.heads(connection, space.chain_ids))
             unknown = [edit for head in heads for edit in head.live if edit not in known]
             state = SpaceState(space, heads, version_rows.last_sequence(connection))
-            return state, edit_rows.find_edits(connection, unknown)
+            return state, edit_rows.live_edits(connection, unknown)
 
         return self._db.read(work)
 
@@ -444,6 +460,16 @@ def _ensure_root(connection: Connection) -> None:
 
 def _heads(connection: Connection, names: Sequence[str]) -> list[Version]:
     return version_rows.heads(connection, [space_rows.find_space(connection, name).id for name in names])
+
+
+def _check_is_listed(connection: Connection, space: str | None, edit_id: str) -> None:
+    """Raise NotFound, the same for unknown edits and for those of other spaces."""
+    record = edit_rows.find_edit(connection, edit_id)
+    if space is None:
+        return
+    found = space_rows.find_space(connection, space)
+    if record.space_id != found.id and not version_rows.was_live(connection, found, edit_id):
+        raise NotFound("edit", edit_id)
 
 
 def _begun_ids(connection: Connection, space: str | None, after: str | None, limit: int) -> list[str]:

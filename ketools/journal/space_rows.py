@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select
 
 from ketools.core.errors import InvalidRequest, NotFound
-from ketools.journal.records import ROOT, Space, check_space_name, name_of
+from ketools.core.space_names import ROOT, check_space_name
+from ketools.journal.records import Space, name_of
 from ketools.journal.schema import space_events, spaces
 
 MAX_DEPTH = 16

@@ -80,7 +80,7 @@ def select(
 
 def reader(caller: Principal) -> Principal:
     """The same caller with nothing but the right to read what it could read before."""
-    spaces = ("*",) if Scope.ADMIN in caller.scopes else caller.spaces
+    spaces = ("**",) if Scope.ADMIN in caller.scopes else caller.spaces
     return dataclasses.replace(caller, scopes=frozenset({Scope.READ}), spaces=spaces)
 
 
