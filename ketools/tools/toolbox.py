@@ -56,7 +56,7 @@ FactPrompt = Annotated[
 ]
 
 
-class Fact(BaseModel):
+class FactInput(BaseModel):
     """One fact of a batch."""
 
     model_config = ConfigDict(extra="forbid")
@@ -155,7 +155,7 @@ class Toolbox:
     @tool("Correct or add many facts", Scope.EDIT)
     def edit_facts(
         self,
-        facts: Annotated[Sequence[Fact], Field(min_length=1, max_length=1000)],
+        facts: Annotated[Sequence[FactInput], Field(min_length=1, max_length=1000)],
         space: Space = "global",
         method: MethodName = "auto",
         apply_valid: Annotated[
@@ -231,7 +231,7 @@ class Toolbox:
     @tool("Compare methods", Scope.EDIT, idempotent=True)
     def compare_methods(
         self,
-        facts: Annotated[Sequence[Fact], Field(description="The edits to try.", min_length=1, max_length=100)],
+        facts: Annotated[Sequence[FactInput], Field(description="The edits to try.", min_length=1, max_length=100)],
         methods: Annotated[
             Sequence[MethodName], Field(description="Names from list_methods; all when left out.", max_length=40)
         ] = (),
