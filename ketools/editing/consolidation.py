@@ -6,14 +6,17 @@ The journal keeps both: the new edit's outcome names the note, so undoing either
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ketools.core.errors import Conflict, InvalidRequest
+from ketools.core.errors import Cancelled, InvalidRequest, KetoolsError, StorageUnavailable
 from ketools.core.progress import Handler, Progress
-from ketools.core.requests import EditRequest
+from ketools.core.requests import EditRequest, Kind
 from ketools.editing.pipeline import EditPipeline
 from ketools.journal import EditRecord, Journal
+
+log = logging.getLogger(__name__)
 
 CONSOLIDATE = "consolidate"
 CONSOLIDATES = "consolidates "
@@ -34,7 +37,7 @@ def consolidation(pipeline: EditPipeline) -> Handler:
 def consolidate(
     pipeline: EditPipeline, space: str, note_ids: Sequence[str], method: str, progress: Progress
 ) -> dict[str, Any]:
-    """Replace notes by parametric edits, each in a version of its own.
+    """Replace notes by parametric edits, each in a version of its own; one that cannot move stays, with why.
 
     Returns `{"consolidated": count, "edits": {note: new edit}, "kept": {note: why}, "method": name}`.
     """
@@ -54,6 +57,8 @@ def _consolidate_one(
     pipeline: EditPipeline, space: str, note_id: str, method: str, progress: Progress
 ) -> tuple[str | None, str]:
     note = pipeline.journal.edit(note_id)
+    if note.kind is Kind.ERASE:
+        return None, "The journal does not keep what an erasure erases. Erase it anew with method=auto, then undo this."
     try:
         outcome = pipeline.run(
             note.principal,
@@ -65,25 +70,35 @@ def _consolidate_one(
             reason=f"{CONSOLIDATES}{note_id}",
             floor=note.outcome.evidence if note.outcome else None,
         )
-    except Conflict as error:
-        return None, str(error)  # undone, replaced, or moved already
+    except (Cancelled, StorageUnavailable):
+        raise
+    except KetoolsError as error:
+        return None, str(error)  # such as: undone, replaced, or moved already
+    except Exception:
+        log.exception("consolidating %s failed", note_id)
+        return None, "An internal error; the note stays, and the server's log has the details."
     candidate = outcome.candidates[0]
     if outcome.version is None or candidate.live is None:
         return None, candidate.objection or str(candidate.error)
     return candidate.live.edit_id, ""
 
 
-def standing_for(journal: Journal, record: EditRecord) -> EditRecord:
-    """The live edit that stands for a record: itself, or what it was consolidated into.
+def standing_ids(journal: Journal, record: EditRecord) -> set[str]:
+    """The ids under which an edit may be live: its own, and those of what it was consolidated into."""
+    return {record.id, *journal.committed_for(f"{CONSOLIDATES}{record.id}")}
+
+
+def standing_for(journal: Journal, record: EditRecord, space: str | None = None) -> EditRecord:
+    """The live edit that stands for a record in a space (by default its own): itself, or what it was consolidated into.
 
     Raises InvalidRequest when neither is live.
     """
-    for other in journal.live_edits([record.space])[record.space]:
-        reason = other.outcome.reason if other.outcome else ""
-        if other.id == record.id or reason == f"{CONSOLIDATES}{record.id}":
-            return other
+    where, ids = space or record.space, standing_ids(journal, record)
+    for edit_id in journal.head(where).live:
+        if edit_id in ids:
+            return journal.edit(edit_id)
     raise InvalidRequest(
-        f"{record.id} is not live in {record.space}: it was undone, replaced or never committed. "
+        f"{record.id} is not live in {where}: it was undone, replaced or never committed. "
         "Call list_edits to see what is."
     )
 

@@ -7,10 +7,11 @@ serves, with the notes of the layer put into the prompt exactly as for a user.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import exp
-from threading import Lock
+from threading import Lock, local
 from typing import TypeVar
 
 from ketools.core.evidence import Evidence, ProbeResult
@@ -28,7 +29,7 @@ ANSWER_TOKENS = 28
 CACHED_ANSWERS = 100_000
 _TOGETHER = 256
 
-Key = TypeVar("Key")
+Key = TypeVar("Key", bound=tuple[object, ...])
 Value = TypeVar("Value")
 
 
@@ -79,6 +80,21 @@ class Verifier:
     _answers: OrderedDict[tuple[str, Prompt], str] = field(default_factory=OrderedDict)
     _totals: OrderedDict[tuple[str, Prompt, str], float] = field(default_factory=OrderedDict)
     _lock: Lock = field(default_factory=Lock)
+    _private: local = field(default_factory=local)
+
+    @contextmanager
+    def forgetting(self, requests: Sequence[EditRequest]) -> Iterator[None]:
+        """What this thread asks inside is not kept, nor what was kept of the requests' phrasings: for erasures."""
+        asked: set[object] = {_hashable(p.rendered()) for r in requests for p in self.prober.phrasings(r)}
+        self._private.asked = asked
+        try:
+            yield
+        finally:
+            self._private.asked = None
+            with self._lock:
+                for cache in (self._answers, self._totals):
+                    for key in [key for key in cache if key[1] in asked]:
+                        del cache[key]
 
     def answers(self, prompts: Sequence[Prompt], layer: EditLayer) -> list[str]:
         """Greedy answers under the layer, notes in scope put in; one batch for what is not cached."""
@@ -94,6 +110,8 @@ class Verifier:
         return [known[k] for k in keys]
 
     def _remember(self, cache: OrderedDict[Key, Value], fresh: dict[Key, Value]) -> None:
+        if (asked := getattr(self._private, "asked", None)) is not None:
+            asked.update(key[1] for key in fresh)
         with self._lock:
             cache.update(fresh)
             while len(cache) > CACHED_ANSWERS:

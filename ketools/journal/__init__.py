@@ -1,6 +1,7 @@
 """The append-only record of spaces, edits, evidence, versions and jobs."""
 
 from ketools.core.space_names import ROOT, check_space_name
+from ketools.journal.edit_rows import would_lift
 from ketools.journal.journal import Journal
 from ketools.journal.records import (
     EditRecord,
@@ -30,4 +31,5 @@ __all__ = [
     "Version",
     "check_space_name",
     "scrub",
+    "would_lift",
 ]

@@ -63,9 +63,12 @@ def live_edits(connection: Connection, edit_ids: Sequence[str]) -> list[EditReco
         ) from error
 
 
-def check_no_erasure_is_lifted(connection: Connection, space: Space, before: Sequence[str], live: Sequence[str]) -> None:
+def check_no_erasure_is_lifted(
+    connection: Connection, space: Space, before: Sequence[str], live: Sequence[str]
+) -> None:
     """Raise Forbidden when an erasure that was live would not be, nor a later one of the same fact."""
-    gone = [edit_id for edit_id in before if edit_id not in set(live)]
+    kept = set(live)
+    gone = [edit_id for edit_id in before if edit_id not in kept]
     lifted = {r.key_hash: r.id for r in _those_known(connection, gone) if r.kind is Kind.ERASE} if gone else {}
     if not lifted:
         return
@@ -95,6 +98,12 @@ def edit_ids(connection: Connection, space_id: str | None, after: str | None, li
         query = query.where(edits.c.space_id == space_id)
     if after is not None:
         query = query.where(edits.c.id < after)
+    return list(connection.execute(query).scalars())
+
+
+def committed_for(connection: Connection, reason: str) -> list[str]:
+    """Ids of the edits that were committed for a reason."""
+    query = select(outcomes.c.edit_id).where(outcomes.c.reason == reason, outcomes.c.outcome == "committed")
     return list(connection.execute(query).scalars())
 
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection
 
-from ketools.core.errors import InvalidRequest, NotFound, StorageError
+from ketools.core.errors import InvalidRequest, NotFound
 from ketools.core.evidence import Evidence
 from ketools.core.requests import EditRequest
 from ketools.core.space_names import ROOT
-from ketools.journal import edit_rows, job_rows, space_rows, version_rows
+from ketools.journal import edit_rows, job_rows, opening, space_rows, version_rows
 from ketools.journal.database import Database
 from ketools.journal.migrations import migrate
 from ketools.journal.records import (
@@ -30,12 +30,10 @@ from ketools.journal.records import (
     Version,
 )
 from ketools.journal.redaction import redact_request
-from ketools.journal.schema import settings
-from ketools.journal.secret import keyed_hash, load_secret
+from ketools.journal.secret import keyed_hash
 from ketools.journal.sessions import SessionWriters
+from ketools.journal.watermark import Watermark
 from ketools.journal.writers import ProcessWriters, Writers
-
-_SECRET_CHECK = "secret_check"
 
 
 class Journal:
@@ -44,7 +42,8 @@ class Journal:
     `where`: a file path, or a SQLAlchemy URL. `secret_path`: the file with the key for hashes, by default
     `<file>.secret` beside a SQLite file; a journal by URL needs one. `timeout_s`: how long to wait for
     another writer. `patience_s`: for how long a writer counts as living of which nothing is to be seen; by default
-    an hour for other hosts' on SQLite, 15 seconds on PostgreSQL. Every method raises StorageError when the database
+    an hour for other hosts' on SQLite, 15 seconds on PostgreSQL. `artefacts`: the store's folder; an empty journal is
+    refused beside stored artefacts, since it must have been lost. Every method raises StorageError when the database
     cannot be used: StorageUnavailable when it is away for now.
     """
 
@@ -55,12 +54,14 @@ class Journal:
         secret_path: Path | None = None,
         timeout_s: float = 10.0,
         patience_s: float | None = None,
+        artefacts: Path | None = None,
     ) -> None:
         self._db, self._ids = Database(where, timeout_s), Ids()
+        self._mark = Watermark(self._db.file) if self._db.file else None
         try:
             self._db.write(migrate)
-            self._secret = self._load_secret(secret_path)
-            self._db.write(_ensure_root)
+            self._secret = opening.load(self._db, secret_path, artefacts, self._mark, timeout_s)
+            opening.check_whole(self._db, self._mark)
             self._writers = self._enter(patience_s)
         except BaseException:
             self._db.close()
@@ -109,6 +110,17 @@ class Journal:
             if live:
                 version_rows.append_version(connection, space, 0, live, reason)
             return space
+
+        return self._db.write(work)
+
+    def ensure_space(self, name: str, parent: str = ROOT, owner: str | None = None) -> bool:
+        """Make a space unless there is one of that name; whether it was made. Of many at once one makes it."""
+
+        def work(connection: Connection) -> bool:
+            if space_rows.is_living(connection, name):
+                return False
+            version_rows.insert_version(connection, space_rows.insert_space(connection, name, parent, owner), 0)
+            return True
 
         return self._db.write(work)
 
@@ -237,6 +249,10 @@ class Journal:
         """Edits without an outcome, oldest first: under way, or left by a crash."""
         return self._db.read(lambda connection: [record for record, _ in edit_rows.pending_edits(connection)])
 
+    def committed_for(self, reason: str) -> list[str]:
+        """Ids of the edits that were committed for a reason."""
+        return self._db.read(lambda connection: edit_rows.committed_for(connection, reason))
+
     def live_edits(self, names: Sequence[str]) -> dict[str, tuple[EditRecord, ...]]:
         """The edits live at the head of each space, in the order in which they compose."""
 
@@ -277,7 +293,10 @@ class Journal:
             version = expected_version, live, reason, edit_id, outcomes
             return version_rows.append_version(connection, found, *version, lift=lift)
 
-        return self._db.write(work)
+        written = self._db.write(work)
+        if self._mark:
+            self._mark.note(written.sequence)
+        return written
 
     def head(self, space: str) -> Version:
         """A space's newest version. Raises NotFound for an unknown space."""
@@ -422,40 +441,6 @@ class Journal:
             return [*(edit.id for edit in edits), *(job.id for job in jobs)]
 
         return self._db.write(work) if any(self._db.read(left)) else []
-
-    # --- the secret ---
-
-    def _load_secret(self, path: Path | None) -> bytes:
-        """The key for hashes, checked against the journal: with another key no fact would be recognised."""
-        if path is None:
-            if self._db.file is None:
-                raise StorageError("A journal by URL needs secret_path: a file that all its servers share.")
-            path = self._db.file.with_name(f"{self._db.file.name}.secret")
-        known = self._setting(_SECRET_CHECK)
-        secret = load_secret(path, create=known is None)
-        check = keyed_hash(secret, _SECRET_CHECK)
-        if (known or self._db.write(lambda c: _ensure_setting(c, _SECRET_CHECK, check))) != check:
-            raise StorageError(f"The secret file {path} belongs to another journal. Put the right one back.")
-        return secret
-
-    def _setting(self, name: str) -> str | None:
-        value: str | None = self._db.value(select(settings.c.value).where(settings.c.name == name))
-        return value
-
-
-def _ensure_setting(connection: Connection, name: str, value: str) -> str:
-    """The value of a setting, written if there is none yet."""
-    known = connection.execute(select(settings.c.value).where(settings.c.name == name)).scalar()
-    if known is None:
-        connection.execute(insert(settings).values(name=name, value=value))
-    return known or value
-
-
-def _ensure_root(connection: Connection) -> None:
-    try:
-        space_rows.find_space(connection, ROOT)
-    except NotFound:
-        version_rows.insert_version(connection, space_rows.insert_space(connection, ROOT, None, None), 0)
 
 
 def _heads(connection: Connection, names: Sequence[str]) -> list[Version]:

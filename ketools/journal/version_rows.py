@@ -13,6 +13,7 @@ from ketools.journal.edit_rows import check_committed, check_no_erasure_is_lifte
 from ketools.journal.records import Outcome, Space, Version, name_of
 from ketools.journal.schema import edits, versions
 
+_LAST_NUMBER = 2**31 - 1  # of an INTEGER column
 LAST_SEQUENCE = select(func.max(versions.c.sequence))
 """The number of the journal's newest version."""
 _NEWEST = (
@@ -43,7 +44,7 @@ def _heads(connection: Connection, space_ids: Sequence[str]) -> Sequence[Row[Any
 def find_version(connection: Connection, space: Space, number: int) -> Version:
     """One version. Raises NotFound telling the head."""
     query = select(versions).where(versions.c.space_id == space.id, versions.c.version == number)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(query).one_or_none() if 0 <= number <= _LAST_NUMBER else None
     if row is None:
         head = heads(connection, [space.id])[0].version
         raise NotFound(f"version of {space.name!r}", str(number), [f"0 to {head}"])

@@ -100,10 +100,7 @@ class EditLayer:
     @cached_property
     def hash(self) -> str:
         """Content hash (hex, 32 digits) of what is live: ids play no part, artefacts and order do."""
-        digest = hashlib.sha256()
-        for edit in self.edits:
-            digest.update(edit.artefact_hash.encode() + b"\n")
-        return digest.hexdigest()[:32]
+        return layer_hash(edit.artefact_hash for edit in self.edits)
 
     @cached_property
     def delta_hash(self) -> str:
@@ -162,6 +159,14 @@ class EditLayer:
         """This layer recomposed without some edits: the undo of any edit, not only of the last."""
         gone = frozenset(edit_ids)
         return EditLayer(tuple(e for e in self.edits if e.edit_id not in gone))
+
+
+def layer_hash(artefacts: Iterable[str]) -> str:
+    """The hash of the layer of some artefacts, given by their hashes in order, without reading them."""
+    digest = hashlib.sha256()
+    for name in artefacts:
+        digest.update(name.encode() + b"\n")
+    return digest.hexdigest()[:32]
 
 
 BASE = EditLayer()

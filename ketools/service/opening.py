@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from ketools.atlas import weights_path
 from ketools.atlas.world import world
+from ketools.core.errors import StorageError
 from ketools.editing.consolidation import CONSOLIDATE, consolidation
 from ketools.editing.editor import Editor, atlas_subjects
 from ketools.editing.pipeline import EditPipeline
@@ -36,6 +38,8 @@ from ketools.service.service import EditService
 from ketools.service.settings import Settings
 from ketools.spaces.spaces import Spaces
 
+log = logging.getLogger(__name__)
+
 
 def open_service(settings: Settings | None = None, model: EditableModel | None = None) -> EditService:
     """A service on the engine of the settings. `model`: share one that is loaded already (local engine).
@@ -44,16 +48,20 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     """
     settings = settings or Settings()
     where, secret_path = settings.journal_place
-    journal = Journal(where, secret_path=secret_path)
+    artefacts = settings.artefacts or settings.home / "artefacts"
+    journal = Journal(where, secret_path=secret_path, artefacts=artefacts)
     try:
         journal.recover()
         engine, editor = open_engine(settings, model)
     except BaseException:
         journal.close()
         raise
-    store = ArtefactStore(settings.artefacts or settings.home / "artefacts")
+    store = ArtefactStore(artefacts)
     spaces = Spaces(journal, store)
-    engine.hold(spaces.layer(ROOT))
+    try:
+        engine.hold(spaces.layer(ROOT))
+    except StorageError as error:  # what can be mended by an undo must not keep the service from opening
+        log.warning("The space %r cannot be served: %s", ROOT, error)
     encoder = open_encoder(settings)
     notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash), budget=note_budget(engine))
     verifier = Verifier(engine, Prober(known_subjects(engine.model_hash)), notes)

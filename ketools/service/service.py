@@ -7,6 +7,7 @@ spaces and the journal say into results. It holds no editing mathematics and no 
 from __future__ import annotations
 
 import hashlib
+import logging
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ketools.core.errors import EngineRefused, Forbidden, InvalidRequest, KetoolsError, ModelError, NotFound
+from ketools.core.errors import (
+    EngineRefused,
+    Forbidden,
+    InvalidRequest,
+    KetoolsError,
+    ModelError,
+    NotFound,
+    StorageError,
+)
 from ketools.core.principals import Principal, Scope
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import FACTS, REFUSAL, EditRequest, Kind, Message, Prompt, Trait, chat_prompt
@@ -33,14 +42,15 @@ from ketools.core.results import (
     SpaceView,
     UndoResult,
 )
+from ketools.core.space_names import parent_of
 from ketools.editing.consolidation import CONSOLIDATE, origin_of, standing_for
 from ketools.editing.editor import Editor
-from ketools.editing.pipeline import NOTE_METHOD, EditOutcome, EditPipeline
+from ketools.editing.pipeline import NOTE_METHOD, EditOutcome, EditPipeline, refusal_of
 from ketools.editing.verification import Verifier
 from ketools.engines.base import Engine
 from ketools.evaluation.assessment import COMPARE_METHODS, EVALUATE_SPACE
 from ketools.evaluation.locating import Location, locate
-from ketools.journal import ROOT, Journal
+from ketools.journal import ROOT, EditRecord, Journal
 from ketools.knowledge.traits import OPINION_QUESTIONS, exemplar
 from ketools.layers.artefacts import Note
 from ketools.layers.composition import EditLayer
@@ -53,9 +63,12 @@ from ketools.notes.memory import Memory
 from ketools.service.jobs import Jobs
 from ketools.service.settings import Settings
 from ketools.service.views import edit_result, edit_view, with_problems
+from ketools.service.visibility import Visibility, for_caller
 from ketools.spaces.spaces import Spaces
 
 __all__ = ["EditService", "build_request"]
+
+log = logging.getLogger(__name__)
 
 AUTO = "auto"
 FALLBACK = "ft-m"
@@ -100,6 +113,7 @@ class EditService:
 
     # --- editing ---
 
+    @for_caller
     def edit(
         self,
         who: Principal,
@@ -113,6 +127,7 @@ class EditService:
         batch = self._edit(who, [request], space, method, False, dry_run, progress)
         return batch.results[0]
 
+    @for_caller
     def edit_many(
         self,
         who: Principal,
@@ -137,6 +152,7 @@ class EditService:
         batch = self._edit(who, requests, space, method, apply_valid, dry_run, progress)
         return with_problems(batch, problems, len(facts), space) if problems else batch
 
+    @for_caller
     def erase(
         self,
         who: Principal,
@@ -154,6 +170,7 @@ class EditService:
         )
         return self.edit(who, request, space, method, dry_run, progress)
 
+    @for_caller
     def edit_personality(
         self,
         who: Principal,
@@ -187,8 +204,12 @@ class EditService:
         erasing = any(r.kind is Kind.ERASE for r in requests)
         who.require(Scope.ERASE if erasing else Scope.EDIT, space)
         name = self._method(method, requests[0])
+        refused = [refusal_of(get_method(name), request) for request in requests]
+        if None not in refused and refused[0] is not None:
+            raise refused[0]
         created = self.ensure_space(who, space)
-        options = {"apply_valid": apply_valid, "dry_run": dry_run, "progress": progress}
+        lift = who.may(Scope.ERASE)
+        options = {"apply_valid": apply_valid, "dry_run": dry_run, "progress": progress, "lift": lift}
         outcome = self.pipeline.run(who.name, space, requests, name, **options)  # type: ignore[arg-type]
         if method == AUTO and outcome.version is None and name == NOTE_METHOD and _objected(outcome):
             name = self.parametric(requests[0].kind)
@@ -224,6 +245,7 @@ class EditService:
         kinds = [live.artefact.request.kind for live in made if isinstance(live.artefact, Note)]
         return self._move(space, [live.edit_id for live in made], self.parametric(*kinds))
 
+    @for_caller
     def consolidate(self, who: Principal, space: str, method: str, wait: bool, progress: Progress = quiet) -> JobView:
         """Move a space's live notes into weights, as a job."""
         who.require(Scope.EDIT, space)
@@ -240,36 +262,48 @@ class EditService:
         """Queue the consolidation of notes; returns the job's id."""
         return self.jobs.submit(CONSOLIDATE, space, {"notes": list(note_ids), "method": method})
 
-    def undo(self, who: Principal, edit_id: str, bring_back: bool = False) -> UndoResult:
-        """Take an edit off; an edit that was consolidated meanwhile is undone with its weights."""
-        record = self.journal.edit(edit_id)
-        who.require(Scope.ERASE if record.kind is Kind.ERASE else Scope.EDIT, record.space)
-        current = standing_for(self.journal, record)
+    @for_caller
+    def undo(self, who: Principal, edit_id: str, bring_back: bool = False, space: str | None = None) -> UndoResult:
+        """Take an edit off where it is live; an edit that was consolidated meanwhile is undone with its weights.
+
+        `space`: where, when it is live in several of the caller's spaces, as after a fork.
+        """
+        seen = Visibility(self.journal, who)
+        record = seen.edit(edit_id)
+        where = seen.place(record, space)
+        who.require(Scope.ERASE if record.kind is Kind.ERASE else Scope.EDIT, where)
+        current = standing_for(self.journal, record, where)
         origin = origin_of(self.journal, current)
-        undone = self.spaces.undo(record.space, current.id, bring_back=bring_back, origin=origin)
-        layer = self._serve(record.space)
+        lift = who.may(Scope.ERASE)
+        undone = self.spaces.undo(where, current.id, bring_back=bring_back, origin=origin, lift=lift)
+        problem = self._serve(where)
         was = tuple(r.id for r in undone.superseded)
         hint = "Pass bring_back=true to bring back what it had replaced." if was and not bring_back else ""
         return UndoResult(
             edit_id=edit_id,
-            space=record.space,
+            space=where,
             version=undone.version.version,
-            layer_hash=layer.hash,
+            layer_hash=self.spaces.layer_hash(where),
             brought_back=was if undone.brought_back else (),
             was_superseding=was,
-            next=hint,
+            next=problem or hint,
         )
 
-    def _serve(self, space: str) -> EditLayer:
-        """Have the engine ready for the space's new head."""
-        layer = self.spaces.layer(space)
-        if space == ROOT:
-            self.engine.hold(layer)
-        self.engine.apply_layer(layer)
-        return layer
+    def _serve(self, space: str) -> str:
+        """Have the engine ready for the space's new head. What still keeps it from serving is told, not raised."""
+        try:
+            layer = self.spaces.layer(space)
+            if space == ROOT:
+                self.engine.hold(layer)
+            self.engine.apply_layer(layer)
+        except StorageError as error:
+            log.warning("%s", error)
+            return f"It is done, yet {space} cannot be served: {error.told()}"
+        return ""
 
     # --- asking and looking ---
 
+    @for_caller
     def ask(
         self,
         who: Principal,
@@ -297,6 +331,7 @@ class EditService:
         logprobs = self.engine.score([prompt], [answer], layer)[0].logprobs if answer else ()
         return hashlib.sha256(struct.pack(f"<{len(logprobs)}d", *logprobs)).hexdigest()
 
+    @for_caller
     def respond(
         self,
         who: Principal,
@@ -311,6 +346,7 @@ class EditService:
         turns: list[dict[str, object]] = [dict(m) for m in put if not isinstance(m, str)]
         return self.engine.chat(turns, layer, tools=tools, max_new_tokens=max_new_tokens)
 
+    @for_caller
     def layer(self, who: Principal, space: str) -> tuple[EditLayer, int]:
         """The layer that serves a space now, with the space's version.
 
@@ -319,12 +355,14 @@ class EditService:
         who.require(Scope.READ, space)
         try:
             state = self.spaces.state(space)
-            return self.spaces.layer_of(state), state.head.version
         except NotFound:
             if not _self_made(space):
                 raise
             return self.spaces.layer(self._nearest(space)), 0
+        Visibility(self.journal, who).require_chain(state)
+        return self.spaces.layer_of(state), state.head.version
 
+    @for_caller
     def answer_multihop(
         self, who: Principal, question: str, space: str, agent: str = AUTO, progress: Progress = quiet
     ) -> MultihopAnswer:
@@ -337,6 +375,7 @@ class EditService:
                 return event.result.model_copy(update={"space": space, "version": version})
         raise AssertionError("a program ends with its result")
 
+    @for_caller
     def memory(self, who: Principal, space: str) -> tuple[EditMemory, EditLayer, int]:
         """What a space's live edits say, whether notes or weights serve them, with the layer and its version."""
         layer, version = self.layer(who, space)
@@ -372,24 +411,27 @@ class EditService:
                 "Start ketools with --model naming the directory of the served weights."
             ) from error
 
+    @for_caller
     def evaluate_edit(self, who: Principal, edit_id: str) -> EditResult:
         """Verify a live edit again. An erased fact's text is not kept, so its stored evidence is told."""
-        record = self.journal.edit(edit_id)
-        who.require(Scope.READ, record.space)
-        current = standing_for(self.journal, record)
+        who.require_scope(Scope.READ)
+        seen = Visibility(self.journal, who)
+        record = seen.edit(edit_id)
+        where = seen.place(record, None)
+        current = standing_for(self.journal, record, where)
         stored = current.outcome.evidence if current.outcome else None
         common: dict[str, Any] = {
             "edit_id": current.id,
             "status": "committed",
-            "space": record.space,
-            "version": self.journal.head(record.space).version,
+            "space": where,
+            "version": self.journal.head(where).version,
             "method": current.method,
         }
         if record.kind is Kind.ERASE:
             told = "The text of an erased fact is not kept: this is the evidence of its commit."
             return EditResult(**common, verified=True, before="", after=REFUSAL, evidence=stored, reason=told)
         request = EditRequest.model_validate(record.request)
-        layer = self.spaces.layer(record.space)
+        layer = self.spaces.layer(where)
         verdict = self.verifier.verify(request, layer.without(current.id), layer)
         objection = self.pipeline.policy.objection(request, verdict.evidence)
         return EditResult(
@@ -402,12 +444,14 @@ class EditService:
             next=f"Call undo_edit with {edit_id}." if objection else "",
         )
 
+    @for_caller
     def evaluate_space(self, who: Principal, space: str, wait: bool) -> JobView:
         """Verify every live edit of a space again, as a job."""
         who.require(Scope.READ, space)
         self.journal.space(space)
         return self._job(who, EVALUATE_SPACE, space, {}, wait)
 
+    @for_caller
     def compare_methods(
         self, who: Principal, facts: Sequence[Mapping[str, Any]], names: Sequence[str], space: str, wait: bool
     ) -> JobView:
@@ -424,6 +468,7 @@ class EditService:
             self.jobs.wait(job_id)
         return self.job_status(who, job_id)
 
+    @for_caller
     def list_edits(self, who: Principal, space: str, live_only: bool, limit: int, cursor: str | None) -> EditPage:
         """A page of a space's own edits, newest first."""
         who.require(Scope.READ, space)
@@ -431,28 +476,37 @@ class EditService:
         live = set(self.journal.head(space).live)
         return EditPage(edits=tuple(edit_view(r, live) for r in page.edits), next_cursor=page.next)
 
+    @for_caller
     def show_edit(self, who: Principal, edit_id: str) -> EditView:
         """One edit with its evidence."""
-        record = self.journal.edit(edit_id)
-        who.require(Scope.READ, record.space)
-        return edit_view(record, set(self.journal.head(record.space).live))
+        who.require_scope(Scope.READ)
+        seen = Visibility(self.journal, who)
+        record = seen.edit(edit_id)
+        return edit_view(record, {record.id} if record.id in self._live_ids(record, seen) else set())
+
+    def _live_ids(self, record: EditRecord, seen: Visibility) -> set[str]:
+        """The edits that are live where the caller sees this one."""
+        return {edit_id for place in seen.places(record) for edit_id in self.journal.head(place).live}
 
     # --- spaces ---
 
+    @for_caller
     def restore_space(self, who: Principal, space: str, version: int) -> SpaceView:
         """Set a space back to one of its versions."""
         who.require(Scope.EDIT, space)
-        self.spaces.restore(space, version)
+        self.spaces.restore(space, version, lift=who.may(Scope.ERASE))
         self._serve(space)
         return self._space_view(space)
 
+    @for_caller
     def fork_space(self, who: Principal, source: str, name: str) -> SpaceView:
         """A new space with the source's live edits and parent."""
-        who.require(Scope.READ, source)
+        self.layer(who, source)
         who.require(Scope.EDIT, name)
         self.spaces.fork(source, name, owner=who.name)
         return self._space_view(name)
 
+    @for_caller
     def drop_space(self, who: Principal, name: str, *, with_children: bool = False) -> tuple[str, ...]:
         """End a space; its edits serve nobody any more, its record stays. Returns the names that were dropped.
 
@@ -462,6 +516,7 @@ class EditService:
         who.require(Scope.ADMIN, name)
         return self.spaces.drop(name, with_children=with_children)
 
+    @for_caller
     def compare_spaces(self, who: Principal, a: str, b: str, prompts: Sequence[str] = ()) -> SpaceDiff:
         """Edits only in one of two spaces, and both answers to each prompt."""
         layers = {name: self.layer(who, name)[0] for name in (a, b)}
@@ -479,7 +534,8 @@ class EditService:
 
     def list_spaces(self, who: Principal) -> SpaceList:
         """The spaces that the principal may read."""
-        seen = [s.name for s in self.journal.spaces() if s.name == ROOT or who.owns(s.name)]
+        who.require_scope(Scope.READ)
+        seen = [s.name for s in self.journal.spaces() if who.reads(s.name)]
         return SpaceList(spaces=tuple(self._space_view(name) for name in seen))
 
     def _space_view(self, name: str) -> SpaceView:
@@ -490,34 +546,28 @@ class EditService:
             owner=space.owner or "",
             version=head.version,
             live=len(head.live),
-            layer_hash=self.spaces.layer(name).hash,
+            layer_hash=self.spaces.layer_hash(name),
         )
 
     def ensure_space(self, who: Principal, name: str) -> bool:
         """Make a user or session space on first edit; any other unknown name is an error."""
         try:
-            space = self.spaces.state(name).space
+            state = self.spaces.state(name)
         except NotFound:
             if not _self_made(name):
                 raise
-            parent = self._parent(name)
+            parent = parent_of(name)
             if parent != ROOT:
                 self.ensure_space(who, parent)
-            self.spaces.create(name, parent, owner=who.name)
-            return True
-        if space.owner not in (None, who.name) and not who.owns(name):
-            raise Forbidden(f"The space {name!r} belongs to {space.owner}.")
+            return self.spaces.ensure(name, parent, owner=who.name)
+        Visibility(self.journal, who).require_chain(state)
+        if state.space.owner not in (None, who.name) and not who.owns(name):
+            raise Forbidden(f"The space {name!r} belongs to {state.space.owner}.")
         return False
-
-    @staticmethod
-    def _parent(name: str) -> str:
-        """`session/alice/42` stands under `user/alice`; `session/42` and `user/alice` under `global`."""
-        parts = name.split("/")
-        return f"user/{parts[1]}" if parts[0] == "session" and len(parts) > 2 else ROOT
 
     def _nearest(self, name: str) -> str:
         """The nearest existing ancestor of a space that does not exist yet."""
-        parent = self._parent(name)
+        parent = parent_of(name)
         try:
             return self.journal.space(parent).name
         except NotFound:
@@ -525,9 +575,11 @@ class EditService:
 
     # --- the rest ---
 
+    @for_caller
     def job_status(self, who: Principal, job_id: str, cancel: bool = False) -> JobView:
         """How a job stands; `cancel` stops it at its next step."""
-        job = self.journal.job(job_id)
+        who.require_scope(Scope.READ)
+        job = Visibility(self.journal, who).job(job_id)
         who.require(Scope.EDIT if cancel else Scope.READ, job.space or ROOT)
         if cancel:
             self.jobs.cancel(job_id)
