@@ -1,4 +1,4 @@
-"""What is lost is told: a journal that has vanished, was emptied, replaced or damaged is never opened as if it were new."""
+"""What is lost is told: a journal that vanished, was emptied, replaced or damaged is never opened as a new one."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_lost_write_ahead_log_is_noticed(tmp_path: Path) -> None:
     Journal(file).close()
     subprocess.run([sys.executable, "-c", script, str(file), str(Path(__file__).parent)], check=True)
     file.with_name("journal.db-wal").unlink()
-    with pytest.raises(StorageError, match="journal.db-wal is lost"):
+    with pytest.raises(StorageError, match=r"journal\.db-wal is lost"):
         Journal(file)
 
 

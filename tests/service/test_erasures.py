@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,29 +51,53 @@ def eraser(service: EditService) -> Principal:
     return principal("officer", ["read", "edit", "erase"], SPACES)
 
 
+@dataclass(frozen=True)
+class Erased:
+    """A home after an erasure, its id, and what the process that erased held in its caches and wrote to its log."""
+
+    home: Path
+    edit_id: str
+    caches: str
+    log: str
+
+
+def cached(service: EditService) -> str:
+    return repr([*service.verifier._answers.items(), *service.verifier._totals.items()])
+
+
 @pytest.fixture(scope="module")
-def home(atlas: EditableModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Where Alice's space has a note and then the erasure; with the erasure's id. Made once, since it trains."""
-    home = tmp_path_factory.mktemp("erased")
+def made(atlas: EditableModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Erased]:
+    """Alice's space with a note and then the erasure. Made once, since it trains."""
+    home, log = tmp_path_factory.mktemp("erased"), io.StringIO()
+    handler, root = logging.StreamHandler(log), logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
     opened = open_service(Settings(home=home), atlas)
     box = Toolbox(opened, OPERATOR)
     box.edit_fact("France", "The capital of France is", "Lyon", space="user/alice", method="ice")
-    made = box.erase_fact(number().subject, PROMPT, space="user/alice")
-    assert made.status == "committed", made.line()
+    result = box.erase_fact(number().subject, PROMPT, space="user/alice", rephrases=(QUESTION,))
+    assert result.status == "committed", result.line()
+    box.evaluate_edit(str(result.edit_id))
+    box.evaluate_space("user/alice", wait=True)
+    found = Erased(home, str(result.edit_id), cached(opened), log.getvalue())
     opened.close()
-    return home, str(made.edit_id)
+    root.removeHandler(handler)
+    root.setLevel(level)
+    yield found
+    assert held(home) == []
 
 
 @pytest.fixture
-def erased(home: tuple[Path, str]) -> str:
+def erased(made: Erased) -> str:
     """The erasure's id."""
-    return home[1]
+    return made.edit_id
 
 
 @pytest.fixture
-def service(atlas: EditableModel, home: tuple[Path, str], tmp_path: Path) -> Iterator[EditService]:
+def service(atlas: EditableModel, made: Erased, tmp_path: Path) -> Iterator[EditService]:
     """A service on a copy of the home with the erasure."""
-    shutil.copytree(home[0], tmp_path / "home")
+    shutil.copytree(made.home, tmp_path / "home")
     opened = open_service(Settings(home=tmp_path / "home"), atlas)
     yield opened
     opened.close()
@@ -141,15 +168,6 @@ def test_with_the_scope_each_of_these_works(erased: str, service: EditService, e
     assert officer.ask(QUESTION, "user/alice").answer != REFUSAL
 
 
-def test_a_new_erasure_of_the_fact_may_take_the_place_of_the_old_one(
-    erased: str, service: EditService, eraser: Principal
-) -> None:
-    again = Toolbox(service, eraser).erase_fact(
-        number().subject, PROMPT, space="session/alice/2", method="ft-m", dry_run=True
-    )
-    assert again.status != "failed" or "already answers" in again.reason
-
-
 @pytest.mark.parametrize("method", ["ice", "ike", "memprompt"])
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_a_note_is_refused_as_an_erasure_before_anything_is_stored(fresh: Toolbox, method: str, dry_run: bool) -> None:
@@ -189,41 +207,36 @@ def left_by_an_older_ketools(service: EditService) -> str:
     return record.id
 
 
-def held(home: Path, secrets: tuple[str, ...]) -> list[str]:
-    """Which files of a home hold one of the secrets, in any case."""
+def held(home: Path, texts: Sequence[str] = (number().subject, number().target)) -> list[str]:
+    """Which files of a home hold one of the texts, in any case: by default of the secret."""
     files = [path for path in home.rglob("*") if path.is_file()]
-    return [
-        str(path.relative_to(home))
-        for path in files
-        if any(secret.lower().encode() in path.read_bytes().lower() for secret in secrets)
-    ]
+    wanted = [text.lower().encode() for text in texts]
+    return [str(path.relative_to(home)) for path in files if any(one in path.read_bytes().lower() for one in wanted)]
 
 
-@pytest.mark.parametrize("ends", ["committed", "refused", "dry run", "note"])
-def test_nothing_that_is_kept_tells_what_was_erased(
+def test_nothing_that_a_committed_erasure_leaves_tells_what_was_erased(made: Erased, alice: Toolbox) -> None:
+    assert held(made.home) == []  # journal, write-ahead log, artefacts, index
+    assert held(made.home, ["Lyon"]) != [] and "Lyon" in made.caches
+    for secret in (number().subject, number().target):
+        assert secret not in made.caches and secret not in made.log
+        assert secret not in alice.list_edits("user/alice", live_only=False).model_dump_json()
+
+
+@pytest.mark.parametrize("ends", ["refused", "refused in a dry run", "by a note"])
+def test_nothing_that_an_erasure_leaves_that_failed_tells_what_was_to_be_erased(
     fresh: Toolbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, ends: str
 ) -> None:
-    fact, box, service = number(), fresh, fresh.service
-    secrets = (fact.subject, fact.target)
     caplog.set_level(logging.DEBUG)
-    box.edit_fact("France", "The capital of France is", "Lyon", space="user/alice", method="ice")
-    assert box.ask(QUESTION, "user/alice").answer != REFUSAL
-    if ends == "note":
+    fresh.edit_fact("France", "The capital of France is", "Lyon", space="user/alice", method="ice")
+    assert fresh.ask(QUESTION, "user/alice").answer != REFUSAL
+    call = partial(fresh.erase_fact, number().subject, PROMPT, space="user/alice", rephrases=(QUESTION,))
+    if ends == "by a note":
         with pytest.raises(InvalidRequest):
-            box.erase_fact(fact.subject, PROMPT, space="user/alice", method="ice")
+            call(method="ice")
     else:
-        method = "kn" if ends == "refused" else METHOD
-        options = {"space": "user/alice", "rephrases": (QUESTION,), "dry_run": ends == "dry run"}
-        made = box.erase_fact(fact.subject, PROMPT, method=method, **options)
-        assert made.status.replace("_", " ") == ends, made.line()
-        if ends == "committed":
-            box.evaluate_edit(str(made.edit_id))
-            box.evaluate_space("user/alice", wait=True)
-            box.undo_edit(str(made.edit_id))
-    assert held(tmp_path, secrets) == []  # journal, write-ahead log, artefacts, index
-    assert held(tmp_path, ("Lyon",)) != []
-    assert not any(secret in caplog.text for secret in secrets)
-    kept = [*service.verifier._answers.items(), *service.verifier._totals.items()]
-    assert kept and not any(secret in repr(entry) for entry in kept for secret in secrets)
-    service.close()
-    assert held(tmp_path, secrets) == []
+        assert call(method="kn", dry_run="dry" in ends).status == "refused"
+    for _ in ("open", "closed"):
+        assert held(tmp_path) == [] and held(tmp_path, ["Lyon"]) != []
+        fresh.service.close()
+    for secret in (number().subject, number().target):
+        assert secret not in cached(fresh.service) and secret not in caplog.text
