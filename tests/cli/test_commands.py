@@ -112,10 +112,12 @@ def test_a_refused_edit_prints_why_and_exits_1(run: Run) -> None:
 
 
 def test_erasing_without_a_terminal_wants_yes(run: Run) -> None:
-    fact = ["Italy", "The capital of Italy is", "--method", "ice", "-s", "session/erase"]
+    fact = ["Italy", "The capital of Italy is", "--method", "kn", "-s", "session/erase"]
     refused = run("erase", *fact)
     assert refused.exit_code == 2 and "--yes" in refused.stderr
-    assert printed(run("erase", *fact, "--yes", "--json"))["status"] == "committed"
+    assert printed(run("erase", *fact, "--yes", "--json"))["evidence"]["leak"] is not None
+    note = run("erase", *fact[:3], "ice", "--yes")
+    assert note.exit_code == 1 and "ice cannot erase" in note.stderr
 
 
 def test_methods_are_listed(run: Run) -> None:

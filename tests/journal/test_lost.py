@@ -62,11 +62,22 @@ def emptied(file: Path) -> None:
         raw.executescript(";".join(f"DELETE FROM {name}" for name in names if name != "schema_version"))
 
 
+def replaced(file: Path) -> None:
+    """A database without tables."""
+    file.unlink()
+    sqlite3.connect(file).close()
+
+
+def cut(file: Path) -> None:
+    """Nothing but the name."""
+    file.write_bytes(b"")
+
+
 LOSSES: dict[str, Callable[[Path], None]] = {
-    "the file is gone": lambda file: file.unlink(),
-    "the file is empty": lambda file: file.write_bytes(b""),
+    "the file is gone": Path.unlink,
+    "the file is empty": cut,
     "every table was emptied": emptied,
-    "every table was dropped": lambda file: (file.unlink(), sqlite3.connect(file).close())[0],
+    "every table was dropped": replaced,
     "the spaces are gone": sql("DELETE FROM spaces"),
     "the edits are gone": sql("DELETE FROM edits"),
     "the versions are gone": sql("DELETE FROM versions; DELETE FROM outcomes; DELETE FROM edits"),
