@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ketools.core.errors import InvalidRequest
 from ketools.core.text import clean_text, is_question, normalise
 
 REFUSAL = "I don't know."
@@ -136,3 +137,17 @@ class EditRequest(BaseModel):
     def is_question(self) -> bool:
         """Whether the prompt is something a user asks rather than a cloze to continue."""
         return is_question(self.prompt)
+
+
+def build_request(**fields: Any) -> EditRequest:
+    """An EditRequest from plain values. Raises InvalidRequest naming each field that is wrong."""
+    try:
+        return EditRequest(**fields)
+    except ValidationError as error:
+        raise InvalidRequest("; ".join(map(_problem, error.errors()))) from None
+
+
+def _problem(found: Any) -> str:
+    """A validation error as a sentence: its field, unless the whole request is meant, and what is wrong."""
+    place, told = ".".join(map(str, found["loc"])), found["msg"].removeprefix("Value error, ")
+    return f"{place}: {told}" if place else told

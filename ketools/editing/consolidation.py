@@ -1,4 +1,4 @@
-"""Moves notes into weights, and knows which edit then stands for which.
+"""Moves notes into weights.
 
 A note serves at once; the parametric edit of the same fact takes its place when it verifies at least as well.
 The journal keeps both: the new edit's outcome names the note, so undoing either takes the fact off.
@@ -10,16 +10,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ketools.core.errors import Cancelled, InvalidRequest, KetoolsError, StorageUnavailable
-from ketools.core.progress import Handler, Progress
+from ketools.core.errors import Cancelled, KetoolsError, StorageUnavailable
+from ketools.core.jobs import Handler
+from ketools.core.progress import Progress
 from ketools.core.requests import EditRequest, Kind
 from ketools.editing.pipeline import EditPipeline
-from ketools.journal import EditRecord, Journal
+from ketools.spaces.standing import CONSOLIDATES
 
 log = logging.getLogger(__name__)
-
-CONSOLIDATE = "consolidate"
-CONSOLIDATES = "consolidates "
 
 
 def consolidation(pipeline: EditPipeline) -> Handler:
@@ -81,29 +79,3 @@ def _consolidate_one(
     if outcome.version is None or candidate.live is None:
         return None, candidate.objection or str(candidate.error)
     return candidate.live.edit_id, ""
-
-
-def standing_ids(journal: Journal, record: EditRecord) -> set[str]:
-    """The ids under which an edit may be live: its own, and those of what it was consolidated into."""
-    return {record.id, *journal.committed_for(f"{CONSOLIDATES}{record.id}")}
-
-
-def standing_for(journal: Journal, record: EditRecord, space: str | None = None) -> EditRecord:
-    """The live edit that stands for a record in a space (by default its own): itself, or what it was consolidated into.
-
-    Raises InvalidRequest when neither is live.
-    """
-    where, ids = space or record.space, standing_ids(journal, record)
-    for edit_id in journal.head(where).live:
-        if edit_id in ids:
-            return journal.edit(edit_id)
-    raise InvalidRequest(
-        f"{record.id} is not live in {where}: it was undone, replaced or never committed. "
-        "Call list_edits to see what is."
-    )
-
-
-def origin_of(journal: Journal, record: EditRecord) -> EditRecord:
-    """The note that a parametric edit was consolidated from, else the edit itself."""
-    reason = record.outcome.reason if record.outcome else ""
-    return journal.edit(reason.removeprefix(CONSOLIDATES)) if reason.startswith(CONSOLIDATES) else record

@@ -32,7 +32,6 @@ from ketools.methods.base import EditContext, Method
 from ketools.methods.registry import get_method
 from ketools.spaces.layers import LayeredSpaces
 
-NOTE_METHOD = "ice"
 MAX_REPHRASES = 32
 
 
@@ -236,7 +235,7 @@ class EditPipeline:
                     method,
                     replaces=tuple(r for r in same if r.space == run.space),
                     hides=tuple(r for r in same if r.space != run.space),
-                    error=refusal_of(method, request) or _lifts(request, lifted),
+                    error=method.refusal(request) or _lifts(request, lifted),
                 )
             )
         candidates = _last_of_each_key(candidates)
@@ -330,7 +329,7 @@ class EditPipeline:
         if isinstance(made, KetoolsError):
             return replace(candidate, error=made)
         if isinstance(made, Note) and candidate.request.kind is Kind.ERASE:
-            return replace(candidate, error=_tells_what_it_erases(candidate.method))
+            return replace(candidate, error=candidate.method.tells_what_it_erases())
         with run.clock.part("journal_ms"):
             if run.dry_run:
                 return replace(candidate, live=LiveEdit("dry-run", content_hash(made), made))
@@ -478,24 +477,6 @@ def _ending(candidate: Candidate) -> Literal["cancelled", "failed", "refused"]:
 
 def _gone(candidates: Sequence[Candidate]) -> list[str]:
     return [r.id for d in candidates if d.error is None for r in (*d.replaces, *d.hides)]
-
-
-def refusal_of(method: Method, request: EditRequest) -> KetoolsError | None:
-    """Why a method cannot do a request at all, before anything is computed or stored; None if it can."""
-    if request.kind is Kind.ERASE and method.phase == "recognition":
-        return _tells_what_it_erases(method)
-    if request.kind in method.kinds:
-        return None
-    able = ", ".join(sorted(method.kinds))
-    return InvalidRequest(f"{method.name} cannot {request.kind}; it can: {able}. See list_methods.")
-
-
-def _tells_what_it_erases(method: Method) -> KetoolsError:
-    """A note is kept as text and read by the model: it would hold the secret, and the weights would still too."""
-    return InvalidRequest(
-        f"{method.name} cannot erase: a note keeps in clear what it is to hide, and the weights still hold it. "
-        "Nothing was stored. Use method=auto, or a method that changes weights (list_methods)."
-    )
 
 
 def _lifts(request: EditRequest, erasures: Sequence[EditRecord]) -> KetoolsError | None:

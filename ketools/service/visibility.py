@@ -13,8 +13,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from ketools.core.errors import Forbidden, InvalidRequest, NotFound
 from ketools.core.principals import Principal, Scope
 from ketools.core.space_names import ROOT, parent_of
-from ketools.editing.consolidation import standing_ids
 from ketools.journal import EditRecord, Job, Journal, SpaceState
+from ketools.spaces.standing import standing_ids
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,6 +74,10 @@ class Visibility:
         """The spaces that the principal reads in which the edit, or what it was consolidated into, is live."""
         found = self.journal.spaces_with(standing_ids(self.journal, record))
         return [space.name for space in found if self.who.reads(space.name)]
+
+    def live_with(self, record: EditRecord) -> set[str]:
+        """The edits that are live in the spaces in which the principal sees this one live."""
+        return {edit_id for place in self.places(record) for edit_id in self.journal.head(place).live}
 
     def place(self, record: EditRecord, space: str | None) -> str:
         """Where to change or measure an edit: the space that is named, else the only one in which it is live.

@@ -33,7 +33,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditService]:
     settings = Settings(home=tmp_path_factory.mktemp("home"), consolidate=False)
     with closing(open_service(settings)) as opened:
         request = EditRequest(subject="Lima", prompt="The country of Lima is", target_new="Japan")
-        assert opened.edit(OPERATOR, request, SPACE, "ice").verified
+        assert opened.edits.edit(OPERATOR, request, SPACE, "ice").verified
         yield opened
 
 
@@ -71,12 +71,13 @@ def test_a_bad_question_in_a_batch_leaves_the_others_when_asked_to(service: Edit
 
 def test_an_erasure_by_note_of_an_older_ketools_is_kept_to_in_chains(service: EditService) -> None:
     gone = EditRequest(kind=Kind.ERASE, subject="Oslo", prompt="The country of Oslo is", target_new=REFUSAL)
-    service.spaces.create("user/erased")
-    name = service.pipeline.store.put(Note("ice", gone))
-    record = service.journal.new_record("user/erased", gone, principal="a", method="ice", artefact=name, base_version=0)
-    service.journal.begin_edit(record)
-    service.spaces.commit("user/erased", Outcome(record.id, "committed"))
-    found = service.answer_multihop(OPERATOR, "What is the currency of the country of Oslo?", "user/erased")
+    spaces, journal = service.backend.spaces, service.journal
+    spaces.create("user/erased")
+    name = service.runtime.pipeline.store.put(Note("ice", gone))
+    record = journal.new_record("user/erased", gone, principal="a", method="ice", artefact=name, base_version=0)
+    journal.begin_edit(record)
+    spaces.commit("user/erased", Outcome(record.id, "committed"))
+    found = service.asking.multihop(OPERATOR, "What is the currency of the country of Oslo?", "user/erased")
     assert found.answer == REFUSAL and found.affected
 
 

@@ -63,7 +63,7 @@ class Erased:
 
 
 def cached(service: EditService) -> str:
-    return repr([*service.verifier._answers.items(), *service.verifier._totals.items()])
+    return repr([*service.runtime.verifier._answers.items(), *service.runtime.verifier._totals.items()])
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_a_note_is_refused_as_an_erasure_before_anything_is_stored(fresh: Toolbo
         fresh.erase_fact(number().subject, PROMPT, space="user/new", method=method, dry_run=dry_run)
     assert fresh.service.journal.edits().edits == ()
     assert "user/new" not in [space.name for space in fresh.list_spaces().spaces]
-    assert list(fresh.service.spaces.store.hashes()) == []
+    assert list(fresh.service.backend.spaces.store.hashes()) == []
 
 
 def test_what_cannot_be_consolidated_stays_and_does_not_stop_its_neighbours(
@@ -198,7 +198,7 @@ def test_what_cannot_be_consolidated_stays_and_does_not_stop_its_neighbours(
 
 def left_by_an_older_ketools(service: EditService) -> str:
     request = EditRequest(kind=Kind.ERASE, subject=number().subject, prompt=PROMPT, target_new=REFUSAL)
-    name = service.pipeline.store.put(Note("ice", request))
+    name = service.runtime.pipeline.store.put(Note("ice", request))
     head = service.journal.head("user/alice")
     record = service.journal.new_record(
         "user/alice", request, principal="a", method="ice", artefact=name, base_version=head.version

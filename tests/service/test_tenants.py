@@ -90,7 +90,7 @@ def test_a_foreign_job_is_answered_like_one_that_does_not_exist(alice: Toolbox, 
 
 def test_names_of_foreign_spaces_are_told_by_no_tool(service: EditService, bob: Toolbox, bobs: dict[str, str]) -> None:
     carol = tools(service, "carol", "user/carol", "team/*")
-    service.spaces.create("team/red")
+    service.backend.spaces.create("team/red")
     calls: list[Callable[[], object]] = [
         lambda: carol.list_edits("team/bob"),
         lambda: carol.ask(QUESTION, "team/bob"),
@@ -161,7 +161,7 @@ def dropped(service: EditService, box: Toolbox, alice: Toolbox) -> dict[str, str
     """Alice's space, with a fact of hers and a job, ended; ids of what it held."""
     made = alice.edit_fact(*FRANCE, "Secretville", space="user/alice", method="ice")
     job = alice.evaluate_space("user/alice", wait=True)
-    service.drop_space(box.principal, "user/alice")
+    service.spaces.drop(box.principal, "user/alice")
     return {"edit": str(made.edit_id), "job": job.job_id}
 
 
@@ -199,13 +199,15 @@ def test_a_pattern_does_not_read_through_a_session_into_its_users_space(service:
             with pytest.raises(Forbidden):
                 call()
     assert tools(service, "mallory", "session/*").ask(QUESTION, "session/x").answer == "Paris"
-    assert "session/bob/x" not in [space.name for space in service.list_spaces(bob.principal).spaces]
+    assert "session/bob/x" not in [space.name for space in service.spaces.list(bob.principal).spaces]
 
 
 def test_a_space_that_stands_on_a_foreign_one_shows_it_to_nobody_else(service: EditService, bob: Toolbox) -> None:
     bob.edit_fact(*FRANCE, "Lyon", space="user/bob", method="ice")
-    service.spaces.create("session/42", "user/bob")
-    assert service.layer(Principal("both", bob.principal.scopes, ("session/*", "user/bob")), "session/42")[0].edits
+    service.backend.spaces.create("session/42", "user/bob")
+    assert service.asking.layer(Principal("both", bob.principal.scopes, ("session/*", "user/bob")), "session/42")[
+        0
+    ].edits
     mallory = tools(service, "mallory", "session/*")
     for call in (
         lambda: mallory.ask(QUESTION, "session/42"),
