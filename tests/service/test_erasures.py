@@ -234,8 +234,6 @@ def test_nothing_that_an_erasure_leaves_that_failed_tells_what_was_to_be_erased(
     call: Callable[..., EditResult] = partial(
         fresh.erase_fact, number().subject, PROMPT, space="user/alice", rephrases=(QUESTION,)
     )
-        fresh.erase_fact, number().subject, PROMPT, space="user/alice", rephrases=(QUESTION,)
-    )
     if ends == "by a note":
         with pytest.raises(InvalidRequest):
             call(method="ice")
