@@ -90,6 +90,7 @@ def serve(
 ) -> None:
     """Serve the tools over MCP, on stdio or streamable HTTP."""
     from ketools.servers.mcp import build_server, select
+    from ketools.servers.stdio import serve_stdio
 
     options = session(context).but(
         model=model, journal=journal, engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python
@@ -103,8 +104,9 @@ def serve(
             raise typer.BadParameter("on stdio only MCP may be written; add --http HOST:PORT", param_hint="--json")
         with options.service() as service:
             service.take_part()
-            build_server(service, allow_erase=allow_erase, **choice).run("stdio")
-        return
+            if service.settings.in_place:
+                service.start()
+            serve_stdio(build_server(service, allow_erase=allow_erase, **choice), service)
     doors = {"gateway": gateway, "as_json": as_json}
     _serve_http(options, address(http), token_path, allowed_host or [], **doors, allow_erase=allow_erase, **choice)
 
@@ -132,6 +134,7 @@ def _serve_http(
             told = {"mcp": f"{place}/mcp", "gateway": f"{place}/v1" if gateway else None, "tokens": guarded}
             print(json.dumps(told), flush=True)
         service.take_part()
+        service.start()
         app = http_app(service, host=host, port=port, tokens=tokens, allowed_hosts=allowed, **chosen)
         if gateway:
             app = gateway_app(service, host=host, tokens=tokens, allowed_hosts=allowed, rest=app)

@@ -40,6 +40,8 @@ from ketools.spaces.standing import origin_of, standing_for
 if TYPE_CHECKING:
     from ketools.editing.pipeline import EditOutcome
 
+ROUTED = "routed"
+"""What `auto` changes weights by for a fact where nothing was calibrated: its scope spares the rest."""
 FALLBACK = "ft-m"
 """What `auto` changes weights by where nothing was calibrated: the survey's best overall."""
 
@@ -174,6 +176,8 @@ class Edits:
         if self.backend.settings.parametric != AUTO:
             return get_method(self.backend.settings.parametric).name
         profile = self.backend.configurations.profile
+        if profile is None and FACTS.issuperset(kinds) and ROUTED in methods():
+            return ROUTED
         if profile is None or not FACTS.issuperset(kinds):
             return FALLBACK
         able = [method for method in methods().values() if method.phase == "mastery" and method.kinds >= FACTS]
@@ -216,6 +220,7 @@ class Edits:
         record = seen.edit(edit_id)
         where = seen.place(record, space)
         who.require(Scope.ERASE if record.kind is Kind.ERASE else Scope.EDIT, where)
+        self.backend.require_follower(where)
         current = standing_for(journal, record, where)
         origin, lift = origin_of(journal, current), who.may(Scope.ERASE)
         undone = spaces.undo(where, current.id, bring_back=bring_back, origin=origin, lift=lift)
