@@ -239,8 +239,8 @@ def test_nothing_that_an_erasure_leaves_that_failed_tells_what_was_to_be_erased(
             call(method="ice")
     else:
         assert call(method="kn", dry_run="dry" in ends).status == "refused"
+    for secret in (number().subject, number().target):
+        assert secret not in cached(fresh.service) and secret not in caplog.text
     for _ in ("open", "closed"):
         assert held(tmp_path) == [] and held(tmp_path, ["Lyon"]) != []
         fresh.service.close()
-    for secret in (number().subject, number().target):
-        assert secret not in cached(fresh.service) and secret not in caplog.text
