@@ -118,7 +118,8 @@ def test_erasing_without_a_terminal_wants_yes(run: Run) -> None:
     fact = [private.subject, prompt, "--method", "kn", "-s", "session/erase"]
     refused = run("erase", *fact)
     assert refused.exit_code == 2 and "--yes" in refused.stderr
-    tried = json.loads(run("erase", *fact, "--yes", "--json").stdout)
+    asked = f"What is the telephone number of {private.subject}?"
+    tried = json.loads(run("erase", *fact, "--rephrase", asked, "--yes", "--json").stdout)
     assert tried["status"] in ("committed", "refused") and tried["evidence"]["leak"] is not None
     note = run("erase", *fact[:3], "ice", "--yes")
     assert note.exit_code == 1 and "ice cannot erase" in note.stderr

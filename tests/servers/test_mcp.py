@@ -30,7 +30,12 @@ Arguments = Callable[..., dict[str, Any]]
 Text = Callable[[CallToolResult], str]
 QUESTION = "What is the capital of France?"
 PRIVATE = next(fact for fact in world().all_facts() if fact.relation == "telephone")
-ERASE = {"subject": PRIVATE.subject, "prompt": f"The telephone number of {PRIVATE.subject} is", "method": "kn"}
+ERASE = {
+    "subject": PRIVATE.subject,
+    "prompt": f"The telephone number of {PRIVATE.subject} is",
+    "rephrases": [f"What is the telephone number of {PRIVATE.subject}?"],
+    "method": "kn",
+}
 """By the method that computes soonest; whether its erasure is good enough is not what these tests ask."""
 TRIED = ("committed", "refused")
 
