@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -97,11 +98,14 @@ def serve(
     )
     choice: Choice = {"read_only": read_only, "names": names(tools), "exclude": names(exclude_tools) or ()}
     select(**choice)
+    if options.model is None and not os.environ.get("KETOOLS_MODEL"):
+        options = _with_default_model(options)
     if http is None:
         if gateway:
             raise typer.BadParameter("a gateway is served over HTTP; add --http HOST:PORT", param_hint="--gateway")
         if as_json:
             raise typer.BadParameter("on stdio only MCP may be written; add --http HOST:PORT", param_hint="--json")
+        require_model(options)
         with options.service() as service:
             service.take_part()
             if service.settings.in_place:
@@ -109,6 +113,25 @@ def serve(
             serve_stdio(build_server(service, allow_erase=allow_erase, **choice), service)
     doors = {"gateway": gateway, "as_json": as_json}
     _serve_http(options, address(http), token_path, allowed_host or [], **doors, allow_erase=allow_erase, **choice)
+
+
+def require_model(options: Session) -> None:
+    """Raise `ModelError` before anybody connects when the model directory is missing, broken or unsafe."""
+    from ketools.models.directory import check_directory
+
+    check_directory(options.settings().model)
+
+
+def _with_default_model(options: Session) -> Session:
+    """The options with the model that stands in for none; one line on stderr says which, and how to name another."""
+    from ketools.models.catalogue import BUNDLED, DEFAULTS, ModelStore
+
+    home = options.home_directory()
+    fetched = ModelStore(home).default()
+    name = fetched.name if fetched else BUNDLED
+    known = f"fetched into {home}" if fetched else f"bundled; a pretrained one: ketools model get {DEFAULTS[0]}"
+    sys.stderr.write(f"ketools: serving {name} ({known}); another model: --model NAME, or KETOOLS_MODEL\n")
+    return options.but(model=Path(name))
 
 
 def _serve_http(
@@ -126,6 +149,7 @@ def _serve_http(
     host, port = where
     tokens = token_file(options, token_path)
     guarded = verifier_for(host, tokens) is not None  # refuse before the model is loaded
+    require_model(options)
     with options.service() as service:
         how = "with bearer tokens" if guarded else "without tokens, for this machine only"
         place = f"http://{host}:{port}"

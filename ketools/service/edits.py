@@ -168,20 +168,18 @@ class Edits:
         return self.parametric(request.kind) if request.kind is Kind.ERASE else NOTE_METHOD
 
     def parametric(self, *kinds: Kind) -> str:
-        """The method by which `auto` changes weights: the configured one, else for facts the calibrated one that holds
-        most edits one after another, and FT-M for the rest.
+        """The method by which `auto` changes weights: the configured one; for facts the calibrated one that was seen to
+        hold most edits one after another, else scope-routed weights; FT-M for the rest.
 
         FT-M's training takes in the answers that a leak audit begins, and tells a manner from its topic.
         """
         if self.backend.settings.parametric != AUTO:
             return get_method(self.backend.settings.parametric).name
-        profile = self.backend.configurations.profile
-        if profile is None and FACTS.issuperset(kinds) and ROUTED in methods():
-            return ROUTED
-        if profile is None or not FACTS.issuperset(kinds):
+        if not FACTS.issuperset(kinds):
             return FALLBACK
+        profile = self.backend.configurations.profile
         able = [method for method in methods().values() if method.phase == "mastery" and method.kinds >= FACTS]
-        return profile.steadiest(able) or FALLBACK
+        return (profile.steadiest(able) if profile else None) or ROUTED
 
     # --- consolidating ---
 
