@@ -74,6 +74,7 @@ _add(
         "compare": knowledge.compare,
         "restore": knowledge.restore,
         "consolidate": knowledge.consolidate,
+        "rebase": knowledge.rebase,
         "job": knowledge.job,
     },
 )

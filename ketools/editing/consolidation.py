@@ -15,7 +15,6 @@ from ketools.core.jobs import Handler
 from ketools.core.progress import Progress
 from ketools.core.requests import EditRequest, Kind
 from ketools.editing.pipeline import EditPipeline
-from ketools.spaces.standing import CONSOLIDATES
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ def _consolidate_one(
             method,
             progress=progress,
             retire=(note_id,),
-            reason=f"{CONSOLIDATES}{note_id}",
+            consolidates=note_id,
             floor=note.outcome.evidence if note.outcome else None,
         )
     except (Cancelled, StorageUnavailable):

@@ -27,7 +27,7 @@ from ketools.knowledge.matching import says
 from ketools.knowledge.probing import asked_for, with_relation
 from ketools.layers.artefacts import Artefact, Note
 from ketools.layers.composition import EditLayer, LiveEdit
-from ketools.layers.store import ArtefactStore, content_hash
+from ketools.layers.store import ArtefactStore, content_hash, form_of
 from ketools.methods.base import EditContext, Method
 from ketools.methods.registry import get_method
 from ketools.spaces.layers import LayeredSpaces
@@ -106,7 +106,7 @@ class EditRun:
     dry_run: bool
     progress: Progress
     clock: Clock = field(default_factory=Clock)
-    reason: str = "edit"
+    consolidates: str | None = None
     floor: Evidence | None = None
     implied: bool = False
     lift: bool = False
@@ -115,6 +115,11 @@ class EditRun:
     def space(self) -> str:
         """The space's name."""
         return self.state.space.name
+
+    @property
+    def reason(self) -> str:
+        """Why the space gets a new version, in words."""
+        return f"consolidates {self.consolidates}" if self.consolidates else "edit"
 
     @property
     def head(self) -> Version:
@@ -155,7 +160,7 @@ class EditPipeline:
         dry_run: bool = False,
         progress: Progress,
         retire: Sequence[str] = (),
-        reason: str = "edit",
+        consolidates: str | None = None,
         floor: Evidence | None = None,
         implied: bool = False,
         lift: bool = False,
@@ -168,7 +173,7 @@ class EditPipeline:
         `lift`: whether edits may take the place of erasures, which brings back what was erased.
         """
         erasures = [request for request in requests if request.kind is Kind.ERASE]
-        options = {"reason": reason, "floor": floor, "implied": implied, "lift": lift}
+        options = {"consolidates": consolidates, "floor": floor, "implied": implied, "lift": lift}
         with self.verifier.forgetting(erasures) if erasures else contextlib.nullcontext():
             return self._retried(
                 principal, space, requests, get_method(method), apply_valid, dry_run, progress, tuple(retire), options
@@ -252,7 +257,7 @@ class EditPipeline:
     def _news(self, run: EditRun, candidate: Candidate) -> Candidate:
         """Refuse an edit that changes nothing, and one whose `target_old` is not what the model says."""
         request = candidate.request
-        if candidate.error or run.reason != "edit" or not self.verify:
+        if candidate.error or run.consolidates or not self.verify:
             return candidate
         with run.clock.part("verify_ms"):
             try:
@@ -341,6 +346,8 @@ class EditPipeline:
                 method=candidate.method.name,
                 artefact=None,
                 base_version=run.head.version,
+                model=self.engine.model_hash if candidate.method.needs_model else "",
+                form=form_of(made),
             )
             name, begun = self.store.put_soon(made, lambda n: self.journal.begin_edit(replace(record, artefact=n)))
         return replace(candidate, live=LiveEdit(record.id, name, made), begun=begun)
@@ -443,6 +450,7 @@ class EditPipeline:
             evidence=candidate.verdict.evidence if candidate.verdict else None,
             timings=run.clock.timings().model_dump(),
             supersedes=(*(r.id for r in candidate.replaces), *retire) if committed else (),
+            consolidates=run.consolidates if committed else None,
         )
 
     def _close(self, run: EditRun, candidates: Sequence[Candidate]) -> None:

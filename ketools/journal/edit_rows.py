@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select
+from sqlalchemy import Connection, Row, bindparam, insert, or_, select
 
 from ketools.core.errors import Conflict, Forbidden, InvalidRequest, NotFound, StorageError
 from ketools.core.evidence import Evidence
@@ -22,6 +22,7 @@ _WITH_OUTCOME = select(edits, *(column.label(f"outcome_{column.name}") for colum
 )
 _ONE = _WITH_OUTCOME.where(edits.c.id == bindparam("edit_id"))
 _MANY = _WITH_OUTCOME.where(edits.c.id.in_(bindparam("edit_ids", expanding=True)))
+_CONSOLIDATES = "consolidates "
 _CHUNK = 500  # variables in one statement; SQLite before 3.32 takes 999
 
 
@@ -101,9 +102,10 @@ def edit_ids(connection: Connection, space_id: str | None, after: str | None, li
     return list(connection.execute(query).scalars())
 
 
-def committed_for(connection: Connection, reason: str) -> list[str]:
-    """Ids of the edits that were committed for a reason."""
-    query = select(outcomes.c.edit_id).where(outcomes.c.reason == reason, outcomes.c.outcome == "committed")
+def consolidated_into(connection: Connection, note_id: str) -> list[str]:
+    """Ids of the committed edits that consolidate a note."""
+    same = or_(outcomes.c.consolidates == note_id, outcomes.c.reason == f"{_CONSOLIDATES}{note_id}")
+    query = select(outcomes.c.edit_id).where(same, outcomes.c.outcome == "committed")
     return list(connection.execute(query).scalars())
 
 
@@ -172,7 +174,13 @@ def _outcome(row: Row[Any]) -> Outcome:
         timings=row.outcome_timings,
         supersedes=tuple(row.outcome_supersedes),
         created_at=row.outcome_created_at,
+        consolidates=row.outcome_consolidates or _consolidated_before(row.outcome_reason),
     )
+
+
+def _consolidated_before(reason: str) -> str | None:
+    """The note that an outcome of before schema version 4 names in its reason alone: rows are never updated."""
+    return reason.removeprefix(_CONSOLIDATES) if reason.startswith(_CONSOLIDATES) else None
 
 
 def _outcome_values(outcome: Outcome) -> dict[str, Any]:
@@ -185,4 +193,5 @@ def _outcome_values(outcome: Outcome) -> dict[str, Any]:
         "timings": dict(outcome.timings),
         "supersedes": list(outcome.supersedes),
         "created_at": outcome.created_at,
+        "consolidates": outcome.consolidates,
     }

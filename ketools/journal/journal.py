@@ -14,7 +14,7 @@ from ketools.core.errors import InvalidRequest, NotFound
 from ketools.core.evidence import Evidence
 from ketools.core.requests import EditRequest, Kind
 from ketools.core.space_names import ROOT
-from ketools.journal import edit_rows, job_rows, opening, space_rows, version_rows
+from ketools.journal import edit_rows, job_rows, opening, rendition_rows, space_rows, version_rows
 from ketools.journal.database import Database
 from ketools.journal.migrations import migrate
 from ketools.journal.records import (
@@ -26,6 +26,7 @@ from ketools.journal.records import (
     JobState,
     Outcome,
     Page,
+    Rendition,
     Space,
     SpaceState,
     Version,
@@ -177,8 +178,13 @@ class Journal:
         method: str,
         artefact: str | None,
         base_version: int,
+        model: str | None = None,
+        form: str | None = None,
     ) -> EditRecord:
-        """A record for `begin_edit`, with a fresh id, the key hashed and an erasure's request redacted."""
+        """A record for `begin_edit`, with a fresh id, the key hashed and an erasure's request redacted.
+
+        `model`, `form`: see `EditRecord`.
+        """
         return EditRecord(
             id=self._ids.new("e"),
             space=space,
@@ -190,6 +196,8 @@ class Journal:
             request=redact_request(request.kind, request.model_dump(mode="json")),
             artefact=artefact,
             base_version=base_version,
+            model=model,
+            form=form,
         )
 
     def begin_edit(self, record: EditRecord) -> EditRecord:
@@ -263,9 +271,9 @@ class Journal:
         found = self._db.read(edit_rows.pending_edits)
         return [self._keyed(record) for record, _ in found]
 
-    def committed_for(self, reason: str) -> list[str]:
-        """Ids of the edits that were committed for a reason."""
-        return self._db.read(lambda connection: edit_rows.committed_for(connection, reason))
+    def consolidated_into(self, note_id: str) -> list[str]:
+        """Ids of the committed edits that have taken a note's fact into the weights: one per space that did so."""
+        return self._db.read(lambda connection: edit_rows.consolidated_into(connection, note_id))
 
     def live_edits(self, names: Sequence[str]) -> dict[str, tuple[EditRecord, ...]]:
         """The edits live at the head of each space, in the order in which they compose."""
@@ -280,7 +288,29 @@ class Journal:
 
     def artefacts(self) -> set[str]:
         """Hashes that committed or pending edits name: what `ArtefactStore.collect` must keep."""
-        return self._db.read(lambda connection: edit_rows.named_artefacts(connection))
+
+        def work(connection: Connection) -> set[str]:
+            return edit_rows.named_artefacts(connection) | rendition_rows.named_artefacts(connection)
+
+        return self._db.read(work)
+
+    def renditions(self, model: str) -> dict[str, Rendition]:
+        """What was computed anew for a model, by edit."""
+        return self._db.read(lambda connection: rendition_rows.renditions_for(connection, model))
+
+    def render(self, space: str, expected_version: int, made: Sequence[Rendition], reason: str) -> Version:
+        """Append renditions of a space's live edits, with a version of the same edits that tells others of them.
+
+        Raises Conflict when the head is not `expected_version`, or an edit has a rendition for that model.
+        """
+
+        def work(connection: Connection) -> Version:
+            found = space_rows.find_space(connection, space)
+            head = version_rows.heads(connection, [found.id])[0]
+            rendition_rows.insert_renditions(connection, made)
+            return version_rows.append_version(connection, found, expected_version, head.live, reason)
+
+        return self._db.write(work)
 
     # --- versions ---
 
@@ -327,7 +357,8 @@ class Journal:
             space = space_rows.find_space(connection, name)
             heads = tuple(version_rows.heads(connection, space.chain_ids))
             unknown = [edit for head in heads for edit in head.live if edit not in known]
-            state = SpaceState(space, heads, version_rows.last_sequence(connection))
+            numbers = version_rows.last_sequence(connection), rendition_rows.last_number(connection)
+            state = SpaceState(space, heads, *numbers)
             return state, [self._keyed(record) for record in edit_rows.live_edits(connection, unknown)]
 
         return self._db.read(work)

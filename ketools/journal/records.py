@@ -70,6 +70,7 @@ class Space:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How an edit ended. `supersedes`: the edits that its commit took out of the space's live list.
+    `consolidates`: the note whose fact it has taken into the weights.
 
     `timings`: milliseconds per part. `created_at`: seconds since 1970, set when written.
     """
@@ -81,6 +82,7 @@ class Outcome:
     timings: Mapping[str, float] = field(default_factory=dict)
     supersedes: tuple[str, ...] = ()
     created_at: float = 0.0
+    consolidates: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,9 @@ class EditRecord:
 
     `key_hash` identifies the fact (see `Journal.key_hash`) by the rule `key_rule`: 1 only for erasures that were
     written before there was another, since their request is gone. `artefact`: the content in the store,
-    `base_version` the version of the space that the edit was computed on, `space_id` its generation.
+    `base_version` the version of the space that the edit was computed on, `space_id` its generation. `model`: the
+    hash of the model that it was computed for, empty when it needs none, None for an edit of before this was recorded;
+    `form`: the kind of its artefact (see `ketools.layers.kinds`), None likewise.
     """
 
     id: str
@@ -105,6 +109,19 @@ class EditRecord:
     outcome: Outcome | None = None
     space_id: str = ""
     key_rule: int = KEY_RULE
+    model: str | None = None
+    form: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """An edit computed anew for a model: the kind of its artefact, its content, and what verification measured."""
+
+    edit_id: str
+    model: str
+    form: str
+    artefact: str
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +144,14 @@ class Version:
 class SpaceState:
     """A space at one moment. `heads`: the newest versions of its ancestors, root first, and of itself.
 
-    `sequence`: the journal's newest version then, of any space; while it stays, this holds.
+    `sequence`: the journal's newest version then, of any space; while it stays, this holds. `renditions`: the number
+    of the journal's newest rendition.
     """
 
     space: Space
     heads: tuple[Version, ...]
     sequence: int
+    renditions: int = 0
 
     @property
     def head(self) -> Version:

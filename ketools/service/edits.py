@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ketools.core.errors import InvalidRequest, KetoolsError
-from ketools.core.jobs import CONSOLIDATE
+from ketools.core.jobs import CONSOLIDATE, REBASE
 from ketools.core.principals import Principal, Scope
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import FACTS, REFUSAL, EditRequest, Kind, Trait, build_request
@@ -205,6 +205,12 @@ class Edits:
         name = self.parametric(*kinds) if method == AUTO else method
         return self.jobs.submit(who, CONSOLIDATE, space, {"notes": list(notes), "method": name}, wait)
 
+    def rebase(self, who: Principal, space: str, wait: bool) -> JobView:
+        """Compute the edits of a space anew that were made for another model, as a job; they keep their ids."""
+        who.require(Scope.EDIT, space)
+        self.backend.journal.space(space)
+        return self.jobs.submit(who, REBASE, space, {}, wait)
+
     # --- the journal alone ---
 
     @for_caller
@@ -240,8 +246,8 @@ class Edits:
         """A page of a space's own edits, newest first."""
         who.require(Scope.READ, space)
         page = self.backend.journal.edits(space, live_only, limit, cursor)
-        live = set(self.backend.journal.head(space).live)
-        return EditPage(edits=tuple(edit_view(r, live) for r in page.edits), next_cursor=page.next)
+        live = set(self.backend.spaces.state(space).head.live)
+        return EditPage(edits=tuple(edit_view(r, live, self.backend.spaces) for r in page.edits), next_cursor=page.next)
 
     @for_caller
     def show(self, who: Principal, edit_id: str) -> EditView:
@@ -249,7 +255,7 @@ class Edits:
         who.require_scope(Scope.READ)
         seen = Visibility(self.backend.journal, who)
         record = seen.edit(edit_id)
-        return edit_view(record, seen.live_with(record))
+        return edit_view(record, seen.live_with(record), self.backend.spaces)
 
     def methods(self) -> MethodList:
         """Every registered method, with what it can do and whether it is calibrated for this model."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ketools.core.errors import InvalidRequest
 from ketools.core.jobs import COMPARE_METHODS, EVALUATE_SPACE
 from ketools.core.principals import Principal, Scope
 from ketools.core.progress import Progress, quiet
@@ -35,7 +36,7 @@ class Evaluation:
         record = seen.edit(edit_id)
         where = seen.place(record, None)
         current = standing_for(journal, record, where)
-        stored = current.outcome.evidence if current.outcome else None
+        stored = self.backend.spaces.evidence_of(current)
         common: dict[str, Any] = {
             "edit_id": current.id,
             "status": "committed",
@@ -46,6 +47,9 @@ class Evaluation:
         if record.kind is Kind.ERASE:
             told = "The text of an erased fact is not kept: this is the evidence of its commit."
             return EditResult(**common, verified=True, before="", after=REFUSAL, evidence=stored, reason=told)
+        self.backend.spaces.state(where)
+        if objection := self.backend.spaces.objection(current):
+            raise InvalidRequest(f"The edit {current.id} is not served, so there is nothing to verify. {objection}")
         runtime, request = self.backend.runtime(progress), EditRequest.model_validate(record.request)
         layer = runtime.spaces.layer(where)
         verdict = runtime.verifier.verify(request, layer.without(current.id), layer)

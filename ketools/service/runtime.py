@@ -16,12 +16,13 @@ from pathlib import Path
 from ketools.atlas import weights_path
 from ketools.atlas.world import world
 from ketools.core.errors import EngineRefused, ModelError, StorageError
-from ketools.core.jobs import COMPARE_METHODS, CONSOLIDATE, EVALUATE_SPACE, Handler
+from ketools.core.jobs import COMPARE_METHODS, CONSOLIDATE, EVALUATE_SPACE, REBASE, Handler
 from ketools.core.progress import Progress
 from ketools.core.results import Location, MultihopAnswer
 from ketools.editing.consolidation import consolidation
 from ketools.editing.editor import Editor, atlas_subjects
 from ketools.editing.pipeline import EditPipeline
+from ketools.editing.rebasing import rebasing
 from ketools.editing.verification import Policy, Verifier
 from ketools.engines.base import Engine
 from ketools.engines.local import LocalEngine
@@ -75,6 +76,7 @@ class Runtime:
             CONSOLIDATE: consolidation(self.pipeline),
             EVALUATE_SPACE: space_evaluation(self.pipeline),
             COMPARE_METHODS: method_comparison(self.pipeline),
+            REBASE: rebasing(self.pipeline),
         }
 
     def serve(self, space: str) -> EditLayer:
@@ -132,7 +134,7 @@ def open_runtime(settings: Settings, journal: Journal, model: EditableModel | No
     """
     engine, editor = open_engine(settings, model)
     store = ArtefactStore(settings.artefact_place)
-    spaces = LayeredSpaces(journal, store)
+    spaces = LayeredSpaces(journal, store, editor.configurations.model)
     encoder = open_encoder(settings)
     notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash), budget=note_budget(engine))
     prober = Prober(known_subjects(engine.model_hash), forms=not is_bundled(engine.model_hash))

@@ -70,8 +70,12 @@ class SpaceAccess:
         return SpaceDiff(
             a=a,
             b=b,
-            only_a=tuple(edit_view(r, {r.id}) for r in (*diff.only_a, *(mine for mine, _ in diff.changed))),
-            only_b=tuple(edit_view(r, {r.id}) for r in (*diff.only_b, *(other for _, other in diff.changed))),
+            only_a=tuple(
+                edit_view(r, {r.id}, self.backend.spaces) for r in (*diff.only_a, *(mine for mine, _ in diff.changed))
+            ),
+            only_b=tuple(
+                edit_view(r, {r.id}, self.backend.spaces) for r in (*diff.only_b, *(other for _, other in diff.changed))
+            ),
             answers=tuple({"prompt": prompt, "a": in_a, "b": in_b} for prompt, in_a, in_b in answers),
         )
 

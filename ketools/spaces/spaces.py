@@ -6,16 +6,18 @@ Importing this imports no torch: what only moves heads and lists edits needs no 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
 from typing import Generic, TypeVar
 
 from ketools.core.errors import Conflict, HeadMoved, InvalidRequest, NotFound, StorageError
+from ketools.core.evidence import Evidence
 from ketools.core.text import normalise
-from ketools.journal import ROOT, EditRecord, Journal, Outcome, Space, SpaceState, Version
-from ketools.layers.artefacts import hash_of
+from ketools.journal import ROOT, EditRecord, Journal, Outcome, Rendition, Space, SpaceState, Version
+from ketools.layers.artefacts import FORMS, hash_of
 from ketools.layers.files import ArtefactFiles
+from ketools.spaces.serving import Model, Serving
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -46,10 +48,15 @@ class LiveChanges:
 
 
 class Spaces:
-    """Reads and moves spaces; thread-safe. Every change goes through `Journal.commit`."""
+    """Reads and moves spaces; thread-safe. Every change goes through `Journal.commit`.
 
-    def __init__(self, journal: Journal, store: ArtefactFiles) -> None:
-        self.journal, self.store = journal, store
+    `model`: the one that serves; without it edits of every model are served.
+    """
+
+    def __init__(self, journal: Journal, store: ArtefactFiles, model: Model | None = None) -> None:
+        self.journal, self.store, self._model = journal, store, model
+        self._serving = Serving(store, FORMS, model)
+        self._renditions: tuple[int, Mapping[str, Rendition]] = (0, {})
         self._states: Recent[str, SpaceState] = Recent(4096)
         self._records: Recent[str, EditRecord] = Recent(16384)
 
@@ -69,6 +76,7 @@ class Spaces:
         if known is None or known.sequence != counter:
             known, records = self.journal.state(space, self._records)
             self._states.put(space, known)
+            self._note_renditions(known.renditions)
             for record in records:
                 self._records.put(record.id, record)
         return known
@@ -80,7 +88,7 @@ class Spaces:
         """
         if version.sequence == state.sequence + 1:
             heads = (*state.heads[:-1], version)
-            self._states.put(version.space, SpaceState(state.space, heads, version.sequence))
+            self._states.put(version.space, SpaceState(state.space, heads, version.sequence, state.renditions))
 
     def lines(self, state: SpaceState) -> list[list[EditRecord]]:
         """The live edits of each space of the chain, root first, in the order in which they compose."""
@@ -88,7 +96,37 @@ class Spaces:
 
     def layer_hash(self, space: str) -> str:
         """The content hash of the layer that the space sees (see `EditLayer.hash`); no artefact is read."""
-        return hash_of(record.artefact or "" for record in self.visible(space))
+        return hash_of(self.artefact_of(record) for record in self.visible(space) if not self.objection(record))
+
+    # --- what serves on the model at hand ---
+
+    def objection(self, record: EditRecord) -> str:
+        """Why a committed edit is not served on the model at hand, or an empty string; as of the last `state`.
+
+        Raises StorageError when an artefact that must be looked at is missing or corrupt.
+        """
+        rendition = self._rendition(record.id)
+        return self._serving.objection(record, rendition.form if rendition else None)
+
+    def artefact_of(self, record: EditRecord) -> str:
+        """The hash of the artefact by which an edit is served on the model at hand."""
+        rendition = self._rendition(record.id)
+        return rendition.artefact if rendition else record.artefact or ""
+
+    def evidence_of(self, record: EditRecord) -> Evidence | None:
+        """What verification measured of the edit, on the model at hand if it was computed anew for it."""
+        rendition = self._rendition(record.id)
+        if rendition is not None:
+            return rendition.evidence
+        return record.outcome.evidence if record.outcome else None
+
+    def _rendition(self, edit_id: str) -> Rendition | None:
+        return self._renditions[1].get(edit_id)
+
+    def _note_renditions(self, number: int) -> None:
+        """Read the renditions for this model when there are newer ones."""
+        if number != self._renditions[0] and self._model is not None:
+            self._renditions = (number, self.journal.renditions(self._model.hash))
 
     def live(self, space: str, version: int | None = None) -> tuple[EditRecord, ...]:
         """The space's own live edits, in the order in which they compose."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 from ketools.core.errors import InvalidRequest
 from ketools.journal import EditRecord, Journal
 
-CONSOLIDATES = "consolidates "
-
 
 def standing_ids(journal: Journal, record: EditRecord) -> set[str]:
     """The ids under which an edit may be live: its own, and those of what it was consolidated into."""
-    return {record.id, *journal.committed_for(f"{CONSOLIDATES}{record.id}")}
+    return {record.id, *journal.consolidated_into(record.id)}
 
 
 def standing_for(journal: Journal, record: EditRecord, space: str | None = None) -> EditRecord:
@@ -30,5 +28,5 @@ def standing_for(journal: Journal, record: EditRecord, space: str | None = None)
 
 def origin_of(journal: Journal, record: EditRecord) -> EditRecord:
     """The note that a parametric edit was consolidated from, else the edit itself."""
-    reason = record.outcome.reason if record.outcome else ""
-    return journal.edit(reason.removeprefix(CONSOLIDATES)) if reason.startswith(CONSOLIDATES) else record
+    note = record.outcome.consolidates if record.outcome else None
+    return journal.edit(note) if note else record
