@@ -20,11 +20,16 @@ def demo(
     vllm_python: VLLMPython = None,
     as_json: Json = False,
 ) -> None:
-    """Play the main job: an agent is corrected, edits the model, and the edit is taken back."""
+    """Play the main job: an agent is corrected, edits the model, and the edit is taken back.
+
+    Without --model it is played on SmolLM2, which is fetched once, or on the bundled model where it cannot be had.
+    """
     from ketools.cli.demo import main
+    from ketools.cli.models import fetched_or_bundled
 
     options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
-    raise typer.Exit(main(as_json, options.arguments()))
+    model = fetched_or_bundled(options)
+    raise typer.Exit(main(model, as_json, replace(options, model=None).arguments()))
 
 
 def schemas(
