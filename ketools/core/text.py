@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from ketools.core.questions import is_question
+
+__all__ = ["clean_text", "is_question", "normalise"]
+
 
 def clean_text(text: str) -> str:
     """Strip outer space and refuse control characters, which would break prompts and logs."""
@@ -19,8 +23,3 @@ def clean_text(text: str) -> str:
 def normalise(text: str) -> str:
     """Lower-case, single-spaced, without closing punctuation: how answers and keys are compared."""
     return re.sub(r"\s+", " ", text).strip(" .!?,;:").lower()
-
-
-def is_question(text: str) -> bool:
-    """Whether a text is put as a chat turn rather than continued."""
-    return text.rstrip().endswith(("?", ".", "!"))
