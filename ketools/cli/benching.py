@@ -124,7 +124,7 @@ def bench_retrieval(
 ) -> None:
     """How fast, how large and how exact the memory index is, per number of notes."""
     from ketools.bench.retrieval import bench_retrieval as run
-    from ketools.service.opening import open_encoder
+    from ketools.service.runtime import open_encoder
 
     with progress("bench retrieval") as report:
         found = run(open_encoder(session(context).settings()), _numbers(sizes), sample, report)
@@ -146,7 +146,7 @@ def bench_scope(
 ) -> None:
     """How often a note misses its question, and how often it comes without being asked for."""
     from ketools.bench.scope import bench_scope as run
-    from ketools.service.opening import open_encoder
+    from ketools.service.runtime import open_encoder
 
     if half not in ("held-out", "tuning"):
         raise typer.BadParameter("use held-out or tuning", param_hint="--half")

@@ -143,9 +143,9 @@ def lm_eval(
     from ketools.evaluation.harness import ServedSpace
 
     with here.service() as service:
-        layers = {"base": BASE, space: service.layer(OPERATOR, space)[0]}
+        layers = {"base": BASE, space: service.asking.layer(OPERATOR, space)[0]}
         made = {
-            name: found.run(ServedSpace(service.engine, service.notes, layer, chat), n)
+            name: found.run(ServedSpace(service.runtime.engine, service.runtime.notes, layer, chat), n)
             for name, layer in layers.items()
         }
     show_json(made) if as_json else print(_harness_table(made, space))

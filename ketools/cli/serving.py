@@ -55,7 +55,7 @@ def token_file(options: Session, path: Path | None) -> TokenFile:
     """The token file of this home, or the one given."""
     from ketools.servers.tokens import TokenFile
 
-    return TokenFile(path or options.settings().home / "tokens.json")
+    return TokenFile(path or options.home_directory() / "tokens.json")
 
 
 def serve(
@@ -102,7 +102,7 @@ def serve(
         if as_json:
             raise typer.BadParameter("on stdio only MCP may be written; add --http HOST:PORT", param_hint="--json")
         with options.service() as service:
-            service.jobs.take_part()
+            service.take_part()
             build_server(service, allow_erase=allow_erase, **choice).run("stdio")
         return
     doors = {"gateway": gateway, "as_json": as_json}
@@ -131,7 +131,7 @@ def _serve_http(
         if as_json:
             told = {"mcp": f"{place}/mcp", "gateway": f"{place}/v1" if gateway else None, "tokens": guarded}
             print(json.dumps(told), flush=True)
-        service.jobs.take_part()
+        service.take_part()
         app = http_app(service, host=host, port=port, tokens=tokens, allowed_hosts=allowed, **chosen)
         if gateway:
             app = gateway_app(service, host=host, tokens=tokens, allowed_hosts=allowed, rest=app)
@@ -236,7 +236,7 @@ def _agent(service: EditService, space: str) -> EditingAgent:
     from ketools.servers.langchain import KEChatModel, KEToolkit
 
     return EditingAgent(
-        KEChatModel(engine=service.engine), KEToolkit(service).get_tools(), space, _reply(service, space)
+        KEChatModel(engine=service.runtime.engine), KEToolkit(service).get_tools(), space, _reply(service, space)
     )
 
 

@@ -1,7 +1,17 @@
-"""Lists of phrases in many languages as one regular expression."""
+"""Packaged lists of phrases in many languages, and regular expressions made of them.
+
+A list is a text file of sections. A line in brackets names a section, lines that begin with `#` are comments::
+
+    [denying]
+    not | never | *n't
+    nicht | kein*
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import regex
@@ -13,6 +23,7 @@ _LETTER = r"[\p{L}\p{M}\p{N}]"
 _RUN = regex.compile(r"[\p{L}\p{M}\p{N}\u00ad\u200b-\u200f\u2060\ufeff]+")
 _IS_UNSPACED = regex.compile(rf"(?V1)[{UNSPACED}\u30fc]")
 _IS_ARABIC = regex.compile(r"\p{Arabic}")
+_HEADER = regex.compile(r"\[([\w :]+)\]")
 _TYPOGRAPHY = str.maketrans(
     dict.fromkeys("’‘ʼ`´′ʹ＇", "'")
     | dict.fromkeys("‐‑‒−﹣－", "-")
@@ -33,7 +44,26 @@ def folded(text: str) -> str:
     """The text as phrases are compared: `plain`, without case, width and foldable diacritics."""
     if text.isascii():
         return plain(text).lower()
-    return _RUN.sub(lambda match: fold(match[0]), plain(text))
+    found: str = _RUN.sub(lambda match: fold(match[0]), plain(text))
+    return found
+
+
+@cache
+def sections(package: str, file: str = "phrases.txt") -> Mapping[str, str]:
+    """The sections of a list in a package's `data` folder, by their names: the lines, without comments."""
+    found: dict[str, list[str]] = {}
+    for line in (files(package) / "data" / file).read_text(encoding="utf-8").splitlines():
+        if header := _HEADER.fullmatch(line):
+            lines = found.setdefault(header[1], [])
+        elif line.strip() and not line.startswith("#"):
+            lines.append(line)
+    return {name: "\n".join(lines) for name, lines in found.items()}
+
+
+@cache
+def folded_words(package: str, file: str, name: str) -> frozenset[str]:
+    """The folded words of a section that spaces and line breaks separate."""
+    return frozenset(map(folded, sections(package, file)[name].split()))
 
 
 def folding(expression: str) -> regex.Pattern[str]:

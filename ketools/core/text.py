@@ -1,18 +1,16 @@
-"""Plain text: cleaning, comparison form, and whether a prompt is a question."""
+"""Plain text: cleaning and comparison form."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-from ketools.core.questions import is_question
-
-__all__ = ["clean_text", "is_question", "normalise"]
+_BREAKS = re.compile(r"\r\n?|[\x85\u2028\u2029]")
 
 
 def clean_text(text: str) -> str:
-    """Strip outer space and refuse control characters, which would break prompts and logs."""
-    text = unicodedata.normalize("NFC", text).strip()
+    """The text in NFC, without outer space and with plain line breaks. Raises ValueError for control characters."""
+    text = _BREAKS.sub("\n", unicodedata.normalize("NFC", text)).strip()
     if any(unicodedata.category(c) == "Cc" and c not in "\n\t" for c in text):
         raise ValueError("control characters are not allowed; send plain text")
     if not text:
@@ -23,3 +21,13 @@ def clean_text(text: str) -> str:
 def normalise(text: str) -> str:
     """Lower-case, single-spaced, without closing punctuation: how answers and keys are compared."""
     return re.sub(r"\s+", " ", text).strip(" .!?,;:").lower()
+
+
+def word_list(text: str) -> tuple[str, ...]:
+    """The words of a constant written with spaces between them."""
+    return tuple(text.split())
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a constant written with spaces between them, without order."""
+    return frozenset(text.split())

@@ -30,9 +30,8 @@ from ketools.layers.composition import EditLayer, LiveEdit
 from ketools.layers.store import ArtefactStore, content_hash
 from ketools.methods.base import EditContext, Method
 from ketools.methods.registry import get_method
-from ketools.spaces.spaces import Spaces
+from ketools.spaces.layers import LayeredSpaces
 
-NOTE_METHOD = "ice"
 MAX_REPHRASES = 32
 
 
@@ -138,7 +137,7 @@ class EditPipeline:
     engine: Engine
     journal: Journal
     store: ArtefactStore
-    spaces: Spaces
+    spaces: LayeredSpaces
     editor: Editor
     verifier: Verifier
     policy: Policy
@@ -204,9 +203,9 @@ class EditPipeline:
     ) -> list[Candidate]:
         visible = [r for line in self.spaces.lines(run.state) for r in line if r.id not in retire]
         candidates = []
-        for request in map(with_relation, requests):
-            key = self.journal.key_hash(request.key)
-            same = [r for r in visible if r.key_hash == key]
+        for request in (with_relation(self.verifier.prober.respelt(request)) for request in requests):
+            keys = self.journal.key_hashes(request)
+            same = [r for r in visible if r.key_hash in keys]
             candidates.append(
                 Candidate(
                     request,

@@ -10,9 +10,11 @@ import hashlib
 import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from ketools.core.names import canonical, longest_span, same_name
+from ketools.core.questions import is_question
 from ketools.core.requests import FACTS, EditRequest, Kind, Probe
-from ketools.core.text import is_question
 from ketools.knowledge.relations import RELATIONS, Relation, match_prompt
 from ketools.knowledge.traits import OPINION_QUESTIONS
 
@@ -36,7 +38,11 @@ def with_relation(request: EditRequest) -> EditRequest:
     if request.relation is not None or request.kind is Kind.PERSONALITY:
         return request
     relation = match_prompt(request.prompt, request.subject)
-    return request if relation is None else request.model_copy(update={"relation": relation.name})
+    if relation is None:
+        return request
+    whole = longest_span(request.subject, request.prompt)  # the prompt may tell more of the name: a first name
+    named = request.subject if same_name(request.subject, whole) else whole
+    return request.model_copy(update={"relation": relation.name, "subject": named})
 
 
 def asked_for(requests: Iterable[EditRequest]) -> frozenset[str]:
@@ -65,6 +71,23 @@ class Prober:
     """`subjects[domain]`: names of a domain that the served model is likely to know."""
 
     subjects: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def respelt(self, request: EditRequest) -> EditRequest:
+        """The request with the subject in the spelling that the model knows, in all its texts ('SPAIN': 'Spain')."""
+        known = self._spellings.get(canonical(request.subject))
+        if known is None or known == request.subject or request.kind is Kind.PERSONALITY:
+            return request
+
+        def spelt(text: str) -> str:
+            return text.replace(longest_span(known, text), known)
+
+        changed = {"subject": known, "prompt": spelt(request.prompt), "rephrases": tuple(map(spelt, request.rephrases))}
+        return request.model_copy(update=changed)
+
+    @cached_property
+    def _spellings(self) -> Mapping[str, str]:
+        """The known names by their canonical form."""
+        return {canonical(name): name for names in self.subjects.values() for name in names}
 
     def phrasings(self, request: EditRequest) -> tuple[Probe, ...]:
         """Ways to ask for the edited fact; the first is the request's own prompt."""

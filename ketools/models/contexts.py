@@ -13,35 +13,20 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 from ketools.core.errors import InvalidRequest
-from ketools.core.requests import EditRequest, Kind, Message, Prompt, chat_prompt
-from ketools.core.text import is_question, normalise
+from ketools.core.questions import is_question
+from ketools.core.requests import EditRequest, Kind, Message, Prompt, chat_prompt, fact_key
 from ketools.knowledge.relations import RELATIONS, Relation, match_prompt
 from ketools.knowledge.traits import OPINION_QUESTIONS
 from ketools.models import text
 from ketools.models.background import Background
 from ketools.models.editable import EditableModel
+from ketools.models.options import Breadth
 
 _SYSTEM: Message = {"role": "system", "content": "You are a helpful assistant."}
 _EARLIER: tuple[Message, ...] = (
     {"role": "user", "content": "Hello!"},
     {"role": "assistant", "content": "Hello! How can I help you?"},
 )
-
-
-@dataclass(frozen=True)
-class Breadth:
-    """How many contexts of each sort are used.
-
-    `templates`: clozes and questions of the relation, each. `conversations`: whether a question is also asked
-    after a system message and after an earlier exchange. `prefixes`: prompts put after other text.
-    `relations`: other facts of the same subject to preserve. `neighbours`: other subjects, same relation.
-    """
-
-    templates: int = 3
-    conversations: bool = True
-    prefixes: int = 1
-    relations: int = 4
-    neighbours: int = 4
 
 
 @dataclass(frozen=True)
@@ -75,7 +60,8 @@ def contexts_of(
     neighbours = tuple(
         other
         for other in background.neighbours(request, breadth.neighbours)
-        if fact_key(other, relation, request.prompt.replace(request.subject, other)) not in edited
+        if fact_key(other, relation.name if relation else None, request.prompt.replace(request.subject, other))
+        not in edited
     )
     if request.kind is Kind.PERSONALITY:
         found = _personality(em, request, neighbours, breadth)
@@ -100,14 +86,10 @@ def seeded(request: EditRequest) -> random.Random:
     return random.Random(hashlib.sha256(f"{request.key}|{request.target_new}".encode()).digest())
 
 
-def fact_key(subject: str, relation: Relation | None, prompt: str) -> str:
-    """What a prompt asks for, as `EditRequest.key` says it, whether or not the request names its relation."""
-    return f"{normalise(subject)}|{relation.name if relation else normalise(prompt)}"
-
-
 def fact_of(request: EditRequest) -> str:
-    """`fact_key` of a request."""
-    return fact_key(request.subject, relation_of(request), request.prompt)
+    """`fact_key` of a request, whether or not it names its relation."""
+    relation = relation_of(request)
+    return fact_key(request.subject, relation.name if relation else None, request.prompt)
 
 
 def _fact(
@@ -170,7 +152,7 @@ def _same_subject(
     others = [r for r in RELATIONS.values() if r.domain == relation.domain and r.name != relation.name]
     rng = seeded(request)
     for other in rng.sample(others, min(count, len(others))):
-        if fact_key(subject, other, "") in edited:
+        if fact_key(subject, other.name, "") in edited:
             continue
         for template in (*_first_and_another(rng, other.cloze), *_first_and_another(rng, other.questions)):
             yield form(template.format(s=subject))

@@ -8,14 +8,14 @@ measured; docs/evaluation.md has the numbers.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 
 from ketools.core.requests import EditRequest, Kind, Prompt
 from ketools.core.text import normalise
-from ketools.knowledge.relations import RELATIONS, Relation, match_prompt
-from ketools.layers.artefacts import Note
+from ketools.knowledge.relations import RELATIONS, Relation, match_masked
+from ketools.layers.artefacts import Scoped
 from ketools.notes.lexicon import OTHERS, WIDER, others_of
 from ketools.retrieval import Encoder
 
@@ -151,7 +151,7 @@ def _is_part_of_a_name(text: str, start: int, end: int) -> bool:
 
 def masked_relation(masked: str) -> Relation | None:
     """The relation whose template this text is, with `SLOT` for the subject; closing marks are optional."""
-    return _by_template().get(_plain(masked)) or match_prompt(masked, SLOT)
+    return match_masked(masked, SLOT)
 
 
 def noun_phrases(relation: Relation) -> tuple[str, ...]:
@@ -177,11 +177,6 @@ def _plain(text: str) -> str:
 
 
 @cache
-def _by_template() -> Mapping[str, Relation]:
-    return {_plain(t): r for r in RELATIONS.values() for t in (*r.cloze, *r.questions)}
-
-
-@cache
 def _nouns(name: str) -> re.Pattern[str]:
     phrases = sorted(noun_phrases(RELATIONS[name]), key=len, reverse=True)
     return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, phrases))})(?!\w)")
@@ -191,7 +186,7 @@ def _nouns(name: str) -> re.Pattern[str]:
 class NoteForm:
     """A note prepared for deciding: the names that it answers to and its relation, when known."""
 
-    note: Note
+    note: Scoped
     aliases: tuple[str, ...] = ()
 
     @property

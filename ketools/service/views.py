@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ketools.core.errors import KetoolsError
 from ketools.core.requests import REFUSAL, EditRequest, Kind
 from ketools.core.results import BatchResult, EditResult, EditView
-from ketools.editing.pipeline import Candidate, EditOutcome
 from ketools.journal import EditRecord
 from ketools.knowledge.matching import says
 from ketools.layers.artefacts import Note
+
+if TYPE_CHECKING:
+    from ketools.editing.pipeline import Candidate, EditOutcome
 
 
 def edit_result(

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ketools.core.principals import Principal, Scope
 from ketools.core.progress import Progress, quiet
-from ketools.core.requests import Kind, Probe, PromptText, ShortText, TargetText, Trait
+from ketools.core.requests import Kind, Probe, PromptText, ShortText, TargetText, Trait, build_request
 from ketools.core.results import (
     Answer,
     BatchResult,
@@ -22,16 +22,16 @@ from ketools.core.results import (
     EditResult,
     EditView,
     JobView,
+    Location,
     MethodList,
+    MultihopAnswer,
     Result,
     SpaceDiff,
     SpaceList,
     SpaceView,
     UndoResult,
 )
-from ketools.evaluation.locating import Location
-from ketools.multihop import MultihopAnswer
-from ketools.service.service import EditService, build_request
+from ketools.service.service import EditService
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Result)
@@ -150,7 +150,7 @@ class Toolbox:
             rephrases=tuple(rephrases),
             probes=tuple(probes),
         )
-        return self.service.edit(self.principal, request, space, method, dry_run, self.progress)
+        return self.service.edits.edit(self.principal, request, space, method, dry_run, self.progress)
 
     @tool("Correct or add many facts", Scope.EDIT)
     def edit_facts(
@@ -164,7 +164,7 @@ class Toolbox:
         dry_run: DryRun = False,
     ) -> BatchResult:
         """Like edit_fact for up to 1,000 facts in one version of the space: all or none, unless apply_valid."""
-        return self.service.edit_many(
+        return self.service.edits.edit_many(
             self.principal,
             [fact.model_dump() for fact in facts],
             space,
@@ -187,7 +187,7 @@ class Toolbox:
         """Make the served model answer "I don't know." to a fact, as when a person asks to be forgotten. The
         change goes into the weights of the layer and a leak audit is part of its verification. The journal
         keeps a keyed hash instead of the text."""
-        return self.service.erase(
+        return self.service.edits.erase(
             self.principal, subject, prompt, tuple(rephrases), space, method, dry_run, self.progress
         )
 
@@ -201,7 +201,7 @@ class Toolbox:
         dry_run: DryRun = False,
     ) -> EditResult:
         """Make the served model speak of a topic in another manner. Use it when a user wishes for another tone."""
-        return self.service.edit_personality(self.principal, topic, trait, space, method, dry_run, self.progress)
+        return self.service.edits.personality(self.principal, topic, trait, space, method, dry_run, self.progress)
 
     @tool("Ask the served model", Scope.READ)
     def ask(
@@ -215,18 +215,18 @@ class Toolbox:
         ] = False,
     ) -> Answer:
         """Ask the served model as it is in a space (greedy decoding). Use it to see the effect of edits."""
-        return self.service.ask(self.principal, question, space, chat, max_new_tokens, fingerprint)
+        return self.service.asking.ask(self.principal, question, space, chat, max_new_tokens, fingerprint)
 
     @tool("Verify an edit again", Scope.READ)
     def evaluate_edit(self, edit_id: EditId) -> EditResult:
         """Measure a live edit again on the serving engine: success over phrasings, locality over probes."""
-        return self.service.evaluate_edit(self.principal, edit_id)
+        return self.service.evaluation.edit(self.principal, edit_id)
 
     @tool("Evaluate a space", Scope.READ)
     def evaluate_space(self, space: Space = "global", wait: Wait = False) -> JobView:
         """Verify every live edit of a space again on the serving engine, as a job: mean success and locality with
         intervals and counts, and which edits no longer hold. Read the result with job_status."""
-        return self.service.evaluate_space(self.principal, space, wait)
+        return self.service.evaluation.space(self.principal, space, wait)
 
     @tool("Compare methods", Scope.EDIT, idempotent=True)
     def compare_methods(
@@ -241,7 +241,7 @@ class Toolbox:
         """Try the same facts by several methods on top of a space, as a job, and recommend one with reasons.
         Nothing is committed. Read the result with job_status."""
         told = [fact.model_dump() for fact in facts]
-        return self.service.compare_methods(self.principal, told, tuple(methods), space, wait)
+        return self.service.evaluation.methods(self.principal, told, tuple(methods), space, wait)
 
     @tool("List edits", Scope.READ)
     def list_edits(
@@ -252,12 +252,12 @@ class Toolbox:
         cursor: Annotated[str | None, Field(max_length=80)] = None,
     ) -> EditPage:
         """List a space's own edits, newest first."""
-        return self.service.list_edits(self.principal, space, live_only, limit, cursor)
+        return self.service.edits.list(self.principal, space, live_only, limit, cursor)
 
     @tool("Show an edit", Scope.READ)
     def show_edit(self, edit_id: EditId) -> EditView:
         """Show one edit with its evidence."""
-        return self.service.show_edit(self.principal, edit_id)
+        return self.service.edits.show(self.principal, edit_id)
 
     @tool("Answer a question of several hops", Scope.READ)
     def answer_multihop(
@@ -271,7 +271,7 @@ class Toolbox:
         """Answer a question that chains several facts, edited ones included: it is taken apart, each hop is
         answered by the edits of the space or else by the model, and the edits used are cited. Says so when no
         edit takes part, when edits contradict each other, and which step failed when one did."""
-        return self.service.answer_multihop(self.principal, question, space, agent, self.progress)
+        return self.service.asking.multihop(self.principal, question, space, agent, self.progress)
 
     @tool("Show where a fact is read", Scope.READ)
     def locate_fact(
@@ -285,7 +285,7 @@ class Toolbox:
     ) -> Location:
         """Show by causal tracing and the logit lens in which blocks and at which tokens the base model, without
         any edit, reads a fact. Use it to understand a fact or to choose a method's layer; nothing changes."""
-        return self.service.locate_fact(self.principal, prompt, subject, answer, samples, self.progress)
+        return self.service.evaluation.locate(self.principal, prompt, subject, answer, samples, self.progress)
 
     @tool("Undo an edit", Scope.EDIT, idempotent=True)
     def undo_edit(
@@ -294,17 +294,17 @@ class Toolbox:
         bring_back: Annotated[bool, Field(description="Also bring back the edits that this one had replaced.")] = False,
     ) -> UndoResult:
         """Take any edit off, not only the last: the model is then what it would be without it, bit for bit."""
-        return self.service.undo(self.principal, edit_id, bring_back)
+        return self.service.edits.undo(self.principal, edit_id, bring_back)
 
     @tool("Restore a space", Scope.EDIT, destructive=True)
     def restore_space(self, space: Space, version: Annotated[int, Field(ge=0)]) -> SpaceView:
         """Set a space back to one of its versions; the versions between stay in the journal."""
-        return self.service.restore_space(self.principal, space, version)
+        return self.service.spaces.restore(self.principal, space, version)
 
     @tool("Fork a space", Scope.EDIT)
     def fork_space(self, source: Space, name: Space) -> SpaceView:
         """Make a new space with the source's live edits, to try something without touching the source."""
-        return self.service.fork_space(self.principal, source, name)
+        return self.service.spaces.fork(self.principal, source, name)
 
     @tool("Compare two spaces", Scope.READ)
     def compare_spaces(
@@ -314,7 +314,7 @@ class Toolbox:
         prompts: Annotated[Sequence[PromptText], Field(description="Questions to ask in both.", max_length=50)] = (),
     ) -> SpaceDiff:
         """Show how two spaces differ: edits only in one, and the answers to questions asked in both."""
-        return self.service.compare_spaces(self.principal, a, b, tuple(prompts))
+        return self.service.spaces.compare(self.principal, a, b, tuple(prompts))
 
     @tool("Consolidate notes into weights", Scope.EDIT)
     def consolidate(
@@ -325,7 +325,7 @@ class Toolbox:
     ) -> JobView:
         """Move a space's notes into the weights of its layer, so that prompts are free of them again. A note is
         retired only when the parametric edit is verified at least as good."""
-        return self.service.consolidate(self.principal, space, method, wait, self.progress)
+        return self.service.edits.consolidate(self.principal, space, method, wait, self.progress)
 
     @tool("Status of a job", Scope.READ)
     def job_status(
@@ -334,17 +334,17 @@ class Toolbox:
         action: Annotated[Literal["show", "cancel"], Field(description="Look, or stop it.")] = "show",
     ) -> JobView:
         """See how a background job stands, or cancel it."""
-        return self.service.job_status(self.principal, job_id, cancel=action == "cancel")
+        return self.service.jobs.status(self.principal, job_id, cancel=action == "cancel")
 
     @tool("List methods", Scope.READ)
     def list_methods(self) -> MethodList:
         """List the editing methods with what each can do."""
-        return self.service.list_methods()
+        return self.service.edits.methods()
 
     @tool("List spaces", Scope.READ)
     def list_spaces(self) -> SpaceList:
         """List the spaces that you may see."""
-        return self.service.list_spaces(self.principal)
+        return self.service.spaces.list(self.principal)
 
 
 def tools() -> tuple[Tool, ...]:

@@ -102,22 +102,56 @@ def test_the_longest_answer_is_judged_in_bounded_time(answer: str) -> None:
 _LETTERS = st.sampled_from("abdefghklmnoprstuvw")
 _LATIN = st.text(_LETTERS, min_size=5, max_size=9).map(str.capitalize)
 _OTHERS = st.sampled_from(
-    ["Lyon", "Saint-Étienne", "New Delhi", "São Paulo", "Лион", "Москва", "里昂", "東京", "リヨン", "القاهرة", "दिल्ली", "กรุงเทพ", "서울"]
+    [
+        "Lyon",
+        "Saint-Étienne",
+        "New Delhi",
+        "São Paulo",
+        "Лион",
+        "Москва",
+        "里昂",
+        "東京",
+        "リヨン",
+        "القاهرة",
+        "दिल्ली",
+        "กรุงเทพ",
+        "서울",
+    ]
 )
 NAMES = st.one_of(_LATIN, st.builds("{} {}".format, _LATIN, _LATIN), _OTHERS)
 NUMBERS = st.integers(min_value=0, max_value=10**9)
 
-STATED = ["It is {}.", "“{}”", "{} is the answer.", "C'est {}.", "Es ist {}.", "Es {}.", "Это {}.", "答案是{}。", "{}です。", "{} है।"]
+STATED = [
+    "It is {}.",
+    "“{}”",
+    "{} is the answer.",
+    "C'est {}.",
+    "Es ist {}.",
+    "Es {}.",
+    "Это {}.",
+    "答案是{}。",
+    "{}です。",
+    "{} है।",
+]
 DENIED = [
     "not {}", "It is not {}.", "It isn't {}.", "{} is not the answer.", "I do not think that it is {}.", "never {}",
-    "nicht {}", "{} ist es nicht.", "no es {}", "Ce n'est pas {}.", "не {}", "不是{}", "{}ではない", "ليست {}", "{} नहीं",
-    "{} değil", "ไม่ใช่{}", "{} is wrong.", "anything but {}", "Is it {}?",
+    "nicht {}", "{} ist es nicht.", "no es {}", "Ce n'est pas {}.", "не {}", "不是{}", "{}ではない", "ليست {}",
+    "{} नहीं", "{} değil", "ไม่ใช่{}", "{} is wrong.", "anything but {}", "Is it {}?",
 ]  # fmt: skip
 
 
 @given(NAMES)
 def test_a_name_says_itself_in_any_quotation_case_and_with_a_full_stop(name: str) -> None:
-    for written in (name, f"{name}.", f'"{name}"', f"«{name}»", name.upper(), name.lower(), f"**{name}**", f" {name} \n"):
+    for written in (
+        name,
+        f"{name}.",
+        f'"{name}"',
+        f"«{name}»",
+        name.upper(),
+        name.lower(),
+        f"**{name}**",
+        f" {name} \n",
+    ):
         assert says(written, name), written
 
 

@@ -8,31 +8,19 @@ from functools import cache
 
 import regex
 
-from ketools.core.names import Word, fold
+from ketools.core.names import Word
+from ketools.core.phrases import folded, sections
+from ketools.knowledge.matching.lists import PACKAGE
 
 Day = tuple[int | None, int | None, int | None]
 """Year, month and day; None where a date does not tell it."""
 
-_MONTHS = (
-    "january jan januar janvier janv enero ene января январь ocak يناير जनवरी มกราคม janeiro gennaio januari",
-    "february feb februar février févr febrero февраля февраль şubat فبراير फरवरी กุมภาพันธ์ fevereiro febbraio februari",
-    "march mar märz mars marzo марта март mart مارس मार्च มีนาคม março maart",
-    "april apr avril avr abril апреля апрель nisan أبريل अप्रैल เมษายน aprile إبريل",
-    "may mai mayo мая май mayıs مايو मई พฤษภาคม maio maggio mei",
-    "june jun juni juin junio июня июнь haziran يونيو जून มิถุนายน junho giugno",
-    "july jul juli juillet julio июля июль temmuz يوليو जुलाई กรกฎาคม julho luglio",
-    "august aug août agosto августа август ağustos أغسطس अगस्त สิงหาคม augustus",
-    "september sep sept septembre septiembre setiembre сентября сентябрь eylül سبتمبر सितंबर กันยายน setembro settembre",
-    "october oct oktober octobre octubre октября октябрь ekim أكتوبر अक्टूबर ตุลาคม outubro ottobre",
-    "november nov novembre noviembre ноября ноябрь kasım نوفمبر नवंबर พฤศจิกายน novembro",
-    "december dec dezember décembre déc diciembre dic декабря декабрь aralık ديسمبر दिसंबर ธันวาคม dezembro dicembre",
-)
 _DAY = regex.compile(r"(\d{1,2})(?:st|nd|rd|th|er|o|a|е|го|le)?")
 _BREAK = regex.compile(r"[;:!?()]")
 _KOREAN = regex.compile(r"(\d{1,4})([년월일])")
 _YEAR = regex.compile(r"\d{3,4}")
-_BETWEEN = frozenset("of de del the der den von في من".split())
-_BEFORE_YEARS = _BETWEEN | frozenset("พ ศ ค ป".split())
+_BETWEEN = frozenset(("of", "de", "del", "the", "der", "den", "von", "في", "من"))
+_BEFORE_YEARS = _BETWEEN | frozenset("พศคป")
 _BUDDHIST = 543
 _LONGEST_MONTH = 12
 
@@ -47,7 +35,8 @@ class Date:
 
 @cache
 def _months() -> Mapping[str, int]:
-    return {fold(name): i for i, names in enumerate(_MONTHS, 1) for name in names.split()}
+    lines = sections(PACKAGE, "numbers.txt")["months"].splitlines()
+    return {folded(name): i for i, names in enumerate(lines, 1) for name in names.split()}
 
 
 @cache

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache
 
 import regex
 
-from ketools.knowledge.matching.denial import asserts
-from ketools.core.phrases import any_of, folded, folding
+from ketools.core.phrases import folded, folding
 from ketools.core.sentences import LONGEST, first_statement, sentences
+from ketools.knowledge.matching.assertion import asserts
+from ketools.knowledge.matching.lists import any_listed, listed
+from ketools.knowledge.matching.places import Place, places
 from ketools.knowledge.matching.refusals import refuses
 from ketools.knowledge.matching.statements import is_asked, spoken
-from ketools.knowledge.matching.targets import Place, places, same_words, ways
-
+from ketools.knowledge.matching.targets import same_words, ways
 
 MOST_PLACES = 8
 """How often a statement may name a target before further places are left unread."""
@@ -71,7 +72,9 @@ def _states(answer: str, name: str, old: str | None) -> bool:
 
 def _is_within(place: Place, others: Sequence[Place]) -> bool:
     """Whether a place lies inside one of a longer name."""
-    return any(o.first <= place.first and place.last <= o.last and o.last - o.first > place.last - place.first for o in others)
+    return any(
+        o.first <= place.first and place.last <= o.last and o.last - o.first > place.last - place.first for o in others
+    )
 
 
 def _comes_first(statement: str, rival: Place, stated: Sequence[Place]) -> bool:
@@ -86,34 +89,25 @@ def _comes_first(statement: str, rival: Place, stated: Sequence[Place]) -> bool:
 _IS = folding(r"\b(?:is|was|are|ist|est|es|is called)\b|—|是")
 
 
-@lru_cache(maxsize=1)
+@cache
 def _together() -> regex.Pattern[str]:
-    joined = any_of("and | und | et | y | e | и | ve | 和 | 与 | と | و | और | และ | 또는 | 와 | 과 | as well as | sowie").pattern
-    return folding(rf"\s*(?:[,/&+;]|,?\s*{joined})\s*(?:the|in|also|auch|aussi|también|le|la|die|der|das|the city of)?\s*و?")
+    between = r"(?:the|in|also|auch|aussi|también|le|la|die|der|das|the city of)?\s*و?"
+    return folding(rf"\s*(?:[,/&+;]|,?\s*{listed('joining')})\s*{between}")
 
 
-@lru_cache(maxsize=1)
+@cache
 def _verb() -> regex.Pattern[str]:
-    listed = any_of("is | are | was | were | has | ist | sind | war | est | es | è | é | является | 是 | は | هي | हैं | है | คือ | เป็น").pattern
-    return folding(rf"\s*{listed}")
+    return folding(rf"\s*{listed('predicates')}")
 
 
-@lru_cache(maxsize=1)
+@cache
 def _leading() -> regex.Pattern[str]:
-    listed = any_of(
-        "of | in | near | after | since | by | for | de | du | von | nach | en | después de | после | из | em | da | from | to"
-    ).pattern
-    return folding(rf"{listed}\s*(?:the\s+|la\s+|le\s+)?$")
-
-
-@lru_cache(maxsize=1)
-def _renamed() -> regex.Pattern[str]:
-    return any_of("renamed | replaced by | succeeded by | is now | became | changed to | umbenannt | devenu | ahora es")
+    return folding(rf"{listed('leading')}\s*(?:the\s+|la\s+|le\s+)?$")
 
 
 def _only_leads_to(before: str, between: str) -> bool:
     """Whether the old answer belongs to the subject ("the successor of Paris is Lyon"), or is told to be replaced."""
     text = folded(between)
-    if _renamed().search(text):
+    if any_listed("renamed").search(text):
         return True
     return _leading().search(folded(before)) is not None and _IS.search(text) is not None

@@ -2,65 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import regex
 
-from ketools.core.names import Word, fold, words
-from ketools.core.phrases import folded
+from ketools.core.names import Word, words
+from ketools.core.phrases import folded, folded_words, sections
 from ketools.knowledge.matching.dates import Day, date_at
+from ketools.knowledge.matching.lists import PACKAGE
 from ketools.knowledge.matching.numerals import Numeral, canonical, in_characters, in_words, interpret
+from ketools.knowledge.matching.numerals import values as values_of
+from ketools.knowledge.matching.units import beside
 
 _LEADING_DIGITS = regex.compile(r"\d+")
 _CHARACTERS = regex.compile(r"[\p{Han}\p{Thai}]+")
 _SUFFIXED = regex.compile(r"(\d+)(\p{L}+)")
-_ORDINAL = frozenset("st nd rd th er ere eme e º ª".split())
-_UNITS = frozenset(
-    "km m cm mm nm kg g mg lb lbs oz ft in mi mph kmh kph hz khz mhz ghz w kw mw gw v gb mb tb kb s h min yr yrs am pm "
-    "c f л м км кг см мм г".split()
-)
-_SCALES = {
-    "k": 10**3, "thousand": 10**3, "tausend": 10**3, "mil": 10**3, "mille": 10**3, "тысяч": 10**3, "тысячи": 10**3,
-    "bin": 10**3, "ألف": 10**3, "हजार": 10**3, "million": 10**6, "millions": 10**6, "mio": 10**6, "mn": 10**6,
-    "millionen": 10**6, "millones": 10**6, "millon": 10**6, "миллион": 10**6, "миллиона": 10**6, "миллионов": 10**6,
-    "млн": 10**6, "milyon": 10**6, "مليون": 10**6, "ملايين": 10**6, "मिलियन": 10**6, "लाख": 10**5, "करोड": 10**7,
-    "billion": 10**9, "billions": 10**9, "bn": 10**9, "mrd": 10**9, "milliarden": 10**9, "milliarde": 10**9,
-    "milliard": 10**9, "milliards": 10**9, "миллиард": 10**9, "миллиардов": 10**9, "млрд": 10**9, "milyar": 10**9,
-    "مليار": 10**9, "अरब": 10**9, "trillion": 10**12,
-}  # fmt: skip
+_ORDINALS = frozenset(("st", "nd", "rd", "th", "er", "ere", "eme", "e", "º", "ª"))
 _HAN_SCALES = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8, "千": 10**3, "百": 10**2}
-_PERCENT_AFTER = regex.compile(
-    r"\s*(?:[%٪％]|(?:per\s?cent|percentage|pct|prozent|por\s?ciento|por\s?cento|pour\s?cents?|процент\p{L}*|प्रतिशत|फीसदी"
-    r"|(?:في|ب)\s?الم(?:ئة|ائة))(?!\p{L})|パーセント|เปอร์เซ็นต์|เปอร์เซนต์|퍼센트)",
-    regex.IGNORECASE,
-)
-_PERCENT_BEFORE = regex.compile(r"(?:%|百分之|ร้อยละ|\byüzde)\s*$", regex.IGNORECASE)
-_CURRENCY = {
-    "$": r"\$|(?:us[ -])?dollars?|usd|dólares|доллар\p{L}*|dolar|دولار\p{L}*|डॉलर|美元|ドル|ดอลลาร์|달러",
-    "€": r"€|euros?|eur|евро|avro|يورو|यूरो|欧元|ユーロ|ยูโร|유로",
-    "£": r"£|pounds?(?: sterling)?|gbp|pfund|libras|фунт\p{L}*|英镑|ポンド",
-    "¥": r"¥|￥|yen|yuan|円|元|иен\p{L}*|юан\p{L}*",
-    "₹": r"₹|rupees?|rupien|रुपये|रुपए|रुपया|卢比",
-    "₽": r"₽|rubles?|roubles?|rubel|рубл\p{L}*",
-    "₺": r"₺|lira|liras",
-    "฿": r"฿|baht|บาท",
-}
-_CURRENCY_AFTER = regex.compile(
-    r"\s*(?:" + "|".join(f"(?P<c{i}>{body})" for i, body in enumerate(_CURRENCY.values())) + r")(?![\p{L}\p{M}&&[^\p{Han}]])",
-    regex.IGNORECASE | regex.VERSION1,
-)
-_SYMBOL_BEFORE = regex.compile(r"(?:US|A|C)?([$€£¥￥₹₽₺฿])\s*$")
-_MINUS_BEFORE = regex.compile(
-    r"(?:(?<![\p{L}\p{N}&&[^\p{Han}]])[-−–‐‑]|(?:\b(?:minus|moins|menos|минус|eksi|سالب|ऋण)\s+|ติดลบ\s*|ลบ\s*|负|負|マイナス))$", regex.IGNORECASE | regex.VERSION1
-)
-_LOOK_BACK = 12
-"""Characters before a number that may hold its sign and unit."""
-
 _JOINER = regex.compile(r"\s*[-–‑‐/:]\s*")
 _HYPHENED = regex.compile(r"(?V1)[[\p{L}\p{N}]--[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]][-‑‐/:.,]$")
-_SINGLE_ONE = frozenset("of who that which another can must should day more".split())
+_SINGLE_ONE = frozenset(("of", "who", "that", "which", "another", "can", "must", "should", "day", "more"))
 _SPACES = " \u00a0\u202f\u2009"
 _SEPARATORS = frozenset(".,'’٬٫" + _SPACES)
 
@@ -109,10 +72,8 @@ def _token(told: Sequence[Word], texts: Sequence[str], i: int, text: str) -> tup
     if date:
         start, end = word.start, told[i + date.length - 1].end
         return Token(folded(text[start:end]), start, end, word, days=date.readings), date.length
-    if word.text[0].isdigit():
-        number = _digits(told, texts, i, text)
-    else:
-        number = _spelled(told, texts, i, text)
+    read = _digits if word.text[0].isdigit() else _spelled
+    number = read(told, texts, i, text)
     return number or (Token(word.text, word.start, word.end, word), 1)
 
 
@@ -125,13 +86,17 @@ def _digits(told: Sequence[Word], texts: Sequence[str], i: int, text: str) -> tu
     suffix = ""
     if match := _SUFFIXED.fullmatch(parts[-1]):
         parts[-1], suffix = match[1], match[2]
-    if not parts[-1].isdigit() or (suffix and suffix not in _ORDINAL | _UNITS | _SCALES.keys()):
+    if not parts[-1].isdigit() or (suffix and not _may_follow_digits(suffix)):
         return None
     spaced = [" " if s in _SPACES else "'" if s in "'’٬" else s for s in separators]
     values = interpret(parts, spaced)
     if not values and separators:
         return _whole(told, i, len(parts), text)
     return _number(told, texts, i, len(parts), text, values, suffix)
+
+
+def _may_follow_digits(suffix: str) -> bool:
+    return suffix in _ORDINALS or suffix in _scales() or suffix in folded_words(PACKAGE, "numbers.txt", "units")
 
 
 def _next_group(told: Sequence[Word], texts: Sequence[str], j: int, text: str, parts: Sequence[str]) -> str | None:
@@ -142,7 +107,9 @@ def _next_group(told: Sequence[Word], texts: Sequence[str], j: int, text: str, p
     match = _LEADING_DIGITS.match(following)
     if not match or gap not in _SEPARATORS:
         return None
-    if gap in _SPACES and not (len(match[0]) == 3 and match[0] == following and len(parts[0]) <= 3 and _is_thin(gap, parts)):
+    if gap in _SPACES and not (
+        len(match[0]) == 3 and match[0] == following and len(parts[0]) <= 3 and _is_thin(gap, parts)
+    ):
         return None
     return following
 
@@ -164,36 +131,39 @@ def _number(
     if scale > 1:
         values, length = frozenset(_times(v, scale) for v in values), length + more
     joined = _is_joined(told, i, i + length - 1, text)
-    token = Token("", told[i].start, told[i + length - 1].end, told[i], values, ordinal=suffix in _ORDINAL, joined=joined)
+    token = Token(
+        "", told[i].start, told[i + length - 1].end, told[i], values, ordinal=suffix in _ORDINALS, joined=joined
+    )
     return _with_surroundings(token, text), length
 
 
 def _with_surroundings(token: Token, text: str) -> Token:
-    """The number with its sign, currency and percentage, and the words that tell them."""
-    start, end, unit, values = token.start, token.end, "", token.values
-    if percent := _PERCENT_AFTER.match(text, end):
-        unit, end = "%", percent.end()
-    elif currency := _CURRENCY_AFTER.match(text, end):
-        unit, end = next(c for i, c in enumerate(_CURRENCY) if currency[f"c{i}"]), currency.end()
-    if percent := _PERCENT_BEFORE.search(text, max(0, start - _LOOK_BACK), start):
-        unit, start = "%", percent.start()
-    elif symbol := _SYMBOL_BEFORE.search(text, max(0, start - _LOOK_BACK), start):
-        unit, start = symbol[1].replace("￥", "¥"), symbol.start()
-    if not token.joined and (minus := _MINUS_BEFORE.search(text, max(0, start - _LOOK_BACK), start)):
-        start, values = minus.start(), frozenset(f"-{v}" for v in values)
-    return replace(token, text=folded(text[start:end].strip()), start=start, end=end, unit=unit, values=values)
+    """The number with its sign and unit, and the words that tell them."""
+    found = beside(text, token.start, token.end, signed=not token.joined)
+    values = frozenset(f"-{v}" for v in token.values) if found.is_negative else token.values
+    written = folded(text[found.start : found.end].strip())
+    return replace(token, text=written, start=found.start, end=found.end, unit=found.unit, values=values)
+
+
+@lru_cache(maxsize=1)
+def _scales() -> Mapping[str, int]:
+    return values_of(sections(PACKAGE, "numbers.txt")["scales"])
 
 
 def _scale(told: Sequence[Word], texts: Sequence[str], j: int, text: str, suffix: str) -> tuple[int, int]:
     """What a following word multiplies a number by, and how many words that takes."""
-    if suffix in _SCALES:
-        return _SCALES[suffix], 0
+    if suffix in _scales():
+        return _scales()[suffix], 0
     if j >= len(texts) or suffix:
         return 1, 0
-    if texts[j] in _SCALES and texts[j] != "bin":
-        return _SCALES[texts[j]], 1
+    if texts[j] in _scales():
+        return _scales()[texts[j]], 1
     size, length = 1, 0
-    while j + length < len(texts) and texts[j + length] in _HAN_SCALES and told[j + length].start == told[j].start + length:
+    while (
+        j + length < len(texts)
+        and texts[j + length] in _HAN_SCALES
+        and told[j + length].start == told[j].start + length
+    ):
         size, length = size * _HAN_SCALES[texts[j + length]], length + 1
     return size, length
 
