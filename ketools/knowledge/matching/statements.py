@@ -29,7 +29,7 @@ def spoken(answer: str, more: int = 0) -> str:
     A question that the answer affirms is stated ("Is it Lyon? Yes."); one that nothing follows is returned as it is.
     `more`: how many further statements belong to it, for targets that hold sentence ends themselves.
     """
-    rest = _MARKUP.sub("", answer.strip()[:LONGEST]).strip()
+    rest: str = _MARKUP.sub("", answer.strip()[:LONGEST]).strip()
     for _ in range(4):
         end = cut(rest)
         statement, after = rest[:end].strip(), rest[end:].strip()

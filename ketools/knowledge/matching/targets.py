@@ -10,7 +10,7 @@ import regex
 
 from ketools.core.names import fold
 from ketools.core.phrases import folded, plain
-from ketools.core.text import word_set
+from ketools.core.text import word_list, word_set
 from ketools.knowledge.matching.tokens import Token, tokens
 
 _ARTICLES = frozenset(("the", "a", "an"))
@@ -27,8 +27,9 @@ _INVERTED = regex.compile(r"(\p{Lu}[^,\d]*),\s+(\p{Lu}[^,\d]*)")
 _UMLAUTS = (("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("å", "aa"), ("ø", "oe"))
 _DIGRAPH = regex.compile("[aou]e|aa")
 _SECOND_VOWEL = regex.compile("(?<=[aou])e|(?<=a)a")
-_SYNONYMS = (("saint", "st"), ("sainte", "ste"), ("mount", "mt"), ("fort", "ft"), ("doctor", "dr"), ("mister", "mr"))
-_SYNONYMS += (("bce", "bc"), ("ce", "ad"))
+_SYNONYMS = tuple(
+    pair.split("=") for pair in word_list("saint=st sainte=ste mount=mt fort=ft doctor=dr mister=mr bce=bc ce=ad")
+)
 _SHORTEST_NAME = 3
 """Letters up to which a name in capitals is told from a word by its case: "US", "WHO"."""
 
