@@ -41,12 +41,14 @@ from ketools.evaluation.run import BAD_TOLD, CASES, PROTOCOLS, MethodRun, Protoc
 from ketools.evaluation.runner import Checkpoint, Share, asked_of
 from ketools.evaluation.sources import source_hash
 from ketools.evaluation.weights import changes, hits, mean_hits
+from ketools.evaluation.wild import WildEvaluation, WildRun
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.layers.store import content_hash
 from ketools.methods.base import MethodConfig
 from ketools.methods.notes import NOTE_METHOD
 from ketools.methods.registry import AUTO, get_method, methods
 from ketools.models.tracing import lens_says
+from ketools.notes import ScopedEngine
 from ketools.service.opening import open_service
 from ketools.service.runtime import is_bundled
 from ketools.service.service import EditService
@@ -216,6 +218,24 @@ def run_plan(settings: Settings, plan: EvaluationPlan, progress: Progress) -> Ru
             if plan.out:
                 run.write(plan.out)
     return run
+
+
+def run_wild(settings: Settings, plan: EvaluationPlan, progress: Progress) -> list[WildRun]:
+    """Each method on the first `n` cases of a data set, asked in the wild; see `ketools.evaluation.wild`."""
+    data, names = load(plan.data), _names(plan)
+    if plan.protocol == "batch":
+        raise InvalidRequest("--asking wild measures single and sequential edits; choose one of them.")
+    if plan.out:
+        plan.out.mkdir(parents=True, exist_ok=True)
+    record = plan.out / "answers.jsonl" if plan.out else None
+    with scratch_service(settings) as service:
+        evaluation = WildEvaluation(
+            ScopedEngine(service.runtime.engine, service.runtime.notes), data.first(plan.n), record
+        )
+        return [
+            evaluation.run(name, _edit(service, name, plan, _labelled(name, progress)), plan.protocol, progress)
+            for name in names
+        ]
 
 
 def _origins(service: EditService, data: Dataset, n: int, progress: Progress) -> Origins | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -90,12 +91,15 @@ def serve(
 ) -> None:
     """Serve the tools over MCP, on stdio or streamable HTTP."""
     from ketools.servers.mcp import build_server, select
+    from ketools.servers.stdio import serve_stdio
 
     options = session(context).but(
         model=model, journal=journal, engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python
     )
     choice: Choice = {"read_only": read_only, "names": names(tools), "exclude": names(exclude_tools) or ()}
     select(**choice)
+    if options.model is None and not os.environ.get("KETOOLS_MODEL"):
+        options = _with_default_model(options)
     if http is None:
         if gateway:
             raise typer.BadParameter("a gateway is served over HTTP; add --http HOST:PORT", param_hint="--gateway")
@@ -103,10 +107,23 @@ def serve(
             raise typer.BadParameter("on stdio only MCP may be written; add --http HOST:PORT", param_hint="--json")
         with options.service() as service:
             service.take_part()
-            build_server(service, allow_erase=allow_erase, **choice).run("stdio")
-        return
+            if service.settings.in_place:
+                service.start()
+            serve_stdio(build_server(service, allow_erase=allow_erase, **choice), service)
     doors = {"gateway": gateway, "as_json": as_json}
     _serve_http(options, address(http), token_path, allowed_host or [], **doors, allow_erase=allow_erase, **choice)
+
+
+def _with_default_model(options: Session) -> Session:
+    """The options with the model that stands in for none; one line on stderr says which, and how to name another."""
+    from ketools.models.catalogue import BUNDLED, DEFAULTS, ModelStore
+
+    home = options.home_directory()
+    fetched = ModelStore(home).default()
+    name = fetched.name if fetched else BUNDLED
+    known = f"fetched into {home}" if fetched else f"bundled; a pretrained one: ketools model get {DEFAULTS[0]}"
+    sys.stderr.write(f"ketools: serving {name} ({known}); another model: --model NAME, or KETOOLS_MODEL\n")
+    return options.but(model=Path(name))
 
 
 def _serve_http(
@@ -132,6 +149,7 @@ def _serve_http(
             told = {"mcp": f"{place}/mcp", "gateway": f"{place}/v1" if gateway else None, "tokens": guarded}
             print(json.dumps(told), flush=True)
         service.take_part()
+        service.start()
         app = http_app(service, host=host, port=port, tokens=tokens, allowed_hosts=allowed, **chosen)
         if gateway:
             app = gateway_app(service, host=host, tokens=tokens, allowed_hosts=allowed, rest=app)

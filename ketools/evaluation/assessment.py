@@ -99,7 +99,7 @@ def method_comparison(pipeline: EditPipeline) -> Handler:
 def _known(pipeline: EditPipeline, request: EditRequest, layer: EditLayer) -> EditRequest:
     """The request as it reaches a method on the pipeline of an edit."""
     request = with_relation(request)
-    return with_old_answer(request, pipeline.verifier.phrasing_answers(request, layer)[0])
+    return with_old_answer(request, pipeline.verifier.direct_answer(request, layer))
 
 
 def _method(

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ketools.core.progress import Progress, quiet
-from ketools.journal import Journal
+from ketools.journal import ROOT, Journal
 from ketools.methods.configuration import Configurations
+from ketools.service.in_place import require_server
 from ketools.service.runner import JobRunner
 from ketools.service.settings import Settings
 from ketools.service.starting import RuntimeStarter
@@ -31,6 +32,11 @@ class Backend:
     def runtime(self, progress: Progress = quiet) -> Runtime:
         """The engine and what stands on it, opened by the first call. Raises what opening it raises."""
         return self.starter.get(progress)
+
+    def require_follower(self, space: str) -> None:
+        """Raise `EngineUnavailable` where an engine elsewhere has to follow the space's head and does not answer."""
+        if self.settings.in_place and space == ROOT and not self.starter.started:
+            require_server(self.settings.home)
 
     def head_moved(self, space: str) -> None:
         """Have an engine that is open ready for the space's new head; one that opens later reads it then."""

@@ -39,6 +39,8 @@ from ketools.spaces.standing import origin_of, standing_for
 if TYPE_CHECKING:
     from ketools.editing.pipeline import EditOutcome
 
+ROUTED = "routed"
+"""What `auto` changes weights by for a fact where nothing was calibrated: its scope spares the rest."""
 FALLBACK = "ft-m"
 """What `auto` changes weights by where nothing was calibrated: the survey's best overall."""
 
@@ -165,6 +167,8 @@ class Edits:
         if self.backend.settings.parametric != AUTO:
             return get_method(self.backend.settings.parametric).name
         profile = self.backend.configurations.profile
+        if profile is None and FACTS.issuperset(kinds) and ROUTED in methods():
+            return ROUTED
         if profile is None or not FACTS.issuperset(kinds):
             return FALLBACK
         able = [method for method in methods().values() if method.phase == "mastery" and method.kinds >= FACTS]
@@ -200,6 +204,7 @@ class Edits:
         journal, spaces = self.backend.journal, self.backend.spaces
         record = journal.edit(edit_id)
         who.require(Scope.ERASE if record.kind is Kind.ERASE else Scope.EDIT, record.space)
+        self.backend.require_follower(record.space)
         current = standing_for(journal, record)
         undone = spaces.undo(record.space, current.id, bring_back=bring_back, origin=origin_of(journal, current))
         self.backend.head_moved(record.space)

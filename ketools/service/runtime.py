@@ -43,6 +43,7 @@ from ketools.multihop import EditMemory, EngineWriter, Finished, MultihopResourc
 from ketools.notes import Budget, NoteInjector, budget_of
 from ketools.notes.memory import Memory
 from ketools.retrieval import Encoder, load_encoder
+from ketools.service.in_place import note_server
 from ketools.service.settings import Settings
 from ketools.spaces.layers import LayeredSpaces
 
@@ -126,7 +127,8 @@ def open_runtime(settings: Settings, journal: Journal, model: EditableModel | No
     engine.hold(spaces.layer(ROOT))
     encoder = open_encoder(settings)
     notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash), budget=note_budget(engine))
-    verifier = Verifier(engine, Prober(known_subjects(engine.model_hash)), notes)
+    prober = Prober(known_subjects(engine.model_hash), forms=not is_bundled(engine.model_hash))
+    verifier = Verifier(engine, prober, notes)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
     return Runtime(
         engine=engine,
@@ -196,7 +198,10 @@ def _server(settings: Settings, store: AdapterStore) -> VLLMServer:
     dtype = "auto" if gpu else "float32"
     flags = VLLMFlags(max_rank=settings.max_lora_rank, dtype=dtype, extra=tuple(extra))
     log_file, python = settings.home / "vllm.log", settings.vllm_python.absolute()
-    return VLLMServer(settings.model.absolute(), store.root, log_file, python, flags=flags)
+    server = VLLMServer(settings.model.absolute(), store.root, log_file, python, flags=flags)
+    if settings.in_place:
+        note_server(settings.home, server.url)
+    return server
 
 
 def is_bundled(model_hash: str) -> bool:

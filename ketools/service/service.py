@@ -6,10 +6,12 @@ None holds editing mathematics or a protocol. Requests are checked before an eng
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from ketools.core.errors import EngineUnavailable
 from ketools.journal import Journal
 from ketools.service.asking import Asking
 from ketools.service.backend import Backend
@@ -70,8 +72,9 @@ class EditService:
         return self.backend.runtime()
 
     def start(self) -> None:
-        """Begin to open the engine in the background."""
-        self.backend.starter.start()
+        """Begin to open the engine in the background; nothing happens once the service is closed."""
+        with suppress(EngineUnavailable):
+            self.backend.starter.start()
 
     def take_part(self) -> None:
         """Finish what dead servers left, and follow other processes, from when the engine is open: for long-lived

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ketools.core.errors import Forbidden, NotFound
 from ketools.core.principals import Principal, Scope
+from ketools.core.progress import Progress, quiet
 from ketools.core.requests import Prompt, chat_prompt
 from ketools.core.results import SpaceDiff, SpaceList, SpaceView
 from ketools.journal import ROOT
@@ -32,6 +33,7 @@ class SpaceAccess:
     def restore(self, who: Principal, space: str, version: int) -> SpaceView:
         """Set a space back to one of its versions."""
         who.require(Scope.EDIT, space)
+        self.backend.require_follower(space)
         self.backend.spaces.restore(space, version)
         self.backend.head_moved(space)
         return self._view(space)
@@ -51,11 +53,13 @@ class SpaceAccess:
         who.require(Scope.ADMIN, name)
         return self.backend.spaces.drop(name, with_children=with_children)
 
-    def compare(self, who: Principal, a: str, b: str, prompts: Sequence[str] = ()) -> SpaceDiff:
+    def compare(
+        self, who: Principal, a: str, b: str, prompts: Sequence[str] = (), progress: Progress = quiet
+    ) -> SpaceDiff:
         """Edits only in one of two spaces, and both answers to each prompt."""
         one, two = (readable(self.backend, who, name) for name in (a, b))
         diff = self.backend.spaces.diff(one, two)
-        answers = zip(prompts, self._answers(prompts, one), self._answers(prompts, two), strict=True)
+        answers = zip(prompts, *(self._answers(prompts, name, progress) for name in (one, two)), strict=True)
         return SpaceDiff(
             a=a,
             b=b,
@@ -64,10 +68,10 @@ class SpaceAccess:
             answers=tuple({"prompt": prompt, "a": in_a, "b": in_b} for prompt, in_a, in_b in answers),
         )
 
-    def _answers(self, prompts: Sequence[str], space: str) -> Sequence[str]:
+    def _answers(self, prompts: Sequence[str], space: str, progress: Progress) -> Sequence[str]:
         if not prompts:
             return ()
-        runtime = self.backend.runtime()
+        runtime = self.backend.runtime(progress)
         asked: list[Prompt] = [chat_prompt(prompt) for prompt in prompts]
         return runtime.verifier.answers(asked, runtime.spaces.layer(space))
 

@@ -15,6 +15,13 @@ from ketools.layers.artefacts import Note
 
 if TYPE_CHECKING:
     from ketools.editing.pipeline import Candidate, EditOutcome
+    from ketools.editing.verification import Verdict
+
+
+WEAK = (
+    "Weak evidence: nothing was asked in other words, or too little that must stay the same. "
+    "For a verdict, edit again with rephrases=[three other ways to ask] and probes of facts that must not change."
+)
 
 
 def edit_result(
@@ -34,7 +41,7 @@ def edit_result(
     return EditResult(
         edit_id=edit_id,
         status="dry_run" if dry_run and candidate.passed else "committed" if committed else _status(candidate),
-        verified=candidate.passed and verdict is not None and not _only_hidden(candidate),
+        verified=candidate.passed and verdict is not None and _strong(verdict) and not _only_hidden(candidate),
         space=space,
         version=outcome.version.version if committed and outcome.version else None,
         method=method,
@@ -55,6 +62,10 @@ def _status(candidate: Candidate) -> Literal["failed", "refused"]:
     return "failed" if candidate.error else "refused"
 
 
+def _strong(verdict: Verdict) -> bool:
+    return verdict.evidence.strength == "strong"
+
+
 def _only_hidden(candidate: Candidate) -> bool:
     """An erasure by a note alone: the weights still hold the fact."""
     erase = candidate.request.kind is Kind.ERASE
@@ -64,11 +75,11 @@ def _only_hidden(candidate: Candidate) -> bool:
 def _reason(candidate: Candidate, committed: bool) -> str:
     if _only_hidden(candidate):
         return "Hidden, not erased: a note leaves the fact in the weights. Use method=auto to erase it."
-    return (
-        str(candidate.error)
-        if candidate.error
-        else candidate.objection or ("" if committed else "Nothing was committed.")
-    )
+    if candidate.error:
+        return str(candidate.error)
+    if committed and candidate.verdict and not _strong(candidate.verdict):
+        return WEAK
+    return candidate.objection or ("" if committed else "Nothing was committed.")
 
 
 def _next(candidate: Candidate, edit_id: str | None, committed: bool, job_id: str | None, dry_run: bool) -> str:

@@ -215,12 +215,14 @@ class Toolbox:
         ] = False,
     ) -> Answer:
         """Ask the served model as it is in a space (greedy decoding). Use it to see the effect of edits."""
-        return self.service.asking.ask(self.principal, question, space, chat, max_new_tokens, fingerprint)
+        return self.service.asking.ask(
+            self.principal, question, space, chat, max_new_tokens, fingerprint, self.progress
+        )
 
     @tool("Verify an edit again", Scope.READ)
     def evaluate_edit(self, edit_id: EditId) -> EditResult:
         """Measure a live edit again on the serving engine: success over phrasings, locality over probes."""
-        return self.service.evaluation.edit(self.principal, edit_id)
+        return self.service.evaluation.edit(self.principal, edit_id, self.progress)
 
     @tool("Evaluate a space", Scope.READ)
     def evaluate_space(self, space: Space = "global", wait: Wait = False) -> JobView:
@@ -314,7 +316,7 @@ class Toolbox:
         prompts: Annotated[Sequence[PromptText], Field(description="Questions to ask in both.", max_length=50)] = (),
     ) -> SpaceDiff:
         """Show how two spaces differ: edits only in one, and the answers to questions asked in both."""
-        return self.service.spaces.compare(self.principal, a, b, tuple(prompts))
+        return self.service.spaces.compare(self.principal, a, b, tuple(prompts), self.progress)
 
     @tool("Consolidate notes into weights", Scope.EDIT)
     def consolidate(
