@@ -2,7 +2,7 @@
 
 from ketools.core.sentences import first_statement
 from ketools.knowledge.matching.exact import exact_match
-from ketools.knowledge.matching.judging import says
+from ketools.knowledge.matching.judging import agrees, mentions, says
 from ketools.knowledge.matching.refusals import refuses
 
-__all__ = ["exact_match", "first_statement", "refuses", "says"]
+__all__ = ["agrees", "exact_match", "first_statement", "mentions", "refuses", "says"]

@@ -17,6 +17,7 @@ from ketools.knowledge.matching.refusals import refuses
 from ketools.knowledge.matching.statements import is_asked, spoken
 from ketools.knowledge.matching.targets import same_words, ways
 
+LONGEST_TEXT = 20_000
 MOST_PLACES = 8
 """How often a statement may name a target before further places are left unread."""
 
@@ -39,6 +40,18 @@ def says(answer: str, target: str, *, old: str | None = None, aliases: Iterable[
     if names and refuses(target):
         return refuses(answer)
     return any(_states(answer, name, old) for name in names)
+
+
+def agrees(one: str, other: str) -> bool:
+    """Whether two answers say the same: their first statements hold the same words."""
+    return same_words(first_statement(one), first_statement(other))
+
+
+def mentions(text: str, name: str) -> bool:
+    """Whether a text holds a name anywhere and in any spelling, denied or not; of a long text, its beginning."""
+    if not ways(name):
+        return bool(name.strip()) and name.strip() in text
+    return bool(places(text[:LONGEST_TEXT], name))
 
 
 def _is_all(answer: str, name: str) -> bool:
