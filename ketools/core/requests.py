@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ketools.core.errors import InvalidRequest
 from ketools.core.names import as_written, canonical
-from ketools.core.text import clean_text, gap, is_question, normalise
+from ketools.core.questions import is_question
+from ketools.core.text import clean_text, gap, normalise
 
 REFUSAL = "I don't know."
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field, replace
 from ketools.core.errors import Diverged, InvalidRequest
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import EditRequest, Probe, Prompt
-from ketools.core.text import normalise
 from ketools.editing.editor import Editor
 from ketools.engines.base import Engine
-from ketools.knowledge.matching import says
+from ketools.knowledge.matching import agrees, says
 from ketools.knowledge.relations import RELATIONS, Relation
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.methods.base import Method, MethodConfig
@@ -89,7 +88,7 @@ class Trial:
             hits = [says(answer, case.request.target_new) for answer in answers[: len(changed)]]
             before = self._answers_before(case.locality)
             after = answers[len(changed) :]
-            kept = [normalise(was) == normalise(now) for was, now in zip(before, after, strict=True)]
+            kept = [agrees(was, now) for was, now in zip(before, after, strict=True)]
         cut = len(case.direct)
         return {"success": hits[:cut], "rephrase": hits[cut:], "locality": kept}
 

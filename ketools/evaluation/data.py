@@ -17,8 +17,9 @@ from pydantic import ValidationError
 
 from ketools.atlas import datasets
 from ketools.core.errors import InvalidRequest, NotFound
+from ketools.core.questions import is_question
 from ketools.core.requests import REFUSAL, EditRequest, Kind, Trait
-from ketools.core.text import is_question, normalise
+from ketools.core.text import normalise
 from ketools.evaluation import ripple
 from ketools.evaluation.cases import CaseProbe, EditCase, JointTest, Probes, interleaved
 from ketools.knowledge.traits import exemplar

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 from ketools.core.errors import InvalidRequest
+from ketools.core.questions import is_question
 from ketools.core.requests import EditRequest, Kind, Message, Prompt, chat_prompt, fact_key
-from ketools.core.text import is_question
 from ketools.knowledge.relations import RELATIONS, Relation, match_prompt
 from ketools.knowledge.traits import OPINION_QUESTIONS
 from ketools.models import text

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ketools.core.questions import is_question
 from ketools.core.requests import FACTS, EditRequest, Kind, Message, Prompt, Trait
 from ketools.core.text import normalise
 from ketools.knowledge.relations import Relation
@@ -333,7 +334,7 @@ def is_cloze(prompt: str, subject: str, relation: Relation) -> bool:
     """Whether the prompt is one of the relation's clozes, or a short text of the caller's own to continue."""
     clozes = [normalise(cloze.format(s=subject)) for cloze in relation.cloze]
     ends_in_one = any(normalise(prompt).endswith(cloze) for cloze in clozes)
-    return normalise(prompt) in clozes or not (ends_in_one or prompt.endswith(("?", ".", "!")))
+    return normalise(prompt) in clozes or not (ends_in_one or is_question(prompt))
 
 
 def put_before(prompt: Prompt, lead: str) -> Prompt:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from ketools.core.errors import KetoolsError, StorageError
-from ketools.core.requests import REFUSAL, EditRequest, Kind
+from ketools.core.requests import EditRequest, Kind
 from ketools.core.results import BatchResult, EditResult, EditView
 from ketools.journal import EditRecord
-from ketools.knowledge.matching import says
+from ketools.knowledge.matching import refuses
 from ketools.layers.artefacts import Note
 from ketools.spaces.spaces import Spaces
 
@@ -47,7 +47,7 @@ def edit_result(
         version=outcome.version.version if committed and outcome.version else None,
         method=method,
         before="" if hidden or verdict is None else verdict.before,
-        after="" if verdict is None or (hidden and not says(verdict.after, REFUSAL)) else verdict.after,
+        after="" if verdict is None or (hidden and not refuses(verdict.after)) else verdict.after,
         evidence=verdict.evidence if verdict else None,
         supersedes=tuple(r.id for r in candidate.replaces),
         conflicts=candidate.conflicts(),
