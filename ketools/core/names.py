@@ -223,6 +223,9 @@ _FIRST_PARTS = word_set(
 """Words that make another name of the one that follows them, also at the beginning of a sentence."""
 
 _GERMAN = regex.compile(r"\b(?:der|die|das|und|ist|wer|wie|welche[rs]?|von|wo|war|hat|wird)\b", regex.IGNORECASE)
+_HYPHEN_AFTER = regex.compile(r"[-\u2010\u2011]\p{L}")
+_HYPHEN_BEFORE = regex.compile(r"\w[-\u2010\u2011]$")
+_LETTERS = regex.compile(r"\p{L}+")
 _NEXT = regex.compile(r"\s(\p{Lu}[\p{L}\p{N}_]*)")
 _BEFORE = regex.compile(r"([\p{L}][\p{L}\p{N}_.'’]*)\s$")
 _OPENS = regex.compile(r"(?:.*[.?!:\"“«(\n]\s*)?", regex.DOTALL)
@@ -231,7 +234,7 @@ _NO_NAMES = frozenset({"I"})
 
 def is_part_of_name(text: str, start: int, end: int) -> bool:
     """Whether capitals or hyphens around `text[start:end]` show a longer name that it belongs to."""
-    if regex.match(r"[-\u2010\u2011]\p{L}", text[end:]) or regex.search(r"\w[-\u2010\u2011]$", text[:start]):
+    if _HYPHEN_AFTER.match(text, end) or _HYPHEN_BEFORE.search(text[:start]):
         return True
     if _is_shouted(text) or not text[start].isupper() or _GERMAN.search(text):
         return False
@@ -251,7 +254,7 @@ def is_part_of_name(text: str, start: int, end: int) -> bool:
 @lru_cache(maxsize=4096)
 def _is_shouted(text: str) -> bool:
     """Whether capitals tell nothing: the text is in capitals, or nearly every word begins with one."""
-    letters = regex.findall(r"\p{L}+", text)
+    letters = _LETTERS.findall(text)
     return text.isupper() or (len(letters) > 3 and sum(word[0].isupper() for word in letters) > 0.8 * len(letters))
 
 

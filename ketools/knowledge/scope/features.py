@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -79,23 +80,31 @@ def side(text: str, subject: str) -> Side:
 
 
 def marks(own: Side, other: Side, read: Read) -> Tensor:
-    """The marks of each token of a side, `[n, MARKS]`."""
-    theirs = {word.text for word in other.words}
-    table = torch.zeros(len(own.text) + 1, MARKS)
-    for word in own.words:
-        same = word.text in theirs
-        near = 1.0 if same else max((similarity(word.text, t) for t in theirs), default=0.0)
-        values = [
-            own.is_named(word),
-            same,
-            near,
-            rarity(word.text),
-            word.start > 0 and is_name_like(own.text[word.start : word.end]),
-            not word.text.isascii(),
-        ]
-        table[word.start : word.end] = torch.tensor([float(value) for value in values])
-    starts = torch.tensor([start for start, _ in read.offsets], dtype=torch.long).clamp(max=len(own.text))
-    return table[starts]
+    """The marks of each token of a side, `[n, MARKS]`; 0 for a token between words."""
+    theirs = frozenset(word.text for word in other.words)
+    values = [_mark(own, word, theirs) for word in own.words]
+    starts = [word.start for word in own.words]
+    rows = []
+    for start, _ in read.offsets:
+        place = bisect_right(starts, start) - 1
+        is_inside = place >= 0 and start < own.words[place].end
+        rows.append(values[place] if is_inside else _NO_MARK)
+    return torch.tensor(rows).reshape(-1, MARKS)
+
+
+_NO_MARK = (0.0,) * MARKS
+
+
+def _mark(own: Side, word: Word, theirs: frozenset[str]) -> tuple[float, ...]:
+    same = word.text in theirs
+    return (
+        float(own.is_named(word)),
+        float(same),
+        1.0 if same else max((similarity(word.text, t) for t in theirs), default=0.0),
+        rarity(word.text),
+        float(word.start > 0 and is_name_like(own.text[word.start : word.end])),
+        float(not word.text.isascii()),
+    )
 
 
 def numbers(subject: str, fact: Side, asked: Side, cosine: float) -> Tensor:
