@@ -330,3 +330,30 @@ def masked(name: str, text: str, slot: str, *, whole: bool = False) -> str:
         if span.whole or not whole:
             out, end = out + text[end : span.start] + slot, span.end
     return out + text[end:]
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of one thing, to be found in texts where they stand for themselves."""
+
+    names: tuple[str, ...]
+
+    def spans(self, text: str) -> tuple[Span, ...]:
+        """Where any of the names stands for itself, in order and without overlaps, the longest first."""
+        found = sorted((s for name in self.names for s in find(name, text) if s.whole), key=lambda s: (s.start, -s.end))
+        kept: list[Span] = []
+        for span in found:
+            if not kept or span.start >= kept[-1].end:
+                kept.append(span)
+        return tuple(kept)
+
+    def stand_in(self, text: str) -> bool:
+        """Whether one of the names stands in the text."""
+        return any(span.whole for name in self.names for span in find(name, text))
+
+    def replaced(self, text: str, slot: str) -> str:
+        """The text with `slot` in the place of each of the names."""
+        out, end = "", 0
+        for span in self.spans(text):
+            out, end = out + text[end : span.start] + slot, span.end
+        return out + text[end:]

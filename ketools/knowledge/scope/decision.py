@@ -14,11 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ketools.core.requests import Prompt
 from ketools.knowledge.scope.conversation import Asked, asked, readings
-from ketools.knowledge.scope.facts import Fact, Facts
-from ketools.knowledge.scope.head import Asking, ScopeHead
+from ketools.knowledge.scope.facts import Asking, Fact, Facts
+
+if TYPE_CHECKING:
+    from ketools.knowledge.scope.head import ScopeHead
 
 NAMED = 0.5
 """Least score of a fact whose name stands in the conversation."""
@@ -67,7 +70,11 @@ class Scope:
     @cached_property
     def head(self) -> ScopeHead:
         """The given head, or the packaged one."""
-        return self._given or ScopeHead.load()
+        if self._given is not None:
+            return self._given
+        from ketools.knowledge.scope.head import ScopeHead  # imports torch
+
+        return ScopeHead.load()
 
     def decide(self, facts: Facts | Iterable[Fact], prompt: Prompt) -> list[ScopeHit]:
         """The facts that the prompt asks for, most likely last. For many prompts pass an index (`Facts`)."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ketools.core.names import canonical, find, name_words, words
-from ketools.knowledge.scope.features import rarity
+from ketools.knowledge.scope.vocabulary import rarity
 
 PREFIX = 3
 """Letters by which words of inflecting scripts are filed."""
@@ -35,6 +35,15 @@ class Fact:
     def names(self) -> tuple[str, ...]:
         """The subject and its other names."""
         return (self.subject, *self.aliases)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A question put beside one phrasing of a fact about a subject."""
+
+    subject: str
+    phrasing: str
+    question: str
 
 
 class Facts:

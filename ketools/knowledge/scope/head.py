@@ -14,21 +14,13 @@ from safetensors.torch import save_file
 
 from ketools.core.errors import ModelError
 from ketools.core.names import name_words
+from ketools.knowledge.scope.facts import Asking
 from ketools.knowledge.scope.features import marks, numbers, side
 from ketools.knowledge.scope.minilm import Read, TokenEncoder
 from ketools.knowledge.scope.reader import Item, Reader, collate
 
 PACKAGED = Path(__file__).parent / "weights" / "scope.safetensors"
 BATCH = 64
-
-
-@dataclass(frozen=True)
-class Asking:
-    """A question put beside one phrasing of a fact."""
-
-    subject: str
-    phrasing: str
-    question: str
 
 
 @dataclass(frozen=True)

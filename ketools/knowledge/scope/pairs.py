@@ -261,8 +261,8 @@ class Maker:
                 yield Pair(s, p, dismissing(text, told, rng), False, "dismissed")
                 yield Pair(s, p, dismissing(text, "", rng).strip(), False, "dismissed")
         yield from self._nearest(row, rows)
-        if row.answers and (told := blanked(elsewhere.prompt, elsewhere.subject)):
-            yield Pair(s, p, told.replace(SLOT, rng.choice(row.answers)), False, "about the answer")
+        if row.answers and (form := blanked(elsewhere.prompt, elsewhere.subject)):
+            yield Pair(s, p, form.replace(SLOT, rng.choice(row.answers)), False, "about the answer")
         if rng.random() < 0.25:
             yield Pair(s, p, rng.choice(MENTIONS).format(s=s), False, "mention")
 

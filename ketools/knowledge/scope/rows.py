@@ -96,9 +96,7 @@ def without(rows: Iterable[Row], held_out: Collection[str]) -> list[Row]:
         def left(texts: Iterable[str]) -> tuple[str, ...]:
             return tuple(text for text in texts if canonical(text) not in held_out)
 
-        kept.append(
-            replace(row, rephrases=left(row.rephrases), locality=left(row.locality), others=left(row.others))
-        )
+        kept.append(replace(row, rephrases=left(row.rephrases), locality=left(row.locality), others=left(row.others)))
     return kept
 
 

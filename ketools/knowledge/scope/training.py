@@ -16,7 +16,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from ketools.core.errors import InvalidRequest
 from ketools.core.names import canonical
 from ketools.core.progress import Progress, quiet
-from ketools.knowledge.scope.head import Asking, ScopeHead, item_of
+from ketools.knowledge.scope.facts import Asking
+from ketools.knowledge.scope.head import ScopeHead, item_of
 from ketools.knowledge.scope.minilm import Read, TokenEncoder
 from ketools.knowledge.scope.pairs import Maker, Pair
 from ketools.knowledge.scope.reader import Item, Reader, collate
