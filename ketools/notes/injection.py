@@ -28,22 +28,28 @@ TOKENS_PER_DEMONSTRATION = 32
 
 @dataclass(frozen=True, slots=True)
 class Injected:
-    """A prompt with its notes, and the ids of the edits whose notes were put in, in the order of writing."""
+    """A prompt with its notes, and the ids of the edits whose notes were put in, in the order of writing.
+
+    `reasons`: for each of them, what decided that it is in scope.
+    """
 
     prompt: Prompt
     used: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A prompt as it is served: with its notes, under the layer in which the routed edits that it asks for act.
 
-    `used`: ids of the edits in scope, notes in the order of writing, then routed ones.
+    `used`: ids of the edits in scope, notes in the order of writing, then routed ones. `reasons`: for each of them,
+    what decided that it is in scope.
     """
 
     prompt: Prompt
     layer: EditLayer
     used: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,14 +190,20 @@ class NoteBook:
         """Like `inject`, with the layer in which the routed edits in scope act."""
         hits = self.in_scope(prompt)
         put = self._written(prompt, hits)
-        routed = tuple(hit.edit_id for hit in hits if isinstance(hit.note, RoutedDelta))
-        return Prepared(put.prompt, layer.activate(routed), (*put.used, *routed))
+        routed = {hit.edit_id: hit.reason for hit in hits if isinstance(hit.note, RoutedDelta)}
+        return Prepared(
+            put.prompt,
+            layer.activate(tuple(routed)),
+            (*put.used, *routed),
+            (*put.reasons, *routed.values()),
+        )
 
     def _written(self, prompt: Prompt, hits: Sequence[Hit]) -> Injected:
         hits = self._affordable([hit for hit in hits if isinstance(hit.note, Note)])
         if not hits:
             return Injected(prompt)
-        return Injected(put_before(prompt, self._lead(hits)), tuple(hit.edit_id for hit in hits))
+        told = put_before(prompt, self._lead(hits))
+        return Injected(told, tuple(hit.edit_id for hit in hits), tuple(hit.reason for hit in hits))
 
     def _affordable(self, hits: list[Hit]) -> list[Hit]:
         """The most relevant and newest notes that fit the budget; at least one. Of feedback the nearest alone."""
