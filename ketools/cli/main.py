@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ketools import __version__
-from ketools.cli import benching, evaluation, gateway, knowledge, locating, models, multihop, research, serving
+from ketools.cli import benching, evaluation, gateway, knowledge, locating, models, multihop, research, scoping, serving
 from ketools.cli.errors import Group
 from ketools.cli.session import Adapters, EngineName, Home, JournalPlace, Model, Session, Urls, VLLMPython
 
@@ -90,6 +90,7 @@ _add(
         "lm-eval": evaluation.lm_eval,
         "compare-methods": evaluation.compare_methods,
         "calibrate": research.calibrate,
+        "train-scope": scoping.train_scope,
         "locate": locating.locate,
         "locate-similarity": locating.locate_similarity,
         "schemas": research.schemas,

@@ -76,6 +76,9 @@ class Answer(Result):
     space: str
     version: int
     notes_used: tuple[str, ...] = ()
+    notes_why: tuple[str, ...] = Field(
+        default=(), description="For each of notes_used, what decided that the question asks for it."
+    )
     fingerprint: str | None = Field(
         default=None, description="SHA-256 of the answer's token log probabilities, when asked for."
     )

@@ -53,6 +53,7 @@ class Asking:
             space=space,
             version=version,
             notes_used=put.used,
+            notes_why=put.reasons,
             fingerprint=self._fingerprint(put.prompt, answer, put.layer) if fingerprint else None,
         )
 
