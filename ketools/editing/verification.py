@@ -7,10 +7,11 @@ serves, with the notes of the layer put into the prompt exactly as for a user.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import exp
-from threading import Lock
+from threading import Lock, local
 from typing import TypeVar
 
 from ketools.core.evidence import UNTOUCHED, WORDINGS, Evidence, ProbeResult, Share, Source, Strength
@@ -30,7 +31,7 @@ ANSWER_TOKENS = 28
 CACHED_ANSWERS = 100_000
 _TOGETHER = 256
 
-Key = TypeVar("Key")
+Key = TypeVar("Key", bound=tuple[object, ...])
 Value = TypeVar("Value")
 
 
@@ -86,6 +87,21 @@ class Verifier:
     _answers: OrderedDict[tuple[str, Prompt], str] = field(default_factory=OrderedDict)
     _totals: OrderedDict[tuple[str, Prompt, str], float] = field(default_factory=OrderedDict)
     _lock: Lock = field(default_factory=Lock)
+    _private: local = field(default_factory=local)
+
+    @contextmanager
+    def forgetting(self, requests: Sequence[EditRequest]) -> Iterator[None]:
+        """What this thread asks inside is not kept, nor what was kept of the requests' phrasings: for erasures."""
+        phrasings = [p.prompt for r in requests for p in self.prober.phrasings(r)]
+        asked: set[object] = set()
+        self._private.asked = asked
+        try:
+            yield
+        finally:
+            self._private.asked = None
+            with self._lock:
+                _forget(self._answers, asked, phrasings)
+                _forget(self._totals, asked, phrasings)
 
     def answers(self, prompts: Sequence[Prompt], layer: EditLayer) -> list[str]:
         """Greedy answers under the layer, edits in scope applied; one batch for what is not cached."""
@@ -107,6 +123,8 @@ class Verifier:
         return ScopedEngine(self.engine, self.notes)
 
     def _remember(self, cache: OrderedDict[Key, Value], fresh: dict[Key, Value]) -> None:
+        if (asked := getattr(self._private, "asked", None)) is not None:
+            asked.update(key[1] for key in fresh)
         with self._lock:
             cache.update(fresh)
             while len(cache) > CACHED_ANSWERS:
@@ -323,6 +341,12 @@ def _leak_rate(
     completed = [normalise(p.answer or "") in normalise(c) for p, c in zip(leaks, completions, strict=True) if p.answer]
     shown = [*asked, *completed]
     return sum(shown) / len(shown) if shown else 0.0
+
+
+def _forget(cache: OrderedDict[Key, Value], asked: Collection[object], phrasings: Sequence[str]) -> None:
+    """Drop the entries of prompts that were asked, or that hold one of the phrasings."""
+    for key in [key for key in cache if key[1] in asked or any(text in str(key[1]) for text in phrasings)]:
+        del cache[key]
 
 
 def _hashable(prompt: Prompt) -> Prompt:

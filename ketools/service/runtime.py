@@ -5,6 +5,7 @@ Importing this imports torch and transformers; `ketools.service.starting` does s
 
 from __future__ import annotations
 
+import logging
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from ketools.atlas import weights_path
 from ketools.atlas.world import world
-from ketools.core.errors import EngineRefused, ModelError
+from ketools.core.errors import EngineRefused, ModelError, StorageError
 from ketools.core.jobs import COMPARE_METHODS, CONSOLIDATE, EVALUATE_SPACE, REBASE, Handler
 from ketools.core.progress import Progress
 from ketools.core.results import Location, MultihopAnswer
@@ -50,6 +51,8 @@ from ketools.retrieval import Encoder, MiniLMEncoder, load_encoder
 from ketools.service.in_place import note_server
 from ketools.service.settings import Settings
 from ketools.spaces.layers import LayeredSpaces
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,14 @@ class Runtime:
         return layer
 
     def hold_root(self) -> None:
-        """Let an engine that keeps the shared space in its weights follow what other processes wrote there."""
-        self.engine.hold(self.spaces.layer(ROOT))
+        """Let an engine that keeps the shared space in its weights follow what other processes wrote there.
+
+        What cannot be read can be mended by an undo, so it keeps nobody from opening; asking in the space raises.
+        """
+        try:
+            self.engine.hold(self.spaces.layer(ROOT))
+        except StorageError as error:
+            log.warning("The space %r cannot be served: %s", ROOT, error)
 
     def answer_multihop(
         self, agent: str, memory: EditMemory, question: str, layer: EditLayer, progress: Progress
@@ -129,14 +138,13 @@ def open_runtime(settings: Settings, journal: Journal, model: EditableModel | No
     engine, editor = open_engine(settings, model)
     store = ArtefactStore(settings.artefact_place)
     spaces = LayeredSpaces(journal, store, editor.configurations.model)
-    engine.hold(spaces.layer(ROOT))
     encoder = open_encoder(settings)
     notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash), budget=note_budget(engine))
     prober = _prober(engine, encoder, settings.home / "cache")
     manners = None if is_bundled(engine.model_hash) else Manners(MiniLMEncoder())
     verifier = Verifier(engine, prober, notes, manners)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
-    return Runtime(
+    runtime = Runtime(
         engine=engine,
         editor=editor,
         spaces=spaces,
@@ -145,6 +153,8 @@ def open_runtime(settings: Settings, journal: Journal, model: EditableModel | No
         multihop=multihop_resources(engine.model_hash, encoder, settings.multihop_prompts, settings.multihop_detector),
         recall=Memory(spaces, encoder, settings.home / "memory.db"),
     )
+    runtime.hold_root()
+    return runtime
 
 
 def _prober(engine: Engine, encoder: Encoder, cache: Path) -> Prober:
