@@ -11,6 +11,10 @@ from ketools import __version__
 from ketools.cli import benching, evaluation, gateway, knowledge, locating, models, multihop, research, serving
 from ketools.cli.errors import Group
 from ketools.cli.session import Adapters, EngineName, Home, JournalPlace, Model, Session, Urls, VLLMPython
+from ketools.core.plugins import plugins
+
+COMMANDS = "ketools.commands"
+"""The group of entry points under which packages register commands."""
 
 app = typer.Typer(
     name="ketools",
@@ -95,7 +99,8 @@ _add(
         "schemas": research.schemas,
     },
 )
-app.add_typer(research.atlas_app, name="atlas", rich_help_panel="Measure")
+for _name, _commands in plugins(COMMANDS, typer.Typer).items():
+    app.add_typer(_commands, name=_name, rich_help_panel="Measure")
 app.add_typer(benching.bench_app, name="bench", rich_help_panel="Measure")
 app.add_typer(multihop.multihop_app, name="multihop", rich_help_panel="Measure")
 
