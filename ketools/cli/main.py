@@ -97,6 +97,7 @@ _add(
         "locate": locating.locate,
         "locate-similarity": locating.locate_similarity,
         "schemas": research.schemas,
+        "train-manners": research.train_manners,
     },
 )
 for _name, _commands in plugins(COMMANDS, typer.Typer).items():

@@ -51,3 +51,12 @@ def digest(*parts: object) -> int:
     """A number that depends on the parts alone, the same on every machine."""
     text = "|".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "IDEOGRAPHIC", "FULLWIDTH")
+
+
+def gap(before: str) -> str:
+    """What separates a text from its continuation: a space, or nothing behind a script that writes without spaces."""
+    last = before[-1:]
+    return "" if last.isspace() or unicodedata.name(last or " ", "").startswith(_UNSPACED) else " "

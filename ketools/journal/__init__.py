@@ -1,8 +1,9 @@
 """The append-only record of spaces, edits, evidence, versions and jobs."""
 
+from ketools.core.space_names import ROOT, check_space_name
+from ketools.journal.edit_rows import would_lift
 from ketools.journal.journal import Journal
 from ketools.journal.records import (
-    ROOT,
     EditRecord,
     Ending,
     Job,
@@ -13,7 +14,6 @@ from ketools.journal.records import (
     Space,
     SpaceState,
     Version,
-    check_space_name,
 )
 from ketools.journal.redaction import REDACTED, scrub
 
@@ -33,4 +33,5 @@ __all__ = [
     "Version",
     "check_space_name",
     "scrub",
+    "would_lift",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -10,11 +9,9 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Literal
 
-from ketools.core.errors import InvalidRequest
 from ketools.core.evidence import Evidence
 from ketools.core.requests import Kind
 
-ROOT = "global"
 KEY_RULE = 2
 """How `EditRequest.key` is made now; 1 was `EditRequest.first_key`."""
 
@@ -22,18 +19,7 @@ Ending = Literal["committed", "refused", "cancelled", "failed"]
 JobState = Literal["queued", "running", "cancelling", "done", "failed", "cancelled"]
 FINAL: frozenset[str] = frozenset({"done", "failed", "cancelled"})
 
-_SPACE = re.compile(r"[a-z0-9._-]+(/[a-z0-9._-]+)*")
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
-
-
-def check_space_name(name: str) -> str:
-    """The name, if it is one: `global`, `user/alice`, `session/42`. Raises InvalidRequest."""
-    if len(name) > 120 or not _SPACE.fullmatch(name) or any(part in (".", "..") for part in name.split("/")):
-        raise InvalidRequest(
-            f"{name[:130]!r} is not a space name. Use at most 120 of a-z, 0-9, '.', '_', '-', "
-            "in segments separated by '/', e.g. 'user/alice'."
-        )
-    return name
 
 
 def name_of(space_id: str) -> str:

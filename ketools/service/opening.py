@@ -33,7 +33,7 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     """
     settings = settings or Settings()
     where, secret_path = settings.journal_place
-    journal = Journal(where, secret_path=secret_path)
+    journal = Journal(where, secret_path=secret_path, artefacts=settings.artefact_place)
     try:
         journal.recover()
         identity = ModelIdentity(model or settings.model, settings.home / "cache" / "model_hashes.json")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ketools.journal import Journal, SpaceState, Version
+from ketools.core.errors import StorageError
+from ketools.journal import EditRecord, Journal, SpaceState, Version
 from ketools.layers.composition import EditLayer, LiveEdit
 from ketools.layers.store import ArtefactStore
 from ketools.spaces.serving import Model
@@ -37,6 +38,14 @@ class LayeredSpaces(Spaces):
         served = [record for record in self._visible(versions) if not self.objection(record)]
         key = tuple((record.id, self.artefact_of(record)) for record in served)
         if (layer := self._layers.get(key)) is None:
-            layer = EditLayer(tuple(LiveEdit(edit_id, name, self.store.get(name)) for edit_id, name in key))
+            layer = EditLayer(
+                tuple(self._live_edit(record, name) for record, (_, name) in zip(served, key, strict=True))
+            )
             self._layers.put(key, layer)
         return layer
+
+    def _live_edit(self, record: EditRecord, name: str) -> LiveEdit:
+        try:
+            return LiveEdit(record.id, name, self.store.get(name))
+        except StorageError as error:
+            raise StorageError(f"The edit {record.id} of {record.space!r} cannot be served. {error}") from error

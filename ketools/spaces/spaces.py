@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import Generic, TypeVar
 
-from ketools.core.errors import Conflict, InvalidRequest
+from ketools.core.errors import Conflict, HeadMoved, InvalidRequest, NotFound, StorageError
 from ketools.core.evidence import Evidence
 from ketools.core.text import normalise
 from ketools.journal import ROOT, EditRecord, Journal, Outcome, Rendition, Space, SpaceState, Version
@@ -172,6 +172,10 @@ class Spaces:
         """
         return self.journal.create_space(name, ROOT if parent is None else parent, owner)
 
+    def ensure(self, name: str, parent: str, owner: str | None = None) -> bool:
+        """Make a space unless somebody else just has; whether it was made. Raises as `create` does."""
+        return self.journal.ensure_space(name, parent, owner)
+
     def fork(self, source: str, name: str, owner: str | None = None) -> Space:
         """Make a space with the source's parent and live edits: a copy that then goes its own way.
 
@@ -188,7 +192,13 @@ class Spaces:
     # --- moving heads ---
 
     def commit(
-        self, space: str, outcomes: Outcome | Sequence[Outcome], reason: str = "edit", *, rebase: bool = True
+        self,
+        space: str,
+        outcomes: Outcome | Sequence[Outcome],
+        reason: str = "edit",
+        *,
+        rebase: bool = True,
+        lift: bool = False,
     ) -> Version:
         """Make begun edits live, in one new version, in the place of those that they supersede.
 
@@ -211,16 +221,25 @@ class Spaces:
             self._check_still_valid(records, superseded, base, head)
             live = [edit_id for edit_id in head.live if edit_id not in superseded]
             live += [record.id for record in records]
-            return self.journal.commit(space, head.version, live, reason, records[0].id, endings)
+            return self.journal.commit(space, head.version, live, reason, records[0].id, endings, lift=lift)
 
-        return _with_one_retry(attempt) if rebase else attempt(False)
+        return _until_written(attempt) if rebase else attempt(False)
 
-    def undo(self, space: str, edit_id: str, *, bring_back: bool = False, origin: EditRecord | None = None) -> Undo:
+    def undo(
+        self,
+        space: str,
+        edit_id: str,
+        *,
+        bring_back: bool = False,
+        origin: EditRecord | None = None,
+        lift: bool = False,
+    ) -> Undo:
         """Take one edit, not only the last, out of the space's live edits.
 
         What it had superseded stays out, unless `bring_back` puts it where it was. `origin`: the edit that
-        this one was made from (a consolidated note), whose superseded edits count instead. Raises NotFound
-        for an unknown edit, InvalidRequest when it is not live here.
+        this one was made from (a consolidated note), whose superseded edits count instead. `lift`: whether it
+        may be an erasure. Raises NotFound for an unknown edit, InvalidRequest when it is not live here, Forbidden
+        for an erasure that must stay.
         """
         record = self.journal.edit(edit_id)
         first = origin or record
@@ -234,25 +253,26 @@ class Spaces:
             if bring_back:
                 self._require_artefacts(superseded)
                 live = _put_back(live, self.journal.live_before(first.id), ids)
-            version = self.journal.commit(space, head.version, live, f"undo of {edit_id}", edit_id)
+            version = self.journal.commit(space, head.version, live, f"undo of {edit_id}", edit_id, lift=lift)
             return Undo(version, record, superseded, bring_back and bool(superseded))
 
-        return _with_one_retry(attempt)
+        return _until_written(attempt)
 
-    def restore(self, space: str, version: int) -> Version:
+    def restore(self, space: str, version: int, *, lift: bool = False) -> Version:
         """Make the live edits of an earlier version live again, as a new version.
 
-        Raises NotFound for an unknown version; StorageError, and nothing is done, when an artefact that it
-        needs is missing or corrupt.
+        `lift`: whether erasures since then may end by it. Raises NotFound for an unknown version, Forbidden for an
+        erasure that must stay; StorageError, and nothing is done, when an artefact that it needs is missing or
+        corrupt.
         """
         live = self.journal.version(space, version).live
         self._require_artefacts(self._fetch(live))
 
         def attempt(_again: bool) -> Version:
             head = self.journal.head(space)
-            return self.journal.commit(space, head.version, live, f"restore of version {version}")
+            return self.journal.commit(space, head.version, live, f"restore of version {version}", lift=lift)
 
-        return _with_one_retry(attempt)
+        return _until_written(attempt)
 
     # --- inside ---
 
@@ -266,10 +286,16 @@ class Spaces:
         found: dict[str, EditRecord | None] = {one: self._records.get(one) for one in ids}
         missing = [edit_id for edit_id, record in found.items() if record is None]
         if missing:
-            for fresh in self.journal.records(missing):
+            for fresh in self._recorded(missing):
                 found[fresh.id] = fresh
                 self._records.put(fresh.id, fresh)
         return [record for edit_id in ids if (record := found[edit_id]) is not None]
+
+    def _recorded(self, edit_ids: Sequence[str]) -> list[EditRecord]:
+        try:
+            return self.journal.records(edit_ids)
+        except NotFound as error:
+            raise StorageError(f"The journal has lost the edit {error.name}; restore it from a backup.") from error
 
     def _require_artefacts(self, records: Iterable[EditRecord]) -> None:
         for record in records:
@@ -326,12 +352,17 @@ class Recent(Generic[K, V]):
                 self._kept.popitem(last=False)
 
 
-def _with_one_retry(attempt: Callable[[bool], T]) -> T:
-    """Run `attempt(False)` and, when somebody else moved the head meanwhile, `attempt(True)`."""
-    try:
-        return attempt(False)
-    except Conflict:
-        return attempt(True)
+def _until_written(attempt: Callable[[bool], T]) -> T:
+    """Run `attempt(False)` and, whenever somebody else moved the head meanwhile, `attempt(True)`.
+
+    It ends: each time that it fails, somebody else's version was written.
+    """
+    again = False
+    while True:
+        try:
+            return attempt(again)
+        except HeadMoved:
+            again = True
 
 
 def _put_back(live: list[str], before: Sequence[str], ids: Iterable[str]) -> list[str]:

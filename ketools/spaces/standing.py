@@ -6,16 +6,22 @@ from ketools.core.errors import InvalidRequest
 from ketools.journal import EditRecord, Journal
 
 
-def standing_for(journal: Journal, record: EditRecord) -> EditRecord:
-    """The live edit that stands for a record: itself, or what it was consolidated into.
+def standing_ids(journal: Journal, record: EditRecord) -> set[str]:
+    """The ids under which an edit may be live: its own, and those of what it was consolidated into."""
+    return {record.id, *journal.consolidated_into(record.id)}
+
+
+def standing_for(journal: Journal, record: EditRecord, space: str | None = None) -> EditRecord:
+    """The live edit that stands for a record in a space, by default its own: itself, or what it was consolidated into.
 
     Raises InvalidRequest when neither is live.
     """
-    for other in journal.live_edits([record.space])[record.space]:
-        if record.id in (other.id, other.outcome and other.outcome.consolidates):
-            return other
+    where, ids = space or record.space, standing_ids(journal, record)
+    for edit_id in journal.head(where).live:
+        if edit_id in ids:
+            return journal.edit(edit_id)
     raise InvalidRequest(
-        f"{record.id} is not live in {record.space}: it was undone, replaced or never committed. "
+        f"{record.id} is not live in {where}: it was undone, replaced or never committed. "
         "Call list_edits to see what is."
     )
 
