@@ -11,6 +11,10 @@ from ketools import __version__
 from ketools.cli import benching, evaluation, gateway, knowledge, locating, models, multihop, research, scoping, serving
 from ketools.cli.errors import Group
 from ketools.cli.session import Adapters, EngineName, Home, JournalPlace, Model, Session, Urls, VLLMPython
+from ketools.core.plugins import plugins
+
+COMMANDS = "ketools.commands"
+"""The group of entry points under which packages register commands."""
 
 app = typer.Typer(
     name="ketools",
@@ -97,7 +101,8 @@ _add(
         "train-manners": research.train_manners,
     },
 )
-app.add_typer(research.atlas_app, name="atlas", rich_help_panel="Measure")
+for _name, _commands in plugins(COMMANDS, typer.Typer).items():
+    app.add_typer(_commands, name=_name, rich_help_panel="Measure")
 app.add_typer(benching.bench_app, name="bench", rich_help_panel="Measure")
 app.add_typer(multihop.multihop_app, name="multihop", rich_help_panel="Measure")
 
