@@ -19,10 +19,10 @@ from ketools.cli.session import (
     Json,
     Model,
     Session,
-    Space,
     Urls,
     VLLMPython,
     names,
+    own_space,
     session,
     show_json,
 )
@@ -69,6 +69,12 @@ def serve(
     tools: Annotated[
         str | None, typer.Option(envvar="KETOOLS_TOOLS", help="Only these tools, comma-separated.")
     ] = None,
+    toolsets: Annotated[
+        str | None,
+        typer.Option(
+            envvar="KETOOLS_TOOLSETS", help="Tool sets to list, of core,spaces,lab,admin or all; default core."
+        ),
+    ] = None,
     exclude_tools: Annotated[
         str | None, typer.Option(envvar="KETOOLS_EXCLUDE_TOOLS", help="Not these tools, comma-separated.")
     ] = None,
@@ -89,12 +95,18 @@ def serve(
     as_json: Annotated[bool, typer.Option("--json", help="Where it listens, as a line of JSON (HTTP only).")] = False,
 ) -> None:
     """Serve the tools over MCP, on stdio or streamable HTTP."""
-    from ketools.servers.mcp import build_server, select
+    from ketools.servers.mcp import build_server
+    from ketools.tools.choosing import select
 
     options = session(context).but(
         model=model, journal=journal, engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python
     )
-    choice: Choice = {"read_only": read_only, "names": names(tools), "exclude": names(exclude_tools) or ()}
+    choice: Choice = {
+        "read_only": read_only,
+        "names": names(tools),
+        "exclude": names(exclude_tools) or (),
+        "toolsets": names(toolsets),
+    }
     select(**choice)
     if http is None:
         if gateway:
@@ -146,7 +158,7 @@ token_app = typer.Typer(cls=Group, help="Bearer tokens of the HTTP server.", no_
 def token_new(
     context: typer.Context,
     name: Annotated[str, typer.Option(help="Who it is for.")],
-    scopes: Annotated[str, typer.Option(help="Comma-separated: read, edit, erase, admin.")] = "read",
+    scopes: Annotated[str, typer.Option(help="Of read, edit, erase, admin; spaces and lab list more tools.")] = "read",
     spaces: Annotated[str, typer.Option(help="Comma-separated names or patterns: 'user/alice'.")] = "",
     token_path: TokenPath = None,
     as_json: Json = False,
@@ -188,10 +200,10 @@ def token_revoke(
         print(f"Revoked {revoked} token(s) of {name}.")
 
 
-def chat(context: typer.Context, space: Space = "session/cli", as_json: Json = False) -> None:
+def chat(context: typer.Context, space: Space = None, as_json: Json = False) -> None:
     """Talk with the model; a correction becomes an edit. /undo takes the last edit back, /quit ends."""
     with session(context).service() as service:
-        talk(service, space, _lines(prompt=not as_json), lambda turn: _say(turn, as_json))
+        talk(service, own_space(space), _lines(prompt=not as_json), lambda turn: _say(turn, as_json))
 
 
 def _lines(prompt: bool) -> Iterator[str]:

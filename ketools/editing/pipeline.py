@@ -458,5 +458,5 @@ def _cannot(method: Method, request: EditRequest) -> KetoolsError | None:
 def _last_of_each_key(drafts: Sequence[Draft]) -> list[Draft]:
     """In one batch the last request of a key counts; earlier ones are told so."""
     last = {d.request.key: i for i, d in enumerate(drafts)}
-    text = "A later fact of this batch has the same subject and relation; only that one was applied."
+    text = "A later fact of this batch has the same subject and relation: leave this one out, or set apply_valid=true."
     return [d if last[d.request.key] == i else replace(d, error=InvalidRequest(text)) for i, d in enumerate(drafts)]

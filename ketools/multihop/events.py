@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ketools.core.results import Result
+from ketools.core.brief import clip
+from ketools.core.results import SpaceResult
 
 Source = Literal["model", "edit"]
 PlanSource = Literal["templates", "model", "similarity"]
@@ -24,7 +25,7 @@ class Hop(BaseModel):
     fact: str | None = None
 
 
-class MultihopAnswer(Result):
+class MultihopAnswer(SpaceResult):
     """The answer to a question of several hops, with the chain that led there.
 
     When a step failed, `answer` is that of the last step that did not and `complete` is false.
@@ -48,10 +49,19 @@ class MultihopAnswer(Result):
 
     def line(self) -> str:
         used = f"edits used: {', '.join(self.citations)}" if self.affected else "not affected by any edit"
-        chain = " -> ".join(f"{hop.question} {hop.answer}" for hop in self.hops)
-        why = f" {self.reason}" if self.reason else ""
+        return self._told(clip(used, 30), clip(self._chain, 35), clip(self.reason, 25))
+
+    def detail(self) -> str:
+        used = f"edits used: {', '.join(self.citations)}" if self.affected else "not affected by any edit"
+        return "\n".join([self._told(used, self._chain, self.reason), *self.conflicts])
+
+    @property
+    def _chain(self) -> str:
+        return " -> ".join(f"{hop.question} {hop.answer}" for hop in self.hops) or "no chain"
+
+    def _told(self, used: str, chain: str, reason: str) -> str:
         state = "" if self.complete else f" Incomplete: step {self.failed_step} failed."
-        return f"{self.answer or 'No answer.'} ({used}; {chain or 'no chain'}).{state}{why}"
+        return f"{self.answer or 'No answer.'} ({used}; {chain}).{state}{' ' if reason else ''}{reason}"
 
 
 class _Event(BaseModel):

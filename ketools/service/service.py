@@ -52,6 +52,7 @@ from ketools.notes import NoteInjector
 from ketools.notes.memory import Memory
 from ketools.service.jobs import Jobs
 from ketools.service.settings import Settings
+from ketools.service.summaries import summary_of
 from ketools.service.views import edit_result, edit_view, with_problems
 from ketools.spaces.spaces import Spaces
 
@@ -97,6 +98,11 @@ class EditService:
     recall: Memory
     _memories: dict[tuple[str, ...], EditMemory] = field(default_factory=dict)
     """What sets of live edits say, by their ids; a few, since thousands of edits take seconds to read."""
+
+    @property
+    def model_name(self) -> str:
+        """The base model's name at a gateway; a space's model is `NAME@space`."""
+        return self.engine.model_name
 
     # --- editing ---
 
@@ -427,9 +433,11 @@ class EditService:
     def list_edits(self, who: Principal, space: str, live_only: bool, limit: int, cursor: str | None) -> EditPage:
         """A page of a space's own edits, newest first."""
         who.require(Scope.READ, space)
+        if space == who.home and not self._exists(space):
+            return EditPage(space=space, edits=())
         page = self.journal.edits(space, live_only, limit, cursor)
         live = set(self.journal.head(space).live)
-        return EditPage(edits=tuple(edit_view(r, live) for r in page.edits), next_cursor=page.next)
+        return EditPage(space=space, edits=tuple(edit_view(r, live) for r in page.edits), next_cursor=page.next)
 
     def show_edit(self, who: Principal, edit_id: str) -> EditView:
         """One edit with its evidence."""
@@ -509,6 +517,12 @@ class EditService:
             raise Forbidden(f"The space {name!r} belongs to {space.owner}.")
         return False
 
+    def _exists(self, name: str) -> bool:
+        try:
+            return self.journal.space(name) is not None
+        except NotFound:
+            return False
+
     @staticmethod
     def _parent(name: str) -> str:
         """`session/alice/42` stands under `user/alice`; `session/42` and `user/alice` under `global`."""
@@ -541,6 +555,7 @@ class EditService:
             state=state,
             progress=stage[0] if stage else job.progress,
             message=stage[1] if stage else job.message,
+            summary=summary_of(job.kind, job.result or {}) if state == "done" else "",
             result=dict(job.result or {}),
         )
 
@@ -572,6 +587,7 @@ class EditService:
         if len(results) == 1 and arrival.drafts[0].error is not None:
             raise arrival.drafts[0].error
         return BatchResult(
+            space=space,
             results=results,
             committed=states.count("committed"),
             refused=states.count("refused"),

@@ -33,13 +33,14 @@ def edit_result(
         before="" if hidden or verdict is None else verdict.before,
         after="" if verdict is None or (hidden and not says(verdict.after, REFUSAL)) else verdict.after,
         evidence=verdict.evidence if verdict else None,
+        own_phrasings=len(draft.request.rephrases),
         supersedes=tuple(r.id for r in draft.replaces),
         conflicts=draft.conflicts(),
         job_id=job_id if committed else None,
         created_space=created,
         timings=arrival.timings,
         reason=_reason(draft, committed),
-        next=_next(draft, edit_id, committed, job_id, dry_run),
+        next=_next(draft, committed, job_id, dry_run),
     )
 
 
@@ -59,11 +60,15 @@ def _reason(draft: Draft, committed: bool) -> str:
     return str(draft.error) if draft.error else draft.objection or ("" if committed else "Nothing was committed.")
 
 
-def _next(draft: Draft, edit_id: str | None, committed: bool, job_id: str | None, dry_run: bool) -> str:
+STRONGER = " Verified on template phrasings only: three rephrases of yours make the verdict stronger."
+
+
+def _next(draft: Draft, committed: bool, job_id: str | None, dry_run: bool) -> str:
+    more = "" if draft.request.rephrases or draft.request.kind is Kind.PERSONALITY else STRONGER
     if committed and job_id:
-        return f"job_status {job_id} tells when it is in the weights; undo_edit {edit_id} takes it back."
+        return f"undo_edit takes it back; job_status {job_id} tells when it is in the weights.{more}"
     if committed:
-        return f"undo_edit {edit_id} takes it back."
+        return f"undo_edit takes it back.{more}"
     if draft.objection:
         return "Nothing changed. Try another method (list_methods), or give better rephrases or probes."
     if draft.error:
