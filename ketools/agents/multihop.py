@@ -23,7 +23,7 @@ from ketools.multihop import (
     EngineWriter,
     Event,
     Finished,
-    Kit,
+    MultihopResources,
     Program,
     Writer,
     load_prompts,
@@ -74,8 +74,8 @@ def _restored(text: str, stops: Sequence[str]) -> str:
 class MultihopAgent(Runnable[str, Event]):
     """One agent (`auto`, `mello`, `pokemqa`) over one memory of edits."""
 
-    def __init__(self, kit: Kit, memory: EditMemory, writer: Writer, agent: str = "auto") -> None:
-        self.kit, self.memory, self.writer, self.agent = kit, memory, writer, agent
+    def __init__(self, resources: MultihopResources, memory: EditMemory, writer: Writer, agent: str = "auto") -> None:
+        self.resources, self.memory, self.writer, self.agent = resources, memory, writer, agent
 
     @classmethod
     def over(
@@ -98,7 +98,7 @@ class MultihopAgent(Runnable[str, Event]):
 
     def stream(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Event]:  # noqa: A002
         """Every event as it happens; the last is `Finished`."""
-        yield from run(self.kit.program(self.agent, self.memory, _checked(input)), self.writer)
+        yield from run(self.resources.program(self.agent, self.memory, _checked(input)), self.writer)
 
     async def astream(
         self,
@@ -129,7 +129,7 @@ class MultihopAgent(Runnable[str, Event]):
         programs: dict[int, Program] = {}
         for i, text in enumerate(inputs):
             try:
-                programs[i] = self.kit.program(self.agent, self.memory, _checked(text))
+                programs[i] = self.resources.program(self.agent, self.memory, _checked(text))
             except KetoolsError as error:
                 if not return_exceptions:
                     raise

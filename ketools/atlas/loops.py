@@ -18,7 +18,7 @@ FINAL = "Final answer:"
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """One chain being asked: the text so far, the sub-questions that were written, the final answer."""
 
     chain: Chain
@@ -47,12 +47,12 @@ def draw(rng: random.Random, edited: bool, withheld: bool, hops: int) -> Chain:
             return chain
 
 
-def begin_mello(rng: random.Random, chain: Chain) -> Run:
+def begin_mello(rng: random.Random, chain: Chain) -> TrainingRun:
     """The prompt that a run of MeLLo's loop starts from."""
-    return Run(chain, f"Question: {random_question(rng, chain.subject, chain.relations)}\n")
+    return TrainingRun(chain, f"Question: {random_question(rng, chain.subject, chain.relations)}\n")
 
 
-def begin_pokemqa(rng: random.Random, chain: Chain, known: bool) -> Run:
+def begin_pokemqa(rng: random.Random, chain: Chain, known: bool) -> TrainingRun:
     """The prompt that a run of PokeMQA's loop starts from, with the entity where it is known."""
     run = begin_mello(rng, chain)
     run.text += entity_line(chain.subject, chain.relations[0]) if known else NO_ENTITY
@@ -63,13 +63,13 @@ def _key_of(question: str, edits: Sequence[Key]) -> Key | None:
     return next((key for key in edits if subquestion(key) == question), None)
 
 
-def _hop_of(run: Run) -> Key:
+def _hop_of(run: TrainingRun) -> Key:
     """The hop that the last sub-question is meant for."""
     keys = [key for key, _ in run.chain.hops()]
     return next((key for key in keys if subquestion(key) == run.asked[-1]), keys[0])
 
 
-def _read(run: Run, written: str, mark: str) -> bool:
+def _read(run: TrainingRun, written: str, mark: str) -> bool:
     """Take in what the model wrote; says whether it now waits at the mark."""
     run.text += written
     if FINAL in written:
@@ -81,7 +81,7 @@ def _read(run: Run, written: str, mark: str) -> bool:
     return not run.over
 
 
-def mello(speaker: Speaker, runs: Sequence[Run], rng: random.Random) -> None:
+def mello(speaker: Speaker, runs: Sequence[TrainingRun], rng: random.Random) -> None:
     """MeLLo: whatever the memory returns is put in, relevant or not."""
     for _ in range(MOST_HOPS):
         live = [run for run in runs if not run.over]
@@ -92,7 +92,7 @@ def mello(speaker: Speaker, runs: Sequence[Run], rng: random.Random) -> None:
                 run.text += f" {fact}\n"
 
 
-def pokemqa(speaker: Speaker, runs: Sequence[Run], rng: random.Random) -> None:
+def pokemqa(speaker: Speaker, runs: Sequence[TrainingRun], rng: random.Random) -> None:
     """PokeMQA: an edit in scope is put in as the generated answer, else the model answers."""
     for _ in range(MOST_HOPS):
         live = [run for run in runs if not run.over]
@@ -103,5 +103,5 @@ def pokemqa(speaker: Speaker, runs: Sequence[Run], rng: random.Random) -> None:
                     run.text += f" {sentence(key, run.chain.edits[key])}\n"
 
 
-def _write(speaker: Speaker, live: Sequence[Run], mark: str) -> list[str]:
+def _write(speaker: Speaker, live: Sequence[TrainingRun], mark: str) -> list[str]:
     return speaker.complete([run.text for run in live], 100, mark) if live else []

@@ -293,13 +293,13 @@ def _chains(rng: random.Random, n: int, edited: bool, withheld: bool) -> list[Ch
     return [loops.draw(rng, edited, withheld, 2 + i % 3) for i in range(n)]
 
 
-def _mello(speaker: Speaker, rng: random.Random, chains: Sequence[Chain]) -> list[loops.Run]:
+def _mello(speaker: Speaker, rng: random.Random, chains: Sequence[Chain]) -> list[loops.TrainingRun]:
     runs = [loops.begin_mello(rng, chain) for chain in chains]
     loops.mello(speaker, runs, rng)
     return runs
 
 
-def _pokemqa(speaker: Speaker, rng: random.Random, chains: Sequence[Chain]) -> list[loops.Run]:
+def _pokemqa(speaker: Speaker, rng: random.Random, chains: Sequence[Chain]) -> list[loops.TrainingRun]:
     runs = [loops.begin_pokemqa(rng, chain, i % 2 == 0) for i, chain in enumerate(chains)]
     loops.pokemqa(speaker, runs, rng)
     return runs

@@ -30,7 +30,7 @@ AVERAGE = 0.98
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """Everything that the result depends on."""
 
     tokens: int = 25_500_000
@@ -73,7 +73,7 @@ class Plan:
 class Trainer:
     """One process's part of the training."""
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    def __init__(self, plan: TrainingPlan, folder: Path) -> None:
         self.plan = plan
         self.folder = folder
         self.rank = dist.get_rank() if dist.is_initialized() else 0
@@ -186,7 +186,7 @@ def export(model: LlamaForCausalLM, words: PreTrainedTokenizerFast, folder: Path
     path.write_text(json.dumps(config, indent=2) + "\n")
 
 
-def _work(rank: int, plan: Plan, folder: Path, until: int | None) -> None:
+def _work(rank: int, plan: TrainingPlan, folder: Path, until: int | None) -> None:
     torch.set_num_threads(1)
     if plan.processes > 1:
         meeting = (folder / "meeting").absolute().as_uri()
@@ -217,8 +217,8 @@ def _work(rank: int, plan: Plan, folder: Path, until: int | None) -> None:
         (folder / "plan.json").write_text(json.dumps(asdict(plan), indent=2) + "\n")
 
 
-def train(plan: Plan, folder: Path, until: int | None = None) -> Path:
-    """Run the plan in the folder, resuming what lies there; returns the folder of the finished model."""
+def train(plan: TrainingPlan, folder: Path, until: int | None = None) -> Path:
+    """TrainingRun the plan in the folder, resuming what lies there; returns the folder of the finished model."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "meeting").unlink(missing_ok=True)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -236,9 +236,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(".cache/atlas"))
     parser.add_argument("--until", type=int, help="stop (resumably) after this many tokens")
-    parser.add_argument("--tokens", type=int, default=Plan.tokens, help="token budget of the schedule")
+    parser.add_argument("--tokens", type=int, default=TrainingPlan.tokens, help="token budget of the schedule")
     options = parser.parse_args()
-    print(train(Plan(tokens=options.tokens), options.folder, options.until))
+    print(train(TrainingPlan(tokens=options.tokens), options.folder, options.until))
 
 
 if __name__ == "__main__":

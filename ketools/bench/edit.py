@@ -13,7 +13,7 @@ from ketools.core.evidence import Timings
 from ketools.core.principals import OPERATOR
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import EditRequest
-from ketools.editing.pipeline import Road
+from ketools.editing.pipeline import EditPipeline
 from ketools.evaluation import load
 from ketools.models.loading import load_editable
 from ketools.service.opening import open_service
@@ -42,8 +42,8 @@ def bench_edit(
             rows: dict[str, dict[str, float]] = {}
             for i, method in enumerate(methods):
                 progress(i, len(methods) + 1, method)
-                rows[method] = _parts(_each(service, service.road, requests, method))
-            note = _parts(_each(service, replace(service.road, verify=False), requests, "ice"))
+                rows[method] = _parts(_each(service, service.pipeline, requests, method))
+            note = _parts(_each(service, replace(service.pipeline, verify=False), requests, "ice"))
         finally:
             service.close()
     weights = rows.get("ft-m") or next(iter(rows.values()))
@@ -63,14 +63,14 @@ def _requests(n: int) -> list[EditRequest]:
     return [case.request for case in cases[:n]]
 
 
-def _each(service: EditService, road: Road, requests: Sequence[EditRequest], method: str) -> list[Timings]:
+def _each(service: EditService, pipeline: EditPipeline, requests: Sequence[EditRequest], method: str) -> list[Timings]:
     """Edit and undo each request; the first ones warm caches and do not count."""
     out = []
     for request in requests:
-        arrival = road.travel(OPERATOR.name, "global", [request], method, progress=quiet)
-        out.append(arrival.timings)
-        live = arrival.drafts[0].live
-        if arrival.version is not None and live is not None:
+        outcome = pipeline.run(OPERATOR.name, "global", [request], method, progress=quiet)
+        out.append(outcome.timings)
+        live = outcome.candidates[0].live
+        if outcome.version is not None and live is not None:
             service.spaces.undo("global", live.edit_id)
     return out[WARM_UP:]
 

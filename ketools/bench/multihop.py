@@ -12,12 +12,12 @@ from pathlib import Path
 from ketools.core.errors import NotFound
 from ketools.core.progress import Progress, quiet
 from ketools.evaluation.mquake import MultihopData, load_multihop
-from ketools.multihop import AGENTS, EngineWriter, Kit, Writer, load_prompts
+from ketools.multihop import AGENTS, EngineWriter, MultihopResources, Writer, load_prompts
 from ketools.multihop.metrics import MultihopSummary
 from ketools.multihop.oracle import OracleReader
-from ketools.multihop.runner import Bench
+from ketools.multihop.runner import MultihopSetup
 from ketools.retrieval import Encoder, load_encoder
-from ketools.service.opening import multihop_kit, open_engine
+from ketools.service.opening import multihop_resources, open_engine
 from ketools.service.settings import Settings
 
 ORACLE = "oracle"
@@ -47,33 +47,38 @@ def measure(settings: Settings, options: Options, progress: Progress = quiet) ->
             raise NotFound("multi-hop agent", name, AGENTS)
     data = load_multihop(options.data)
     encoder = encoder_of(settings)
-    with _reader(settings, options, data, encoder) as (writer, kit, model):
+    with _reader(settings, options, data, encoder) as (writer, resources, model):
         if options.detector:
-            kit = replace(kit, detector_file=options.detector)
-        bench = Bench(data, writer, kit.memory, _told(settings, kit, model), options.record)
-        agents = {name: partial(kit.program, name) for name in options.agents}
+            resources = replace(resources, detector_file=options.detector)
+        bench = MultihopSetup(data, writer, resources.memory, _told(settings, resources, model), options.record)
+        agents = {name: partial(resources.program, name) for name in options.agents}
         return bench.run(agents, options.sizes, options.n, progress)
 
 
-def _told(settings: Settings, kit: Kit, model: str) -> str:
+def _told(settings: Settings, resources: MultihopResources, model: str) -> str:
     """What answers depend on besides agent and memory, as one word for the record."""
-    detector = kit.detector_file.read_bytes() if kit.detector_file.is_file() else b""
-    parts = (settings.encoder, settings.encoder_model, sorted(kit.prompts.texts.items()), sha256(detector).hexdigest())
+    detector = resources.detector_file.read_bytes() if resources.detector_file.is_file() else b""
+    parts = (
+        settings.encoder,
+        settings.encoder_model,
+        sorted(resources.prompts.texts.items()),
+        sha256(detector).hexdigest(),
+    )
     return f"{model}/{settings.engine}/{sha256(repr(parts).encode()).hexdigest()[:16]}"
 
 
 @contextmanager
 def _reader(
     settings: Settings, options: Options, data: MultihopData, encoder: Encoder
-) -> Iterator[tuple[Writer, Kit, str]]:
+) -> Iterator[tuple[Writer, MultihopResources, str]]:
     prompts = options.prompts or settings.multihop_prompts
     if options.reader == ORACLE:
-        yield OracleReader(data.cases), Kit(load_prompts(prompts or "default"), encoder), ORACLE
+        yield OracleReader(data.cases), MultihopResources(load_prompts(prompts or "default"), encoder), ORACLE
         return
     engine, _ = open_engine(settings)
     try:
-        kit = multihop_kit(engine.model_hash, encoder, prompts, settings.multihop_detector)
-        yield EngineWriter(engine), kit, engine.model_hash
+        resources = multihop_resources(engine.model_hash, encoder, prompts, settings.multihop_detector)
+        yield EngineWriter(engine), resources, engine.model_hash
     finally:
         engine.close()
 

@@ -36,7 +36,7 @@ from ketools.service.service import EditService
 from ketools.service.settings import Settings
 
 METHOD = "rome"
-"""The method under whose name prepared artefacts travel; what it would compute plays no part."""
+"""The method under whose name prepared artefacts run; what it would compute plays no part."""
 STRENGTH = 2.0
 """Scale of a variant's two factors; so strong that nearly every variant answers otherwise."""
 MILD = 0.4
@@ -48,7 +48,7 @@ LIKELY = -10.0
 
 
 class Prepared(Editor):
-    """An editor that hands out an artefact that was made before, so that only the road is timed."""
+    """An editor that hands out an artefact that was made before, so that only the pipeline is timed."""
 
     def __init__(self, model: Path, artefact: Artefact) -> None:
         super().__init__(model)
@@ -62,7 +62,7 @@ class Prepared(Editor):
 def bench_swap(settings: Settings, cycles: int = 500, n: int = 40, progress: Progress = quiet) -> dict[str, Any]:
     """From an accepted parametric edit to the first token under it, against a bare adapter load; and staleness.
 
-    `ratio`: median milliseconds of the whole road (artefact stored, journalled, compiled, loaded, committed, first
+    `ratio`: median milliseconds of the whole pipeline (artefact stored, journalled, compiled, loaded, committed, first
     token asked for) over those of loading a ready adapter and asking for the first token. `stale`: answers, over
     `cycles` rounds of edit, undo and redo with a long shared prefix and traffic of other spaces, that are not
     those of transformers under the version that was current.
@@ -174,17 +174,17 @@ def _kinds_of_change(engine: VLLMEngine, edits: int) -> dict[str, EditLayer]:
 
 def _swap_times(service: EditService, engine: VLLMEngine, n: int, progress: Progress) -> dict[str, Any]:
     """Interleaved, so that whatever else the machine does falls on both sides."""
-    road, bare = [], []
+    pipeline, bare = [], []
     for i in range(n + 2):
         progress(i, n + 2, "swap")
         artefact = _variant(engine, 1000 + i).edits[0].artefact
         begin = time.perf_counter()
         edit_id = _commit(service, "user/swap", _request(), artefact)
         _first_token(engine, engine.prepare(service.spaces.layer("user/swap")).model)
-        road.append(time.perf_counter() - begin)
+        pipeline.append(time.perf_counter() - begin)
         service.undo(OPERATOR, edit_id)
         bare.append(_bare(engine, _variant(engine, 5000 + i)))
-    road_ms, bare_ms = (1e3 * median(times[2:]) for times in (road, bare))
+    road_ms, bare_ms = (1e3 * median(times[2:]) for times in (pipeline, bare))
     return {
         "edit_to_first_token_ms": round(road_ms, 3),
         "load_to_first_token_ms": round(bare_ms, 3),
@@ -382,14 +382,16 @@ def _request() -> EditRequest:
 
 
 def _commit(service: EditService, space: str, request: EditRequest, artefact: Artefact) -> str:
-    """Take a prepared artefact down the road, unverified; returns the edit's id."""
+    """Take a prepared artefact down the pipeline, unverified; returns the edit's id."""
     service.ensure_space(OPERATOR, space)
     prepared = Prepared(service.settings.model, artefact)
-    road = replace(service.road, verify=False, editor=prepared)
-    arrival = road.travel(OPERATOR.name, space, [request], METHOD, progress=quiet)
-    live = arrival.drafts[0].live
-    if arrival.version is None or live is None:
-        raise InvalidRequest(f"The edit was not committed: {arrival.drafts[0].error or arrival.drafts[0].objection}")
+    pipeline = replace(service.pipeline, verify=False, editor=prepared)
+    outcome = pipeline.run(OPERATOR.name, space, [request], METHOD, progress=quiet)
+    live = outcome.candidates[0].live
+    if outcome.version is None or live is None:
+        raise InvalidRequest(
+            f"The edit was not committed: {outcome.candidates[0].error or outcome.candidates[0].objection}"
+        )
     return live.edit_id
 
 

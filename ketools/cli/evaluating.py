@@ -24,9 +24,9 @@ from ketools.editing.editor import Editor
 from ketools.editing.pipeline import NOTE_METHOD
 from ketools.evaluation import (
     Baseline,
-    Bench,
     Dataset,
     EditCase,
+    EvaluationSetup,
     Summary,
     askable,
     evaluate,
@@ -35,8 +35,7 @@ from ketools.evaluation import (
     load,
 )
 from ketools.evaluation.asking import Lens
-from ketools.evaluation.calibration import EditCase as CalibrationCase
-from ketools.evaluation.calibration import atlas_cases, calibrate
+from ketools.evaluation.calibration import CalibrationCase, atlas_cases, calibrate
 from ketools.evaluation.origins import Origins, origins
 from ketools.evaluation.restoration import Restoration, restoration
 from ketools.evaluation.run import BAD_TOLD, CASES, PROTOCOLS, MethodRun, Protocol, Run, label_of
@@ -68,7 +67,7 @@ AUTO_SETTINGS = {"parametric", "consolidate", "min_success", "min_locality", "ma
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What to measure. `out`: the folder of the run, resumed when it holds one; `texts`: a file, one text a line.
 
     `train`: another data set, on whose training split each method is configured first (cross-domain).
@@ -184,7 +183,7 @@ class ByRoad:
         return label_of(AUTO, RoadConfig(settings=settings, configs=configs), sources)
 
 
-def run_plan(settings: Settings, plan: Plan, progress: Progress) -> Run:
+def run_plan(settings: Settings, plan: EvaluationPlan, progress: Progress) -> Run:
     """Each method on the first `n` cases of a data set, given by name or file.
 
     Raises `NotFound` for an unknown method or data set, and what the engine raises.
@@ -232,8 +231,8 @@ def _earlier(run: Run, out: Path | None) -> dict[str, MethodRun]:
 
 @contextmanager
 def _prepared(
-    settings: Settings, plan: Plan, progress: Progress, share: Share | None = None
-) -> Iterator[tuple[Dataset, EditService, Bench, dict[str, ByRoad | ByMethod]]]:
+    settings: Settings, plan: EvaluationPlan, progress: Progress, share: Share | None = None
+) -> Iterator[tuple[Dataset, EditService, EvaluationSetup, dict[str, ByRoad | ByMethod]]]:
     """The data, what edits, where it is measured, how each method edits; with a share, no texts for perplexity."""
     data, names = load(plan.data), _names(plan)
     with scratch_service(settings) as service:
@@ -245,7 +244,9 @@ def _prepared(
         if plan.out:
             plan.out.mkdir(parents=True, exist_ok=True)
         lens = _lens(service.editor)
-        bench = Bench(service.engine, baseline, service.notes, record, texts, share or Share(), settings.engine, lens)
+        bench = EvaluationSetup(
+            service.engine, baseline, service.notes, record, texts, share or Share(), settings.engine, lens
+        )
         yield data, service, bench, {name: _edit(service, name, plan, _labelled(name, progress)) for name in names}
 
 
@@ -259,7 +260,7 @@ def _lens(editor: Editor) -> Lens:
     return leaked
 
 
-def _names(plan: Plan) -> list[str]:
+def _names(plan: EvaluationPlan) -> list[str]:
     if not plan.methods:
         raise InvalidRequest(f"Name at least one method: {', '.join((AUTO, *methods()))}, or all.")
     if plan.protocol not in PROTOCOLS:
@@ -274,7 +275,7 @@ def _names(plan: Plan) -> list[str]:
 # --- several processes ---
 
 
-def _run_shared(settings: Settings, plan: Plan, progress: Progress) -> Run:
+def _run_shared(settings: Settings, plan: EvaluationPlan, progress: Progress) -> Run:
     """Processes ask a share of the cases each, into one record; then this one resumes that run as any other.
 
     What a process has left undone, because it failed, is done here, where its error is told.
@@ -290,7 +291,7 @@ def _run_shared(settings: Settings, plan: Plan, progress: Progress) -> Run:
         return run_plan(settings, shared, progress)
 
 
-def _ask_in_processes(settings: Settings, plan: Plan, workers: int, progress: Progress) -> None:
+def _ask_in_processes(settings: Settings, plan: EvaluationPlan, workers: int, progress: Progress) -> None:
     """Wait for the workers; they end with this process, or when `progress` raises."""
     spawn = multiprocessing.get_context("spawn")
     urls = settings.urls.split(",")
@@ -311,7 +312,7 @@ def _ask_in_processes(settings: Settings, plan: Plan, workers: int, progress: Pr
             process.join()
 
 
-def ask_share(settings: Settings, plan: Plan, share: Share) -> None:
+def ask_share(settings: Settings, plan: EvaluationPlan, share: Share) -> None:
     """What a worker does: its share of the cases, by every method, into the plan's record."""
     with suppress(KetoolsError), _prepared(settings, plan, quiet, share) as (data, _, bench, edits):
         for edit in edits.values():
@@ -321,7 +322,7 @@ def ask_share(settings: Settings, plan: Plan, share: Share) -> None:
 # --- one method ---
 
 
-def _edit(service: EditService, name: str, plan: Plan, progress: Progress) -> ByRoad | ByMethod:
+def _edit(service: EditService, name: str, plan: EvaluationPlan, progress: Progress) -> ByRoad | ByMethod:
     """How a method edits; one that has a configuration to search is configured on the plan's training data."""
     if name == AUTO:
         return ByRoad(service)
@@ -336,10 +337,10 @@ def _edit(service: EditService, name: str, plan: Plan, progress: Progress) -> By
 
 
 def _method_run(
-    bench: Bench,
+    bench: EvaluationSetup,
     edit: ByRoad | ByMethod,
     data: Dataset,
-    plan: Plan,
+    plan: EvaluationPlan,
     progress: Progress,
     earlier: MethodRun | None,
 ) -> MethodRun:
@@ -348,7 +349,7 @@ def _method_run(
     return MethodRun(**dict(summary), label=edit.label, checkpoints=tuple(points), **told)
 
 
-def _analyses(bench: Bench, edit: ByRoad | ByMethod, data: Dataset, plan: Plan) -> dict[str, Any]:
+def _analyses(bench: EvaluationSetup, edit: ByRoad | ByMethod, data: Dataset, plan: EvaluationPlan) -> dict[str, Any]:
     """Figures 6, 7 and 10 of the survey, of the first few changes of weights."""
     kept = edit.analysed(data.first(plan.n)) if isinstance(edit, ByMethod) else []
     with edit.service.editor.model() as em:
@@ -361,7 +362,7 @@ def _analyses(bench: Bench, edit: ByRoad | ByMethod, data: Dataset, plan: Plan) 
 
 
 def _measured(
-    bench: Bench, edit: ByRoad | ByMethod, data: Dataset, plan: Plan, progress: Progress
+    bench: EvaluationSetup, edit: ByRoad | ByMethod, data: Dataset, plan: EvaluationPlan, progress: Progress
 ) -> tuple[Summary, list[Checkpoint]]:
     """What the plan's protocol gives: a summary, and the checkpoints of a batch or a sequence."""
     cases, label, bad = data.first(plan.n), edit.label, len(data.bad)
@@ -375,13 +376,13 @@ def _measured(
     return points[-1].summary, points
 
 
-def _restored(bench: Bench, kept: Sequence[tuple[EditLayer, EditCase]]) -> Restoration | None:
+def _restored(bench: EvaluationSetup, kept: Sequence[tuple[EditLayer, EditCase]]) -> Restoration | None:
     """All the kept edits together, taken off again."""
     whole = EditLayer(tuple(edit for layer, _ in kept for edit in layer.edits))
     return restoration(bench.engine, bench.baseline, whole, [case for _, case in kept])
 
 
-def _texts(plan: Plan, model_hash: str, cases: Sequence[EditCase]) -> list[str]:
+def _texts(plan: EvaluationPlan, model_hash: str, cases: Sequence[EditCase]) -> list[str]:
     """Texts for perplexity: those given, else for the bundled model statements of the world it was trained on.
 
     No statement of a fact that is edited: that one is meant to change.

@@ -60,7 +60,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure methods on a benchmark: success, portability, locality, fluency, time, memory."""
-    from ketools.cli.evaluating import Plan, run_plan
+    from ketools.cli.evaluating import EvaluationPlan, run_plan
     from ketools.core.errors import InvalidRequest
     from ketools.evaluation import load
     from ketools.evaluation.gate import Names, misses, requirements
@@ -71,7 +71,7 @@ def evaluate(
     except ValueError:
         raise InvalidRequest(f"{checkpoints!r} is no list of numbers, such as 1,10,100.") from None
     options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
-    plan = Plan(data, names(methods) or (), protocol, n, out, stops, texts, train, workers, locate)  # type: ignore[arg-type]
+    plan = EvaluationPlan(data, names(methods) or (), protocol, n, out, stops, texts, train, workers, locate)  # type: ignore[arg-type]
     with progress("evaluating") as report:
         found = run_plan(options.settings(), plan, report)
     missed = misses(wanted, found.methods)

@@ -112,7 +112,7 @@ def atlas_train(
     as_json: Json = False,
 ) -> None:
     """Train the bundled model from scratch."""
-    from ketools.atlas.train import Plan, train
+    from ketools.atlas.train import TrainingPlan, train
 
-    path = train(Plan() if tokens is None else Plan(tokens=tokens), folder, until)
+    path = train(TrainingPlan() if tokens is None else TrainingPlan(tokens=tokens), folder, until)
     show_json({"model": str(path)}) if as_json else print(path)

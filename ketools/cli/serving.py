@@ -19,6 +19,7 @@ from ketools.cli.session import (
     Json,
     Model,
     Session,
+    Space,
     Urls,
     VLLMPython,
     names,

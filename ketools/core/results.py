@@ -6,9 +6,11 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ketools.core.brief import clip, few
+from ketools.core.brief import clip, few, token_estimate
 from ketools.core.evidence import Evidence, Timings
 
+BUDGET = 120
+"""How many tokens, by estimate from above, a concise text may have."""
 MORE = "more; response_format='detailed' shows all"
 
 
@@ -78,8 +80,10 @@ class EditResult(SpaceResult):
     def line(self) -> str:
         state = f"{self.status}, {'verified' if self.verified else 'NOT verified'}"
         head = f"{self.edit_id or 'edit'} {state} in {self.place} by {self.method or 'no method'}."
-        parts = [head, self._answers(30), self._numbers(), clip(self.reason, 45), self.next]
-        return " ".join(filter(None, parts))
+        spare = BUDGET - token_estimate(" ".join([head, self._numbers(), self.next]))
+        reason = clip(self.reason, max(spare - 16, 12)) if self.reason else ""
+        answers = self._answers(min(30, spare - token_estimate(reason) - 6))
+        return " ".join(filter(None, [head, answers, self._numbers(), reason, self.next]))
 
     def detail(self) -> str:
         parts = [self.line(), self._answers(400), *self.conflicts, self.reason]
@@ -89,7 +93,7 @@ class EditResult(SpaceResult):
         return "\n".join(filter(None, parts))
 
     def _answers(self, tokens: int) -> str:
-        if not (self.before or self.after):
+        if tokens < 4 or not (self.before or self.after):
             return ""
         return (
             f"Answer: {clip(self.before, tokens // 2) or '(hidden)'} -> {clip(self.after, tokens // 2) or '(hidden)'}."
@@ -294,13 +298,13 @@ class JobView(SpaceResult):
     result: dict[str, Any] = Field(default_factory=dict)
 
     def line(self) -> str:
-        return f"{self._head()} {clip(self.summary or self.message, 75)}".strip()
+        return f"{self._head()} {clip(self.summary or self.message, 85)}".strip()
 
     def detail(self) -> str:
         return f"{self._head()} {self.summary or self.message}".strip()
 
     def _head(self) -> str:
-        return f"{self.job_id} {self.kind} in {self.place}: {self.state}, {self.progress:.0%}."
+        return f"{self.job_id} {self.kind} in {self.space}: {self.state}, {self.progress:.0%}."
 
 
 Configuration = Literal["calibrated", "paper", "default"]

@@ -12,26 +12,28 @@ from typing import Any
 from ketools.core.errors import Conflict, InvalidRequest
 from ketools.core.progress import Handler, Progress
 from ketools.core.requests import EditRequest
-from ketools.editing.pipeline import Road
+from ketools.editing.pipeline import EditPipeline
 from ketools.journal import EditRecord, Journal
 
 CONSOLIDATE = "consolidate"
 CONSOLIDATES = "consolidates "
 
 
-def consolidation(road: Road) -> Handler:
+def consolidation(pipeline: EditPipeline) -> Handler:
     """The job of moving notes into weights. Arguments: `notes`, the edits' ids, and `method`.
 
     It may run again after it was interrupted: what has moved already is no longer live as a note.
     """
 
     def run(space: str, arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-        return consolidate(road, space, arguments["notes"], arguments["method"], progress)
+        return consolidate(pipeline, space, arguments["notes"], arguments["method"], progress)
 
     return run
 
 
-def consolidate(road: Road, space: str, note_ids: Sequence[str], method: str, progress: Progress) -> dict[str, Any]:
+def consolidate(
+    pipeline: EditPipeline, space: str, note_ids: Sequence[str], method: str, progress: Progress
+) -> dict[str, Any]:
     """Replace notes by parametric edits, each in a version of its own.
 
     Returns `{"consolidated": count, "edits": {note: new edit}, "kept": {note: why}, "method": name}`.
@@ -40,7 +42,7 @@ def consolidate(road: Road, space: str, note_ids: Sequence[str], method: str, pr
     kept: dict[str, str] = {}
     for i, note_id in enumerate(note_ids):
         progress(i, len(note_ids), f"consolidating {note_id}")
-        new_id, why = _consolidate_one(road, space, note_id, method, progress)
+        new_id, why = _consolidate_one(pipeline, space, note_id, method, progress)
         if new_id is None:
             kept[note_id] = why
         else:
@@ -48,10 +50,12 @@ def consolidate(road: Road, space: str, note_ids: Sequence[str], method: str, pr
     return {"consolidated": len(moved), "edits": moved, "kept": kept, "method": method}
 
 
-def _consolidate_one(road: Road, space: str, note_id: str, method: str, progress: Progress) -> tuple[str | None, str]:
-    note = road.journal.edit(note_id)
+def _consolidate_one(
+    pipeline: EditPipeline, space: str, note_id: str, method: str, progress: Progress
+) -> tuple[str | None, str]:
+    note = pipeline.journal.edit(note_id)
     try:
-        arrival = road.travel(
+        outcome = pipeline.run(
             note.principal,
             space,
             [EditRequest.model_validate(note.request)],
@@ -63,10 +67,10 @@ def _consolidate_one(road: Road, space: str, note_id: str, method: str, progress
         )
     except Conflict as error:
         return None, str(error)  # undone, replaced, or moved already
-    draft = arrival.drafts[0]
-    if arrival.version is None or draft.live is None:
-        return None, draft.objection or str(draft.error)
-    return draft.live.edit_id, ""
+    candidate = outcome.candidates[0]
+    if outcome.version is None or candidate.live is None:
+        return None, candidate.objection or str(candidate.error)
+    return candidate.live.edit_id, ""
 
 
 def standing_for(journal: Journal, record: EditRecord) -> EditRecord:

@@ -20,9 +20,9 @@ from ketools.methods.base import EditContext, Method, MethodConfig
 from ketools.methods.papers import Shape, paper_config
 from ketools.methods.profile import Profile, default_directory, load_profile, parse_config, store_profile
 from ketools.methods.registry import get_method
-from ketools.models.background import Background
+from ketools.models.background import Background, packaged_background
 from ketools.models.contexts import relation_of
-from ketools.models.covariance import CovarianceStore, sampled_background
+from ketools.models.covariance import CovarianceStore
 from ketools.models.editable import EditableModel
 from ketools.models.loading import directory_hash, load_editable
 
@@ -200,12 +200,12 @@ def _require_kinds(method: Method, requests: Sequence[EditRequest]) -> None:
 
 
 def default_background(em: EditableModel) -> Background:
-    """The bundled world for the bundled model, the model's own sampled text for any other."""
+    """The bundled world for the bundled model, packaged text for any other."""
     from ketools.atlas import weights_path
 
     if (weights_path() / "config.json").is_file() and directory_hash(weights_path()) == em.model_hash:
         return atlas_background()
-    return sampled_background(em)
+    return packaged_background()
 
 
 ATLAS_PROMPTS = 2000

@@ -1,4 +1,4 @@
-"""The one road of every edit: check, artefact, journal, verify on the serving engine, commit or refuse.
+"""The pipeline of every edit: check, artefact, journal, verify on the serving engine, commit or refuse.
 
 A single edit is a batch of one. A batch commits in one version of its space or not at all, unless the caller
 asks for the good ones.
@@ -58,7 +58,7 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Draft:
+class Candidate:
     """One request on its way. It ends with an error, an objection, or a verdict good enough to commit.
 
     `begun`: done when its artefact is durable and the journal has it as pending, which a commit waits for.
@@ -98,7 +98,7 @@ NEWEST = 16
 
 
 @dataclass(frozen=True)
-class Trip:
+class EditRun:
     """Where a batch travels: the space, its head, on which it is computed, and its layer."""
 
     principal: str
@@ -123,17 +123,17 @@ class Trip:
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """What became of the drafts; `version` is the new head, None when nothing was committed."""
+class EditOutcome:
+    """What became of the candidates; `version` is the new head, None when nothing was committed."""
 
-    drafts: tuple[Draft, ...]
+    candidates: tuple[Candidate, ...]
     version: Version | None
     timings: Timings
 
 
 @dataclass(frozen=True)
-class Road:
-    """The parts that the road runs over."""
+class EditPipeline:
+    """The parts that the pipeline runs over."""
 
     engine: Engine
     journal: Journal
@@ -144,7 +144,7 @@ class Road:
     policy: Policy
     verify: bool = True
 
-    def travel(
+    def run(
         self,
         principal: str,
         space: str,
@@ -158,8 +158,8 @@ class Road:
         reason: str = "edit",
         floor: Evidence | None = None,
         implied: bool = False,
-    ) -> Arrival:
-        """Take requests down the road; retried once when another writer moved the head meanwhile.
+    ) -> EditOutcome:
+        """Take requests down the pipeline; retried once when another writer moved the head meanwhile.
 
         `retire`: live edits to take off in the same version (a note that its parametric edit replaces).
         `floor`: evidence of a note that the new edit must at least equal, also in what follows from the fact.
@@ -171,9 +171,9 @@ class Road:
             if gone := set(retire).difference(head.live):
                 raise Conflict(f"{', '.join(sorted(gone))} is no longer live in {space}; nothing was written.")
             before = self.spaces.layer_of(state)
-            trip = Trip(principal, state, before, dry_run, progress, reason=reason, floor=floor, implied=implied)
+            run = EditRun(principal, state, before, dry_run, progress, reason=reason, floor=floor, implied=implied)
             try:
-                return self._once(trip, requests, get_method(method), apply_valid, tuple(retire))
+                return self._once(run, requests, get_method(method), apply_valid, tuple(retire))
             except Conflict:
                 if attempt == 2:
                     raise
@@ -181,109 +181,113 @@ class Road:
 
     def _once(
         self,
-        trip: Trip,
+        run: EditRun,
         requests: Sequence[EditRequest],
         method: Method,
         apply_valid: bool,
         retire: tuple[str, ...],
-    ) -> Arrival:
-        drafts = self._check(trip, requests, method, retire)
-        base = trip.before.without(*retire, *_gone(drafts))
-        drafts = self._compute(trip, drafts, base)
+    ) -> EditOutcome:
+        candidates = self._check(run, requests, method, retire)
+        base = run.before.without(*retire, *_gone(candidates))
+        candidates = self._compute(run, candidates, base)
         try:
-            drafts = self._judge(trip, drafts, base, apply_valid)
-            version = self._finish(trip, drafts, apply_valid, retire)
+            candidates = self._judge(run, candidates, base, apply_valid)
+            version = self._finish(run, candidates, apply_valid, retire)
         except Exception as error:
             why = error if isinstance(error, KetoolsError) else KetoolsError("Internal error; nothing committed.")
-            self._close(trip, [replace(d, error=d.error or why) for d in drafts])
+            self._close(run, [replace(d, error=d.error or why) for d in candidates])
             raise
-        return Arrival(tuple(drafts), version, trip.clock.timings())
+        return EditOutcome(tuple(candidates), version, run.clock.timings())
 
-    def _check(self, trip: Trip, requests: Sequence[EditRequest], method: Method, retire: Sequence[str]) -> list[Draft]:
-        visible = [r for line in self.spaces.lines(trip.state) for r in line if r.id not in retire]
-        drafts = []
+    def _check(
+        self, run: EditRun, requests: Sequence[EditRequest], method: Method, retire: Sequence[str]
+    ) -> list[Candidate]:
+        visible = [r for line in self.spaces.lines(run.state) for r in line if r.id not in retire]
+        candidates = []
         for request in map(with_relation, requests):
             key = self.journal.key_hash(request.key)
             same = [r for r in visible if r.key_hash == key]
-            drafts.append(
-                Draft(
+            candidates.append(
+                Candidate(
                     request,
                     method,
-                    replaces=tuple(r for r in same if r.space == trip.space),
-                    hides=tuple(r for r in same if r.space != trip.space),
+                    replaces=tuple(r for r in same if r.space == run.space),
+                    hides=tuple(r for r in same if r.space != run.space),
                     error=_cannot(method, request),
                 )
             )
-        drafts = _last_of_each_key(drafts)
-        self._ask_together(trip, drafts)
-        return [self._news(trip, d) for d in drafts]
+        candidates = _last_of_each_key(candidates)
+        self._ask_together(run, candidates)
+        return [self._news(run, d) for d in candidates]
 
-    def _ask_together(self, trip: Trip, drafts: Sequence[Draft]) -> None:
+    def _ask_together(self, run: EditRun, candidates: Sequence[Candidate]) -> None:
         """What a batch's phrasings are answered now, in one go; one that cannot be asked is looked at by itself."""
-        if len(drafts) > 1 and self.verify:
-            prompts = [p.rendered() for d in drafts for p in self.verifier.prober.phrasings(d.request)]
-            with trip.clock.part("verify_ms"), contextlib.suppress(InvalidRequest):
-                self.verifier.answers(prompts, trip.before)
+        if len(candidates) > 1 and self.verify:
+            prompts = [p.rendered() for d in candidates for p in self.verifier.prober.phrasings(d.request)]
+            with run.clock.part("verify_ms"), contextlib.suppress(InvalidRequest):
+                self.verifier.answers(prompts, run.before)
 
-    def _news(self, trip: Trip, draft: Draft) -> Draft:
+    def _news(self, run: EditRun, candidate: Candidate) -> Candidate:
         """Refuse an edit that changes nothing, and one whose `target_old` is not what the model says."""
-        request = draft.request
-        if draft.error or trip.reason != "edit" or not self.verify:
-            return draft
-        with trip.clock.part("verify_ms"):
+        request = candidate.request
+        if candidate.error or run.reason != "edit" or not self.verify:
+            return candidate
+        with run.clock.part("verify_ms"):
             try:
-                answers = self.verifier.phrasing_answers(request, trip.before)
+                answers = self.verifier.phrasing_answers(request, run.before)
             except InvalidRequest as error:  # such as a prompt that the engine's window cannot hold
-                return replace(draft, error=error)
+                return replace(candidate, error=error)
         if all(hits_target(request, a) for a in answers):
-            text = f"The model already answers so in {trip.space}: nothing to edit. Call ask to see it."
-            return replace(draft, error=InvalidRequest(text))
+            text = f"The model already answers so in {run.space}: nothing to edit. Call ask to see it."
+            return replace(candidate, error=InvalidRequest(text))
         if request.target_old is not None and not says(answers[0], request.target_old):
             text = (
-                f"The model answers {answers[0]!r} in {trip.space}, not the target_old {request.target_old!r}. "
+                f"The model answers {answers[0]!r} in {run.space}, not the target_old {request.target_old!r}. "
                 "Leave target_old out to edit anyway."
             )
-            return replace(draft, error=InvalidRequest(text))
-        return replace(draft, request=with_old_answer(request, answers[0]))
+            return replace(candidate, error=InvalidRequest(text))
+        return replace(candidate, request=with_old_answer(request, answers[0]))
 
-    def _compute(self, trip: Trip, drafts: list[Draft], base: EditLayer) -> list[Draft]:
-        todo = [d for d in drafts if d.error is None]
+    def _compute(self, run: EditRun, candidates: list[Candidate], base: EditLayer) -> list[Candidate]:
+        todo = [d for d in candidates if d.error is None]
         if not todo:
-            return drafts
-        with trip.clock.part("compute_ms"):
-            made = self._artefacts([self._for_method(trip, d) for d in todo], base, trip.progress)
-        out, begun = iter(made), list(drafts)
+            return candidates
+        with run.clock.part("compute_ms"):
+            made = self._artefacts([self._for_method(run, d) for d in todo], base, run.progress)
+        out, begun = iter(made), list(candidates)
         try:
-            for i, draft in enumerate(drafts):
-                if draft.error is None:
-                    begun[i] = self._begin(trip, draft, next(out))
+            for i, candidate in enumerate(candidates):
+                if candidate.error is None:
+                    begun[i] = self._begin(run, candidate, next(out))
         except KetoolsError as error:
-            self._close(trip, [replace(d, error=error) for d in begun])
+            self._close(run, [replace(d, error=error) for d in begun])
             raise
         return begun
 
-    def _for_method(self, trip: Trip, draft: Draft) -> Draft:
+    def _for_method(self, run: EditRun, candidate: Candidate) -> Candidate:
         """What only the method sees: the questions of an erasure's leak audit, and what follows from a note's fact."""
-        if not draft.method.needs_model:
-            return draft
-        if draft.request.kind is Kind.ERASE:
-            return self._against_leaks(trip, draft)
-        if trip.floor is None and not trip.implied:
-            return draft
-        implied = self.verifier.implied(draft.request, trip.before)
-        return replace(draft, request=draft.request.model_copy(update={"implied": implied}))
+        if not candidate.method.needs_model:
+            return candidate
+        if candidate.request.kind is Kind.ERASE:
+            return self._against_leaks(run, candidate)
+        if run.floor is None and not run.implied:
+            return candidate
+        implied = self.verifier.implied(candidate.request, run.before)
+        return replace(candidate, request=candidate.request.model_copy(update={"implied": implied}))
 
-    def _against_leaks(self, trip: Trip, draft: Draft) -> Draft:
+    def _against_leaks(self, run: EditRun, candidate: Candidate) -> Candidate:
         """An erasure also trains on what its leak audit will ask."""
-        request = draft.request
+        request = candidate.request
         phrasings = self.verifier.prober.phrasings(request)
-        leaks = leak_probes(request, phrasings, self.verifier.phrasing_answers(request, trip.before))
+        leaks = leak_probes(request, phrasings, self.verifier.phrasing_answers(request, run.before))
         more = tuple(dict.fromkeys([*request.rephrases, *(p.prompt for p in (*phrasings[1:], *leaks))]))
-        return replace(draft, request=request.model_copy(update={"rephrases": more[:MAX_REPHRASES]}))
+        return replace(candidate, request=request.model_copy(update={"rephrases": more[:MAX_REPHRASES]}))
 
-    def _artefacts(self, drafts: Sequence[Draft], base: EditLayer, progress: Progress) -> list[Artefact | KetoolsError]:
-        """One artefact per draft; an error of one request of a batch is that request's alone."""
-        method, requests = drafts[0].method, [d.request for d in drafts]
+    def _artefacts(
+        self, candidates: Sequence[Candidate], base: EditLayer, progress: Progress
+    ) -> list[Artefact | KetoolsError]:
+        """One artefact per candidate; an error of one request of a batch is that request's alone."""
+        method, requests = candidates[0].method, [d.request for d in candidates]
         if not method.needs_model:
             context = EditContext(None, base, method.config(), progress)
             return list(method.compute(requests, context))
@@ -294,131 +298,133 @@ class Road:
                 found |= zip(left, made, strict=True)
             except (Diverged, InvalidRequest) as error:
                 if not error.which and len(left) > 1:  # it does not say whose fault it is
-                    found |= {i: self._artefacts([drafts[i]], base, progress)[0] for i in left}
+                    found |= {i: self._artefacts([candidates[i]], base, progress)[0] for i in left}
                 else:
                     found |= {left[k]: error for k in error.which or (0,)}
         return [found[i] for i in range(len(requests))]
 
-    def _begin(self, trip: Trip, draft: Draft, made: Artefact | KetoolsError) -> Draft:
+    def _begin(self, run: EditRun, candidate: Candidate, made: Artefact | KetoolsError) -> Candidate:
         if isinstance(made, KetoolsError):
-            return replace(draft, error=made)
-        with trip.clock.part("journal_ms"):
-            if trip.dry_run:
-                return replace(draft, live=LiveEdit("dry-run", content_hash(made), made))
+            return replace(candidate, error=made)
+        with run.clock.part("journal_ms"):
+            if run.dry_run:
+                return replace(candidate, live=LiveEdit("dry-run", content_hash(made), made))
             record = self.journal.new_record(
-                trip.space,
-                draft.request,
-                principal=trip.principal,
-                method=draft.method.name,
+                run.space,
+                candidate.request,
+                principal=run.principal,
+                method=candidate.method.name,
                 artefact=None,
-                base_version=trip.head.version,
+                base_version=run.head.version,
             )
             name, begun = self.store.put_soon(made, lambda n: self.journal.begin_edit(replace(record, artefact=n)))
-        return replace(draft, live=LiveEdit(record.id, name, made), begun=begun)
+        return replace(candidate, live=LiveEdit(record.id, name, made), begun=begun)
 
-    def _judge(self, trip: Trip, drafts: list[Draft], base: EditLayer, apply_valid: bool) -> list[Draft]:
-        """Verify every draft under the layer that would be committed; drop failures and look again."""
-        live = self._live_facts(trip, drafts)
-        changing = asked_for(d.request for d in drafts) if len(drafts) > 1 else frozenset()
+    def _judge(self, run: EditRun, candidates: list[Candidate], base: EditLayer, apply_valid: bool) -> list[Candidate]:
+        """Verify every candidate under the layer that would be committed; drop failures and look again."""
+        live = self._live_facts(run, candidates)
+        changing = asked_for(d.request for d in candidates) if len(candidates) > 1 else frozenset()
         for _ in range(3):
-            good = [d for d in drafts if d.passed]
+            good = [d for d in candidates if d.passed]
             after = base.with_edits(*(d.live for d in good if d.live is not None))
-            with trip.clock.part("swap_ms"):
+            with run.clock.part("swap_ms"):
                 residual = self.engine.apply_layer(after)
             if self.verify and len(good) > 1:
-                with trip.clock.part("verify_ms"):
-                    self.verifier.ask_ahead([d.request for d in good], trip.before, after, live, trip.progress)
-            judged = [self._verdict(trip, d, after, residual, live, changing) if d.passed else d for d in drafts]
+                with run.clock.part("verify_ms"):
+                    self.verifier.ask_ahead([d.request for d in good], run.before, after, live, run.progress)
+            judged = [self._verdict(run, d, after, residual, live, changing) if d.passed else d for d in candidates]
             if not apply_valid or sum(d.passed for d in judged) in (0, len(good)):
                 return judged
-            drafts = judged
-        return drafts
+            candidates = judged
+        return candidates
 
-    def _live_facts(self, trip: Trip, drafts: Sequence[Draft]) -> tuple[EditRequest, ...]:
+    def _live_facts(self, run: EditRun, candidates: Sequence[Candidate]) -> tuple[EditRequest, ...]:
         """The newest facts of other live edits, which these edits must leave alone."""
         if not self.verify:
             return ()
-        gone = {record.id for draft in drafts for record in (*draft.replaces, *draft.hides)}
-        told = self.journal.records([edit.edit_id for edit in trip.before.edits[-NEWEST:] if edit.edit_id not in gone])
+        gone = {record.id for candidate in candidates for record in (*candidate.replaces, *candidate.hides)}
+        told = self.journal.records([edit.edit_id for edit in run.before.edits[-NEWEST:] if edit.edit_id not in gone])
         facts = [EditRequest.model_validate(r.request) for r in told if r.kind in FACTS]
-        keys = {draft.request.key for draft in drafts}
+        keys = {candidate.request.key for candidate in candidates}
         return tuple(fact for fact in facts if fact.key not in keys)
 
     def _verdict(
         self,
-        trip: Trip,
-        draft: Draft,
+        run: EditRun,
+        candidate: Candidate,
         after: EditLayer,
         residual: float,
         live: Sequence[EditRequest],
         changing: Collection[str],
-    ) -> Draft:
+    ) -> Candidate:
         if not self.verify:
-            return draft
-        trip.progress(0, 1, "verifying")
-        with trip.clock.part("verify_ms"):
-            verdict = self.verifier.verify(draft.request, trip.before, after, live, changing)
+            return candidate
+        run.progress(0, 1, "verifying")
+        with run.clock.part("verify_ms"):
+            verdict = self.verifier.verify(candidate.request, run.before, after, live, changing)
         verdict = replace(verdict, evidence=verdict.evidence.model_copy(update={"residual": residual}))
-        objection = self.policy.objection(draft.request, verdict.evidence) or _below(trip.floor, verdict.evidence)
-        if trip.floor is not None and not objection:
-            objection = self._less_implied(trip, draft, after)
-        return replace(draft, verdict=verdict, objection=objection)
+        objection = self.policy.objection(candidate.request, verdict.evidence) or _below(run.floor, verdict.evidence)
+        if run.floor is not None and not objection:
+            objection = self._less_implied(run, candidate, after)
+        return replace(candidate, verdict=verdict, objection=objection)
 
-    def _less_implied(self, trip: Trip, draft: Draft, after: EditLayer) -> str:
+    def _less_implied(self, run: EditRun, candidate: Candidate, after: EditLayer) -> str:
         """Why less follows from the edit than from the note that it would replace, or an empty string."""
-        implied = self.verifier.implied(draft.request, trip.before)
-        had, has = (self.verifier.portability(implied, layer) for layer in (trip.before, after))
+        implied = self.verifier.implied(candidate.request, run.before)
+        had, has = (self.verifier.portability(implied, layer) for layer in (run.before, after))
         if has >= had:
             return ""
         return f"Its portability is {has:.2f}, below the {had:.2f} of the note that it would replace."
 
     def _finish(
-        self, trip: Trip, drafts: Sequence[Draft], apply_valid: bool, retire: tuple[str, ...]
+        self, run: EditRun, candidates: Sequence[Candidate], apply_valid: bool, retire: tuple[str, ...]
     ) -> Version | None:
         """One transaction for the new version and the outcomes of what it holds."""
-        good = [d for d in drafts if d.passed]
-        whole = len(good) == len(drafts) or (apply_valid and bool(good))
-        if trip.dry_run or not whole:
-            self._close(trip, drafts)
+        good = [d for d in candidates if d.passed]
+        whole = len(good) == len(candidates) or (apply_valid and bool(good))
+        if run.dry_run or not whole:
+            self._close(run, candidates)
             return None
         gone = {*retire, *_gone(good)}
-        live = [i for i in trip.head.live if i not in gone] + [d.live.edit_id for d in good if d.live]
-        with trip.clock.part("journal_ms"):
-            for draft in good:
-                if draft.begun:
-                    draft.begun.result()
+        live = [i for i in run.head.live if i not in gone] + [d.live.edit_id for d in good if d.live]
+        with run.clock.part("journal_ms"):
+            for candidate in good:
+                if candidate.begun:
+                    candidate.begun.result()
             version = self.journal.commit(
-                trip.space,
-                trip.head.version,
+                run.space,
+                run.head.version,
                 tuple(live),
-                trip.reason,
+                run.reason,
                 edit_id=good[0].live.edit_id if len(good) == 1 and good[0].live else None,
-                outcomes=[self._outcome(trip, d, True, retire) for d in good],
+                outcomes=[self._outcome(run, d, True, retire) for d in good],
             )
-            self.spaces.moved(trip.state, version)
+            self.spaces.moved(run.state, version)
             with contextlib.suppress(StorageError):  # the version stands; a restart closes what stayed pending
-                self._close(trip, [d for d in drafts if not d.passed])
-        if trip.space == ROOT:
+                self._close(run, [d for d in candidates if not d.passed])
+        if run.space == ROOT:
             self.engine.hold(self.spaces.layer(ROOT))
         return version
 
-    def _outcome(self, trip: Trip, draft: Draft, committed: bool = False, retire: tuple[str, ...] = ()) -> Outcome:
-        why = str(draft.error) if draft.error else draft.objection
+    def _outcome(
+        self, run: EditRun, candidate: Candidate, committed: bool = False, retire: tuple[str, ...] = ()
+    ) -> Outcome:
+        why = str(candidate.error) if candidate.error else candidate.objection
         return Outcome(
-            edit_id=draft.live.edit_id if draft.live else "",
-            outcome="committed" if committed else _ending(draft),
-            reason=scrub(why or trip.reason, draft.request),
-            evidence=draft.verdict.evidence if draft.verdict else None,
-            timings=trip.clock.timings().model_dump(),
-            supersedes=(*(r.id for r in draft.replaces), *retire) if committed else (),
+            edit_id=candidate.live.edit_id if candidate.live else "",
+            outcome="committed" if committed else _ending(candidate),
+            reason=scrub(why or run.reason, candidate.request),
+            evidence=candidate.verdict.evidence if candidate.verdict else None,
+            timings=run.clock.timings().model_dump(),
+            supersedes=(*(r.id for r in candidate.replaces), *retire) if committed else (),
         )
 
-    def _close(self, trip: Trip, drafts: Sequence[Draft]) -> None:
+    def _close(self, run: EditRun, candidates: Sequence[Candidate]) -> None:
         """Write why begun edits did not arrive."""
-        for draft in drafts:
-            if draft.live is None or draft.begun is None or draft.begun.exception() is not None:
+        for candidate in candidates:
+            if candidate.live is None or candidate.begun is None or candidate.begun.exception() is not None:
                 continue
-            end = self._outcome(trip, draft)
+            end = self._outcome(run, candidate)
             self.journal.close_edit(end.edit_id, end.outcome, end.reason, end.evidence, end.timings)
 
 
@@ -438,14 +444,14 @@ def _below(floor: Evidence | None, evidence: Evidence) -> str:
     return ""
 
 
-def _ending(draft: Draft) -> Literal["cancelled", "failed", "refused"]:
-    if isinstance(draft.error, Cancelled):
+def _ending(candidate: Candidate) -> Literal["cancelled", "failed", "refused"]:
+    if isinstance(candidate.error, Cancelled):
         return "cancelled"
-    return "failed" if draft.error else "refused"
+    return "failed" if candidate.error else "refused"
 
 
-def _gone(drafts: Sequence[Draft]) -> list[str]:
-    return [r.id for d in drafts if d.error is None for r in (*d.replaces, *d.hides)]
+def _gone(candidates: Sequence[Candidate]) -> list[str]:
+    return [r.id for d in candidates if d.error is None for r in (*d.replaces, *d.hides)]
 
 
 def _cannot(method: Method, request: EditRequest) -> KetoolsError | None:
@@ -455,8 +461,8 @@ def _cannot(method: Method, request: EditRequest) -> KetoolsError | None:
     return InvalidRequest(f"{method.name} cannot {request.kind}; it can: {able}. See list_methods.")
 
 
-def _last_of_each_key(drafts: Sequence[Draft]) -> list[Draft]:
+def _last_of_each_key(candidates: Sequence[Candidate]) -> list[Candidate]:
     """In one batch the last request of a key counts; earlier ones are told so."""
-    last = {d.request.key: i for i, d in enumerate(drafts)}
+    last = {d.request.key: i for i, d in enumerate(candidates)}
     text = "A later fact of this batch has the same subject and relation: leave this one out, or set apply_valid=true."
-    return [d if last[d.request.key] == i else replace(d, error=InvalidRequest(text)) for i, d in enumerate(drafts)]
+    return [d if last[d.request.key] == i else replace(d, error=InvalidRequest(text)) for i, d in enumerate(candidates)]

@@ -4,19 +4,19 @@ from ketools.evaluation.baseline import Baseline
 from ketools.evaluation.cases import CaseProbe, EditCase
 from ketools.evaluation.data import NAMES, BadRow, Dataset, load
 from ketools.evaluation.results import CaseResult, Summary, summarise
-from ketools.evaluation.runner import Bench, Checkpoint, evaluate, evaluate_batch, evaluate_sequential
+from ketools.evaluation.runner import Checkpoint, EvaluationSetup, evaluate, evaluate_batch, evaluate_sequential
 from ketools.evaluation.window import askable
 
 __all__ = [
     "NAMES",
     "BadRow",
     "Baseline",
-    "Bench",
     "CaseProbe",
     "CaseResult",
     "Checkpoint",
     "Dataset",
     "EditCase",
+    "EvaluationSetup",
     "Summary",
     "askable",
     "evaluate",

@@ -16,7 +16,7 @@ from ketools.core.errors import Diverged, InvalidRequest
 from ketools.core.evidence import Evidence
 from ketools.core.progress import Handler, Progress
 from ketools.core.requests import EditRequest, Kind
-from ketools.editing.pipeline import Road, with_old_answer
+from ketools.editing.pipeline import EditPipeline, with_old_answer
 from ketools.evaluation.metrics import interval, mean
 from ketools.evaluation.results import Measure
 from ketools.knowledge.probing import with_relation
@@ -51,12 +51,12 @@ class MethodStanding(Standing):
     ms: float
 
 
-def space_evaluation(road: Road) -> Handler:
+def space_evaluation(pipeline: EditPipeline) -> Handler:
     """The job of verifying every live edit of a space again; erased facts are told by their stored evidence."""
 
     def run(space: str, arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-        records = road.journal.live_edits([space])[space]
-        layer = road.spaces.layer(space)
+        records = pipeline.journal.live_edits([space])[space]
+        layer = pipeline.spaces.layer(space)
         found: list[tuple[str, Evidence, str]] = []
         erased = 0
         for i, record in enumerate(records):
@@ -65,31 +65,31 @@ def space_evaluation(road: Road) -> Handler:
                 erased += 1
                 continue
             request = EditRequest.model_validate(record.request)
-            evidence = road.verifier.verify(request, layer.without(record.id), layer).evidence
-            found.append((record.id, evidence, road.policy.objection(request, evidence)))
-        version = road.journal.head(space).version
+            evidence = pipeline.verifier.verify(request, layer.without(record.id), layer).evidence
+            found.append((record.id, evidence, pipeline.policy.objection(request, evidence)))
+        version = pipeline.journal.head(space).version
         return {"version": version, "erased": erased, **_standing(found).model_dump(mode="json")}
 
     return run
 
 
-def method_comparison(road: Road) -> Handler:
+def method_comparison(pipeline: EditPipeline) -> Handler:
     """The job of making the same edits by several methods, each alone on top of the space's layer.
 
-    Arguments: `facts`, the requests' fields, and `methods`. A method is told what the road tells it: the relation, and
-    the old answer. An edit that diverges or that a method cannot make counts as refused.
+    Arguments: `facts`, the requests' fields, and `methods`. A method is told what the pipeline tells it: the
+    relation and the old answer. An edit that diverges or that a method cannot make counts as refused.
     """
 
     def run(space: str, arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-        names, layer = list(arguments["methods"]), road.spaces.layer(space)
-        requests = [_known(road, EditRequest.model_validate(fact), layer) for fact in arguments["facts"]]
+        names, layer = list(arguments["methods"]), pipeline.spaces.layer(space)
+        requests = [_known(pipeline, EditRequest.model_validate(fact), layer) for fact in arguments["facts"]]
         found = []
         for i, name in enumerate(names):
 
             def report(done: int, total: int, text: str, i: int = i, name: str = name) -> None:
                 progress(i * len(requests) + done, len(names) * len(requests), f"{name}: {text}")
 
-            found.append(_method(road, name, requests, layer, report))
+            found.append(_method(pipeline, name, requests, layer, report))
         best, reasons = recommended(found)
         methods = {one.method: one.model_dump(mode="json", exclude={"method"}) for one in found}
         return {"recommended": best, "reasons": reasons, "methods": methods}
@@ -97,14 +97,14 @@ def method_comparison(road: Road) -> Handler:
     return run
 
 
-def _known(road: Road, request: EditRequest, layer: EditLayer) -> EditRequest:
-    """The request as it reaches a method on the road of an edit."""
+def _known(pipeline: EditPipeline, request: EditRequest, layer: EditLayer) -> EditRequest:
+    """The request as it reaches a method on the pipeline of an edit."""
     request = with_relation(request)
-    return with_old_answer(request, road.verifier.phrasing_answers(request, layer)[0])
+    return with_old_answer(request, pipeline.verifier.phrasing_answers(request, layer)[0])
 
 
 def _method(
-    road: Road, name: str, requests: Sequence[EditRequest], layer: EditLayer, progress: Progress
+    pipeline: EditPipeline, name: str, requests: Sequence[EditRequest], layer: EditLayer, progress: Progress
 ) -> MethodStanding:
     found: list[tuple[str, Evidence, str]] = []
     times = []
@@ -112,14 +112,14 @@ def _method(
         progress(i, len(requests), request.prompt)
         begin = time.perf_counter()
         try:
-            made = road.editor.compute(name, [request], layer)[0]
+            made = pipeline.editor.compute(name, [request], layer)[0]
         except (Diverged, InvalidRequest) as error:
             found.append((request.prompt, Evidence(success=0, success_n=0, locality=1, locality_n=0), str(error)))
             continue
         times.append(1000 * (time.perf_counter() - begin))
         after = layer.with_edits(LiveEdit(f"compared-{i}", content_hash(made), made))
-        evidence = road.verifier.verify(request, layer, after).evidence
-        found.append((request.prompt, evidence, road.policy.objection(request, evidence)))
+        evidence = pipeline.verifier.verify(request, layer, after).evidence
+        found.append((request.prompt, evidence, pipeline.policy.objection(request, evidence)))
     standing = _standing(found).model_dump()
     return MethodStanding(method=name, ms=median(times) if times else 0.0, **standing)
 

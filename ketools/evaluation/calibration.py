@@ -30,7 +30,7 @@ KEPT_SHARE = 1 / 3
 
 
 @dataclass(frozen=True)
-class EditCase:
+class CalibrationCase:
     """One edit to try: what must change and what must not.
 
     `direct`: the edit's own phrasings, answered by the target; `rephrases`: phrasings that the computation
@@ -51,7 +51,7 @@ class Trial:
     engine: Engine
     _before: dict[str, str] = field(default_factory=dict)
 
-    def scores(self, method: str, config: MethodConfig, cases: Sequence[EditCase]) -> Scores:
+    def scores(self, method: str, config: MethodConfig, cases: Sequence[CalibrationCase]) -> Scores:
         """Each case edited by itself on the base model, and by a joint method all of them at once besides.
 
         An edit that diverges counts as a failure. `ms` is of the edits alone.
@@ -73,14 +73,14 @@ class Trial:
         shares = {name: _share(passed) for name, passed in marks.items()}
         return Scores(**shares, ms=round(1000 * spent / max(len(alone), 1), 1), n=len(cases))
 
-    def _edited(self, method: str, config: MethodConfig, cases: Sequence[EditCase]) -> EditLayer | None:
+    def _edited(self, method: str, config: MethodConfig, cases: Sequence[CalibrationCase]) -> EditLayer | None:
         try:
             made = self.editor.compute(method, [case.request for case in cases], BASE, config)
         except Diverged:
             return None
         return BASE.with_edits(*(LiveEdit("trial", uuid.uuid4().hex, artefact) for artefact in made))
 
-    def _marks(self, case: EditCase, layer: EditLayer | None) -> dict[str, list[bool]]:
+    def _marks(self, case: CalibrationCase, layer: EditLayer | None) -> dict[str, list[bool]]:
         changed = (*case.direct, *case.rephrases)
         if layer is None:
             hits, kept = [False] * len(changed), [True] * len(case.locality)
@@ -104,7 +104,7 @@ class Trial:
         return self.engine.generate(prompts, layer, max_new_tokens=ANSWER_TOKENS) if prompts else []
 
 
-def _apart(cases: Sequence[EditCase]) -> Iterator[EditCase]:
+def _apart(cases: Sequence[CalibrationCase]) -> Iterator[CalibrationCase]:
     """The cases without the probes that ask for what another of them edits."""
     edited = {
         template.format(s=case.request.subject)
@@ -127,7 +127,7 @@ def _share(passed: Sequence[bool]) -> float:
 def calibrate(
     editor: Editor,
     engine: Engine,
-    cases: Sequence[EditCase],
+    cases: Sequence[CalibrationCase],
     method_names: Iterable[str] | None = None,
     *,
     progress: Progress = quiet,
@@ -182,7 +182,7 @@ def _halving(
     trial: Trial,
     method: Method,
     configs: list[MethodConfig],
-    cases: Sequence[EditCase],
+    cases: Sequence[CalibrationCase],
     deadline: float,
     progress: Progress,
 ) -> tuple[MethodConfig, Scores]:
@@ -207,7 +207,7 @@ def _halving(
 # --- cases for the bundled model ---
 
 
-def atlas_cases(count: int, seed: int = 0) -> list[EditCase]:
+def atlas_cases(count: int, seed: int = 0) -> list[CalibrationCase]:
     """Edits of the bundled world's facts towards targets of the same type, with withheld phrasings."""
     from ketools.atlas.world import other_target, world
 
@@ -227,7 +227,7 @@ def _case(
     subject: str,
     name: str,
     target: str,
-) -> EditCase:
+) -> CalibrationCase:
     relation = RELATIONS[name]
     request = EditRequest(
         subject=subject,
@@ -236,7 +236,7 @@ def _case(
         target_old=facts[subject, name],
         relation=name,
     )
-    return EditCase(
+    return CalibrationCase(
         request=request,
         direct=(_cloze(relation, subject, 0, "direct"), _question(relation, subject, 0, "direct")),
         rephrases=(_cloze(relation, subject, -1, "rephrase"), _question(relation, subject, -1, "rephrase")),

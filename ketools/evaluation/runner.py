@@ -58,7 +58,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Bench:
+class EvaluationSetup:
     """Where edits are measured.
 
     `baseline`: what the untouched model says, asked once for all methods. `injector`: puts the notes of a layer into
@@ -87,7 +87,7 @@ class Bench:
 
 
 def evaluate(
-    bench: Bench,
+    bench: EvaluationSetup,
     edit: Edit,
     cases: Sequence[EditCase],
     progress: Progress = quiet,
@@ -212,7 +212,7 @@ class Checkpoint(BaseModel):
 
 
 def evaluate_batch(
-    bench: Bench,
+    bench: EvaluationSetup,
     edit: Edit,
     cases: Sequence[EditCase],
     progress: Progress = quiet,
@@ -234,7 +234,7 @@ def evaluate_batch(
 
 
 def evaluate_sequential(
-    bench: Bench,
+    bench: EvaluationSetup,
     edit: Edit,
     cases: Sequence[EditCase],
     progress: Progress = quiet,
@@ -267,7 +267,7 @@ def _edited(i: int, case: EditCase, layer: EditLayer, making: Making) -> EditedC
 
 
 def _checkpoint(
-    bench: Bench, edited: Sequence[EditedCase], label: str, protocol: str, bad_rows: int, progress: Progress
+    bench: EvaluationSetup, edited: Sequence[EditedCase], label: str, protocol: str, bad_rows: int, progress: Progress
 ) -> Checkpoint:
     log, asked = bench.log(label, protocol), asked_of([e.case for e in edited], protocol)
     done = _known(log, asked)

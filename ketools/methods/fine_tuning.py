@@ -12,7 +12,7 @@ from ketools.methods.low_rank import truncated
 from ketools.models.batch import Batch
 from ketools.models.structure import get_module, weight_of
 from ketools.models.tail import Change
-from ketools.models.targets import Objective, Outcome, Schedule, minimise
+from ketools.models.targets import Objective, Schedule, TargetOutcome, minimise
 
 
 def weight_at(context: EditContext, block: int) -> tuple[str, Tensor]:
@@ -64,7 +64,7 @@ def _bounded(linf: float | None) -> Callable[[Tensor], None] | None:
     return clamp
 
 
-def _artefact(method: str, name: str, outcome: Outcome, block: int, rank: int | None) -> Artefact:
+def _artefact(method: str, name: str, outcome: TargetOutcome, block: int, rank: int | None) -> Artefact:
     metadata: dict[str, float | int | str] = {
         "layer": block,
         "steps": outcome.steps,

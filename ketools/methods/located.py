@@ -36,7 +36,7 @@ from ketools.methods.support import (
 from ketools.models.batch import Batch, chunks, edits_only, merged
 from ketools.models.keys import Keys, condensed, preserved_keys, read_keys, standing
 from ketools.models.sites import sites_of
-from ketools.models.targets import Outcome, Schedule, compute_z
+from ketools.models.targets import Schedule, TargetOutcome, compute_z
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 """A `[n, in]` and B `[out, n]` by module."""
@@ -140,7 +140,7 @@ class _Joint:
     def edited(self) -> list[Artefact]:
         """One change per request."""
         em, token = self.context.require_model(), self.config.fact_token
-        found: dict[int, Outcome] = {}
+        found: dict[int, TargetOutcome] = {}
         with em.switch.use(self._layer()):
             # Nothing that is written changes what the first block reads.
             first = read_keys(em, self._groups(), token, em.structure.blocks[self.blocks[0]].down_proj, self.state)
@@ -196,14 +196,14 @@ class _Joint:
         ends = list(accumulate(self.values))
         return [slice(end - count, end) for end, count in zip(ends, self.values, strict=True)]
 
-    def _aims(self, wanted: Sequence[int], turn: int) -> dict[int, Outcome]:
+    def _aims(self, wanted: Sequence[int], turn: int) -> dict[int, TargetOutcome]:
         """For each wanted request the offsets `[values, out]` of its values at the last block.
 
         Many are optimised at once. Raises `Diverged` with all those that come to nothing at their first turn.
         """
         em, config, block = self.context.require_model(), self.config, self.blocks[-1]
         alone = config.fact_token == "prompt_last"
-        aims: dict[int, Outcome] = {}
+        aims: dict[int, TargetOutcome] = {}
         stuck: list[Diverged] = []
         labelled = ((self.batches[i], self.schedules[i]) for i in wanted)
         at = 0
@@ -241,7 +241,7 @@ class _Joint:
         sizes = [structure.linear_names[structure.blocks[block].down_proj] for block in self.blocks]
         return sum(self.values) * sum(map(sum, sizes))
 
-    def _write(self, aims: Mapping[int, Outcome], first: Keys, turn: int) -> None:
+    def _write(self, aims: Mapping[int, TargetOutcome], first: Keys, turn: int) -> None:
         """Each layer writes its part of what is still missing; requests without an aim are to stay as they are.
 
         `first`: what the first block reads. Later layers read keys that the earlier layers' updates have already
@@ -262,13 +262,13 @@ class _Joint:
             missing = (offsets - (keys.states - first.states)) * rule.part(len(self.blocks) - i)
             self._add(name, rows, missing.T.clone())
 
-    def _offsets(self, aims: Mapping[int, Outcome], like: Tensor) -> Tensor:
+    def _offsets(self, aims: Mapping[int, TargetOutcome], like: Tensor) -> Tensor:
         """The offset of every value `[values, out]`."""
         return torch.cat(
             [aims[i].value if i in aims else like.new_zeros(n, like.shape[1]) for i, n in enumerate(self.values)]
         )
 
-    def _artefacts(self, outcomes: Sequence[Outcome]) -> list[Artefact]:
+    def _artefacts(self, outcomes: Sequence[TargetOutcome]) -> list[Artefact]:
         """Each request's share of everything that was written, which is given away module by module."""
         factors: list[Factors] = [{} for _ in outcomes]
         for name in list(self.made):

@@ -15,10 +15,10 @@ from ketools.core.requests import EditRequest, Kind
 from ketools.layers.artefacts import Artefact
 from ketools.layers.composition import LiveEdit
 from ketools.methods.base import EditContext, MethodConfig
-from ketools.models.background import Background
+from ketools.models.background import Background, packaged_background
 from ketools.models.batch import Batch, chunks, edits_only, make_batch, merged
 from ketools.models.contexts import Breadth, contexts_of, fact_of
-from ketools.models.covariance import CovarianceStore, sampled_background
+from ketools.models.covariance import CovarianceStore
 from ketools.models.editable import EditableModel
 from ketools.models.keys import Keys, confidences
 from ketools.models.sites import FactToken
@@ -168,9 +168,9 @@ def resolve_layers(layers: Sequence[int] | None, n_layers: int, depths: tuple[fl
 
 
 def background_of(context: EditContext) -> Background:
-    """The background the editor provides, else the model's own sampled text."""
+    """The background the editor provides, else the packaged text."""
     found = context.extra.get("background")
-    return found if isinstance(found, Background) else sampled_background(context.require_model())
+    return found if isinstance(found, Background) else packaged_background()
 
 
 def covariances_of(context: EditContext) -> CovarianceStore:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from ketools.core.errors import InvalidRequest
@@ -44,8 +45,21 @@ def background_from_file(path: Path) -> Background:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"Cannot read the text file {path}: {error}. Give a UTF-8 text file.") from error
-    paragraphs = [part.strip() for part in content.split("\n\n") if part.strip()]
-    if not paragraphs:
+    if not content.strip():
         raise InvalidRequest(f"The text file {path} is empty; give one with paragraphs of ordinary text.")
+    return _background(content, "file")
+
+
+def packaged_background() -> Background:
+    """The background of a model about which nothing else is known: some 60 packaged paragraphs, 6,000 tokens or so.
+
+    Ordinary text of many kinds (articles, news, talk, instructions, stories, code, lists), mostly English, with a
+    paragraph in each of ten other languages. A covariance needs no more (arXiv 2506.04226).
+    """
+    return _background((files("ketools.models") / "data" / "background.txt").read_text(encoding="utf-8"), "prose")
+
+
+def _background(content: str, kind: str) -> Background:
+    paragraphs = [part.strip() for part in content.split("\n\n") if part.strip()]
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-    return Background(source=f"file-{digest}", texts=lambda: paragraphs)
+    return Background(source=f"{kind}-{digest}", texts=lambda: paragraphs)

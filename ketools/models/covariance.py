@@ -105,39 +105,10 @@ def _batches(em: EditableModel, texts: Iterable[str]) -> Iterator[tuple[Tensor, 
 
 def _inputs(em: EditableModel, modules: Sequence[str], ids: Tensor, mask: Tensor, wanted: Tensor) -> dict[str, Tensor]:
     """Each module's inputs at the wanted tokens, `[tokens, in]`."""
-    with torch.no_grad(), hooks.capture(em, modules, inputs=True) as seen:
+    seeing = hooks.capture(em, modules, inputs=True)
+    with torch.no_grad(), seeing as seen, hooks.only_until(em, modules):
         em.model(input_ids=ids, attention_mask=mask, use_cache=False)
     return {name: values[wanted].float() for name, values in seen.items()}
-
-
-def sampled_texts(em: EditableModel, *, documents: int = 256, tokens: int = 96, seed: int = 0) -> Iterator[str]:
-    """Text written by the model itself at temperature 1, from its first token; the same for the same seed."""
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(0, documents, _ROWS):
-        for row in _sample(em, _ROWS, tokens, generator).tolist():
-            yield em.tokenizer.decode(row, skip_special_tokens=True)
-
-
-def _sample(em: EditableModel, rows: int, tokens: int, generator: torch.Generator) -> Tensor:
-    """Sampled token ids `[rows, tokens]`, each row after a start token, or a random one if there is none."""
-    start = em.tokenizer.bos_token_id
-    shape = (rows, 1)
-    first = torch.randint(len(em.tokenizer), shape, generator=generator)
-    ids = first if start is None else torch.full(shape, start)
-    cache, step, out = None, ids.to(em.device), []
-    with torch.no_grad():
-        for _ in range(tokens):
-            result = em.model(input_ids=step, use_cache=True, **{em.cache_name: cache})
-            cache = getattr(result, em.cache_name)
-            chances = result.logits[:, -1].float().softmax(-1).cpu()
-            out.append(torch.multinomial(chances, 1, generator=generator))
-            step = out[-1].to(em.device)
-    return torch.cat(out, dim=1)
-
-
-def sampled_background(em: EditableModel) -> Background:
-    """The background of a model about which nothing else is known: its own sampled text."""
-    return Background(source="sampled-0", texts=lambda: sampled_texts(em))
 
 
 @dataclass

@@ -1,13 +1,13 @@
 """Forward hooks: reading and changing activations, and switching edit layers per request.
 
-Hooks of `capture`, `edit_input`, `edit_output` and `only_at` act only in the thread that opened them, so an editor
-may share a model with an engine that serves other threads.
+Hooks of `capture`, `edit_input`, `edit_output`, `only_at` and `only_until` act only in the thread that opened them, so
+an editor may share a model with an engine that serves other threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from threading import get_ident
 from typing import Any, Protocol
@@ -144,6 +144,31 @@ def only_at(em: HasModel, name: str, rows: Tensor, columns: Tensor) -> Iterator[
         stack.callback(module.register_forward_pre_hook(pick).remove)
         stack.callback(module.register_forward_hook(put_back).remove)
         yield
+
+
+class _Reached(Exception):
+    """Ends a forward pass whose rest nobody reads."""
+
+
+@contextmanager
+def only_until(em: HasStructure, names: Iterable[str]) -> Iterator[None]:
+    """Ends the model's forward pass, and with it the `with` block, behind the last block that holds one of the modules.
+
+    The whole model runs when a module lies outside the blocks.
+    """
+    blocks, owner = [block.name for block in em.structure.blocks], get_ident()
+    holding = [[name.startswith(f"{block}.") for block in blocks] for name in names]
+
+    def stop(module: nn.Module, args: Any, output: Any) -> None:
+        if get_ident() == owner:
+            raise _Reached
+
+    with ExitStack() as stack:
+        if holding and all(map(any, holding)):
+            last = get_module(em.model, blocks[max(inside.index(True) for inside in holding)])
+            stack.callback(last.register_forward_hook(stop).remove)
+        with suppress(_Reached):
+            yield
 
 
 @contextmanager

@@ -125,7 +125,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TargetOutcome:
     """The best iterate: its losses as numbers, and how many steps were taken."""
 
     value: Tensor
@@ -144,7 +144,7 @@ def minimise(
     penalty: Callable[[Tensor], Tensor] | None = None,
     project: Callable[[Tensor], None] | None = None,
     progress: Progress = quiet,
-) -> Outcome:
+) -> TargetOutcome:
     """`minimise_each` of a single request, whose tensor has no leading dimension."""
 
     def single(value: Tensor) -> Changes:
@@ -170,7 +170,7 @@ def minimise_each(
     project: Callable[[Tensor], None] | None = None,
     required: bool = True,
     progress: Progress = quiet,
-) -> list[Outcome]:
+) -> list[TargetOutcome]:
     """Optimise a tensor per request, all at once, from `start [requests, ...]`.
 
     `acting(tensor)`: the changes that it makes. `penalty(tensor) [requests]` is added with weight `decay`, and
@@ -215,7 +215,7 @@ class _Best:
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
         self._first: list[float] = []
-        self._found: list[tuple[float, Outcome]] = []
+        self._found: list[tuple[float, TargetOutcome]] = []
         self._done: list[bool] = []
         self._gained: list[tuple[int, float]] = []
         """By request, when the loss was last worth going on for, and what it was."""
@@ -232,20 +232,20 @@ class _Best:
         for i, (now, nll, kl, confidence) in enumerate(zip(*numbers, strict=True)):
             if step == 0:
                 self._first.append(nll)
-                self._found.append((math.inf, Outcome(value[i], 0, nll, kl, confidence)))
+                self._found.append((math.inf, TargetOutcome(value[i], 0, nll, kl, confidence)))
                 self._done.append(False)
                 self._gained.append((0, now))
             if self._done[i]:
                 continue
             _require_finite(now, step, i)
             if now < self._found[i][0]:
-                self._found[i] = (now, Outcome(value[i].clone(), step, nll, kl, confidence))
+                self._found[i] = (now, TargetOutcome(value[i].clone(), step, nll, kl, confidence))
             if now < min(0.9 * self._gained[i][1], self._gained[i][1] - WORTH):
                 self._gained[i] = step, now
             stalled = step - self._gained[i][0] >= PATIENCE
             self._done[i] = (kept[i] or stalled) and confidence >= self._schedule.confidence
 
-    def outcomes(self, required: bool) -> list[Outcome]:
+    def outcomes(self, required: bool) -> list[TargetOutcome]:
         """What was found. Raises `Diverged` when a target is no more probable than before although it is `required`."""
         outcomes = [found for _, found in self._found]
         stuck = [i for i, one in enumerate(outcomes) if not _approached(one, self._first[i], self._schedule)]
@@ -267,7 +267,7 @@ def _require_finite(loss: float, step: int, request: int) -> None:
         )
 
 
-def _approached(outcome: Outcome, first: float, schedule: Schedule) -> bool:
+def _approached(outcome: TargetOutcome, first: float, schedule: Schedule) -> bool:
     """Whether the target is more probable than at first, or was probable enough."""
     return outcome.nll < first or (outcome.steps == 0 and outcome.confidence >= schedule.confidence)
 
@@ -285,7 +285,7 @@ def compute_z(
     term: Callable[[Tensor], Tensor] | None = None,
     required: bool = True,
     progress: Progress = quiet,
-) -> list[Outcome]:
+) -> list[TargetOutcome]:
     """ROME's v* as offsets d `[values, out]` of what stands at the batch's sites, for every request at once.
 
     A step is `lr` times the root mean square of the values v that stand there, so that one `lr` suits models of any

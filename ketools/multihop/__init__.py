@@ -2,11 +2,11 @@
 
 from ketools.multihop.auto import Auto
 from ketools.multihop.events import Event, Finished, Hop, MultihopAnswer
-from ketools.multihop.kit import AGENTS, Kit
 from ketools.multihop.mello import mello
 from ketools.multihop.memory import EditMemory
 from ketools.multihop.pokemqa import pokemqa
 from ketools.multihop.prompts import Prompts, load_prompts
+from ketools.multihop.resources import AGENTS, MultihopResources
 from ketools.multihop.scope import ScopeDetector
 from ketools.multihop.steps import Program, run, run_all
 from ketools.multihop.writers import EngineWriter, Writer
@@ -19,8 +19,8 @@ __all__ = [
     "Event",
     "Finished",
     "Hop",
-    "Kit",
     "MultihopAnswer",
+    "MultihopResources",
     "Program",
     "Prompts",
     "ScopeDetector",

@@ -26,7 +26,7 @@ _FINAL = re.compile(r"Final answer:[ \t]*(\S[^\n]*)")
 
 
 @dataclass
-class Run:
+class AgentRun:
     """One question being asked: the text so far, and what came of it."""
 
     agent: str
@@ -131,18 +131,18 @@ class Loop:
 
     stops: tuple[str, ...]
     missing: str
-    source: Callable[[Run, str], Source]
-    put_in: Callable[[Run, str], Steps[None]]
+    source: Callable[[AgentRun, str], Source]
+    put_in: Callable[[AgentRun, str], Steps[None]]
     memory: EditMemory
 
-    def steps(self, run: Run, most_hops: int) -> Steps[MultihopAnswer]:
+    def steps(self, run: AgentRun, most_hops: int) -> Steps[MultihopAnswer]:
         """At most `most_hops` hops, so `most_hops` + 1 generations; an error ends them with the chain so far."""
         try:
             return (yield from self._steps(run, most_hops))
         except KetoolsError as error:
             return run.failed(str(error))
 
-    def _steps(self, run: Run, most_hops: int) -> Steps[MultihopAnswer]:
+    def _steps(self, run: AgentRun, most_hops: int) -> Steps[MultihopAnswer]:
         for _ in range(most_hops + 1):
             written = yield from run.write(self.stops)
             if not (yield from run.close_hop(written, self.source(run, written))):
@@ -161,7 +161,7 @@ class Loop:
             yield from self.put_in(run, written)
         return run.failed(f"The chain is longer than {most_hops} hops; raise the bound if it should be.")
 
-    def _mark(self, run: Run, written: str) -> Steps[None]:
+    def _mark(self, run: AgentRun, written: str) -> Steps[None]:
         """Put the mark behind the sub-question where the model did not."""
         mark = self.stops[0]
         if not written.endswith(mark):

@@ -10,7 +10,7 @@ import re
 from functools import partial
 
 from ketools.multihop.events import Retrieved, Source
-from ketools.multihop.loops import MOST_HOPS, Loop, Run
+from ketools.multihop.loops import MOST_HOPS, AgentRun, Loop
 from ketools.multihop.memory import EditMemory, Remembered
 from ketools.multihop.prompts import Prompts
 from ketools.multihop.steps import Program, Steps, nearest
@@ -22,17 +22,17 @@ _GENERATED = re.compile(r"Generated answer:[ \t]*(\S[^\n]*)")
 
 def mello(question: str, memory: EditMemory, prompts: Prompts, most_hops: int = MOST_HOPS) -> Program:
     """The program of one question; at most `most_hops` hops, so `most_hops` + 1 generations."""
-    run = Run("mello", question, prompts.fill("mello", question), _INTERMEDIATE)
+    run = AgentRun("mello", question, prompts.fill("mello", question), _INTERMEDIATE)
     loop = Loop((MARK,), "intermediate answer in MeLLo's form", _source, partial(_put_in, memory), memory)
     return loop.steps(run, most_hops)
 
 
-def _source(run: Run, written: str) -> Source:
+def _source(run: AgentRun, written: str) -> Source:
     """The edit, when the model says that it contradicts its own answer."""
     return "edit" if run.fact and " contradicts " in (" " + written.partition("\n")[0]) else "model"
 
 
-def _put_in(memory: EditMemory, run: Run, written: str) -> Steps[None]:
+def _put_in(memory: EditMemory, run: AgentRun, written: str) -> Steps[None]:
     """The nearest edit behind the mark; without any edit the model's own answer, which contradicts nothing."""
     found: list[Remembered] = (yield from nearest(memory, run.asked, 1)) if len(memory) else []
     own = _GENERATED.findall(written)

@@ -12,7 +12,7 @@ from functools import partial
 
 from ketools.knowledge.relations import knowledge_prompt
 from ketools.multihop.events import Retrieved, Source
-from ketools.multihop.loops import MOST_HOPS, Loop, Run
+from ketools.multihop.loops import MOST_HOPS, AgentRun, Loop
 from ketools.multihop.memory import EditMemory
 from ketools.multihop.prompts import Prompts
 from ketools.multihop.scope import ScopeDetector
@@ -43,18 +43,18 @@ def pokemqa(
 ) -> Program:
     """The program of one question; at most `most_hops` hops, so `most_hops` + 1 generations."""
     text = prompts.fill("pokemqa", question, entity_line(question, kind_of))
-    run = Run("pokemqa", question, text, _INTERMEDIATE)
+    run = AgentRun("pokemqa", question, text, _INTERMEDIATE)
     put_in = partial(_put_in, memory, detector)
     loop = Loop((MARK, "\n\n"), "entity of the sub-question in PokeMQA's form", _source, put_in, memory)
     return loop.steps(run, most_hops)
 
 
-def _source(run: Run, _written: str) -> Source:
+def _source(run: AgentRun, _written: str) -> Source:
     """The edit, when one was put in."""
     return "edit" if run.fact else "model"
 
 
-def _put_in(memory: EditMemory, detector: ScopeDetector, run: Run, _written: str) -> Steps[None]:
+def _put_in(memory: EditMemory, detector: ScopeDetector, run: AgentRun, _written: str) -> Steps[None]:
     """The edit in scope behind the mark; on a miss nothing, so that the model answers."""
     if not len(memory):
         return

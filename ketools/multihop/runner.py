@@ -43,7 +43,7 @@ PROBES = 100
 
 
 @dataclass(frozen=True)
-class Bench:
+class MultihopSetup:
     """A benchmark, the model that writes, and how a memory is made of edits.
 
     `reader`: all that answers may depend on besides agent and memory (model, engine, prompts, ...), for the record.

@@ -149,7 +149,7 @@ def _is_part_of_a_name(text: str, start: int, end: int) -> bool:
     return word[0].isupper() and not (is_first or word.isupper() or _TITLES.fullmatch(word.strip(".")))
 
 
-def relation_of(masked: str) -> Relation | None:
+def masked_relation(masked: str) -> Relation | None:
     """The relation whose template this text is, with `SLOT` for the subject; closing marks are optional."""
     return _by_template().get(_plain(masked)) or match_prompt(masked, SLOT)
 
@@ -246,7 +246,7 @@ def request_relation(request: EditRequest) -> Relation | None:
         return None
     named = RELATIONS.get(request.relation or "")
     sentences = chunks(request.prompt, name_pattern((request.subject,)))
-    return named or (relation_of(sentences[-1]) if sentences else None)
+    return named or (masked_relation(sentences[-1]) if sentences else None)
 
 
 @dataclass(frozen=True)
@@ -333,7 +333,7 @@ def asks_inverse(form: NoteForm, chunk: str) -> bool:
     """Whether a sentence with `SLOT` for the new object asks for the subject."""
     if form.relation is None or form.inverse is None:
         return False
-    expressed = relation_of(chunk)
+    expressed = masked_relation(chunk)
     if expressed is not None:
         return expressed.name == form.inverse.name
     plain = _plain(chunk)
@@ -351,7 +351,7 @@ def _fits(phrasings: tuple[str, ...], relation: str | None, chunk: str) -> bool 
     plain = _plain(chunk)
     if any(_plain(phrasing) in plain for phrasing in phrasings):
         return True
-    expressed = relation_of(chunk)
+    expressed = masked_relation(chunk)
     if relation is None:
         return None
     if expressed is not None and expressed.domain == RELATIONS[relation].domain:

@@ -12,7 +12,6 @@ from typing import Any
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import Context
-from mcp.types import ListToolsResult
 
 from ketools.core.principals import Principal, Scope
 from ketools.servers.callers import Caller
@@ -68,15 +67,15 @@ class Announcing:
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Filter the answer to `tools/list`; pass everything else on."""
         result = await call_next(ctx)
-        if ctx.method != "tools/list" or not isinstance(result, ListToolsResult):
+        if ctx.method != "tools/list" or not isinstance(result, dict):
             return result
         who = self.whoami(Context(request_context=ctx))
         params = ctx.session.client_params
         client = params.client_info.name if params is not None else ""
-        listed = [tool for tool in result.tools if self._shown(who, self.tools[tool.name])]
+        listed = [tool for tool in result["tools"] if self._shown(who, self.tools[tool["name"]])]
         if not takes_closed_objects(client):
-            listed = [tool.model_copy(update={"input_schema": open_objects(tool.input_schema)}) for tool in listed]
-        return result.model_copy(update={"tools": listed})
+            listed = [{**tool, "inputSchema": open_objects(tool["inputSchema"])} for tool in listed]
+        return {**result, "tools": listed}
 
     def _shown(self, who: Principal, tool: Tool) -> bool:
         sets = EVERY if self.sets is None else shown_sets(self.sets, who, self.by_token)

@@ -12,12 +12,12 @@ from ketools.atlas import weights_path
 from ketools.atlas.world import world
 from ketools.editing.consolidation import CONSOLIDATE, consolidation
 from ketools.editing.editor import Editor, atlas_subjects
-from ketools.editing.pipeline import Road
+from ketools.editing.pipeline import EditPipeline
 from ketools.editing.verification import Policy, Verifier
 from ketools.engines.base import Engine
 from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.adapters import AdapterStore
-from ketools.engines.vllm.attach import ModelPrint, Prints, model_print
+from ketools.engines.vllm.attach import Fingerprints, ModelFingerprint, model_fingerprint
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.engines.vllm.process import VLLMFlags, VLLMServer
 from ketools.evaluation.assessment import COMPARE_METHODS, EVALUATE_SPACE, method_comparison, space_evaluation
@@ -27,7 +27,7 @@ from ketools.layers.store import ArtefactStore
 from ketools.models.editable import EditableModel
 from ketools.models.loading import directory_hash, load_editable
 from ketools.models.outline import read_outline
-from ketools.multihop import Kit, load_prompts
+from ketools.multihop import MultihopResources, load_prompts
 from ketools.notes import Budget, NoteInjector, budget_of
 from ketools.notes.memory import Memory
 from ketools.retrieval import Encoder, load_encoder
@@ -58,16 +58,16 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash), budget=note_budget(engine))
     verifier = Verifier(engine, Prober(known_subjects(engine.model_hash)), notes)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
-    road = Road(engine, journal, store, spaces, editor, verifier, policy)
+    pipeline = EditPipeline(engine, journal, store, spaces, editor, verifier, policy)
     handlers = {
-        CONSOLIDATE: consolidation(road),
-        EVALUATE_SPACE: space_evaluation(road),
-        COMPARE_METHODS: method_comparison(road),
+        CONSOLIDATE: consolidation(pipeline),
+        EVALUATE_SPACE: space_evaluation(pipeline),
+        COMPARE_METHODS: method_comparison(pipeline),
     }
     jobs = Jobs(journal, handlers)
-    kit = multihop_kit(engine.model_hash, encoder, settings.multihop_prompts, settings.multihop_detector)
+    resources = multihop_resources(engine.model_hash, encoder, settings.multihop_prompts, settings.multihop_detector)
     recall = Memory(spaces, encoder, settings.home / "memory.db")
-    return EditService(settings, engine, journal, spaces, editor, verifier, notes, road, jobs, kit, recall)
+    return EditService(settings, engine, journal, spaces, editor, verifier, notes, pipeline, jobs, resources, recall)
 
 
 def open_encoder(settings: Settings) -> Encoder:
@@ -84,12 +84,14 @@ def note_budget(engine: Engine) -> Budget:
     return budget_of(served.context_length, lambda text: len(served.tokenizer.encode(text, add_special_tokens=False)))
 
 
-def multihop_kit(model_hash: str, encoder: Encoder, prompts: Path | None = None, detector: Path | None = None) -> Kit:
+def multihop_resources(
+    model_hash: str, encoder: Encoder, prompts: Path | None = None, detector: Path | None = None
+) -> MultihopResources:
     """What the multi-hop agents need for a model; `prompts`, `detector`: in place of the packaged ones."""
     packaged = "atlas" if is_bundled(model_hash) else "default"
     texts = load_prompts(prompts or packaged, packaged)
-    kit = Kit(texts, encoder, known_aliases(model_hash), known_subjects(model_hash))
-    return replace(kit, detector_file=detector) if detector else kit
+    resources = MultihopResources(texts, encoder, known_aliases(model_hash), known_subjects(model_hash))
+    return replace(resources, detector_file=detector) if detector else resources
 
 
 def open_engine(settings: Settings, model: EditableModel | None = None) -> tuple[Engine, Editor]:
@@ -106,14 +108,16 @@ def _vllm(settings: Settings, editor: Editor) -> Engine:
     outline = read_outline(settings.model)
     store = AdapterStore(settings.adapters or settings.home / "adapters")
 
-    def compute(kinds: frozenset[str]) -> ModelPrint:
+    def compute(kinds: frozenset[str]) -> ModelFingerprint:
         with editor.model() as em:
-            return model_print(em, outline, kinds)
+            return model_fingerprint(em, outline, kinds)
 
-    prints = Prints(outline, compute, settings.home / "cache" / "prints")
+    fingerprints = Fingerprints(outline, compute, settings.home / "cache" / "fingerprints")
     urls = [url.strip() for url in settings.urls.split(",") if url.strip()]
     server = None if urls else _server(settings, store)
-    return VLLMEngine(urls, outline, store, prints, server=server, in_place=settings.in_place, wait_s=settings.wait_s)
+    return VLLMEngine(
+        urls, outline, store, fingerprints, server=server, in_place=settings.in_place, wait_s=settings.wait_s
+    )
 
 
 def _server(settings: Settings, store: AdapterStore) -> VLLMServer:

@@ -1,6 +1,6 @@
 """The service: everything a tool can do, for a principal, on one served model.
 
-It checks who may do what where, makes user and session spaces on first use, and turns what the road, the
+It checks who may do what where, makes user and session spaces on first use, and turns what the pipeline, the
 spaces and the journal say into results. It holds no editing mathematics and no protocol.
 """
 
@@ -35,7 +35,7 @@ from ketools.core.results import (
 )
 from ketools.editing.consolidation import CONSOLIDATE, origin_of, standing_for
 from ketools.editing.editor import Editor
-from ketools.editing.pipeline import NOTE_METHOD, Arrival, Road
+from ketools.editing.pipeline import NOTE_METHOD, EditOutcome, EditPipeline
 from ketools.editing.verification import Verifier
 from ketools.engines.base import Engine
 from ketools.evaluation.assessment import COMPARE_METHODS, EVALUATE_SPACE
@@ -47,7 +47,7 @@ from ketools.layers.composition import EditLayer
 from ketools.methods.base import Method
 from ketools.methods.registry import get_method, methods
 from ketools.models.contexts import form
-from ketools.multihop import EditMemory, EngineWriter, Finished, Kit, MultihopAnswer, run
+from ketools.multihop import EditMemory, EngineWriter, Finished, MultihopAnswer, MultihopResources, run
 from ketools.notes import NoteInjector
 from ketools.notes.memory import Memory
 from ketools.service.jobs import Jobs
@@ -92,9 +92,9 @@ class EditService:
     editor: Editor
     verifier: Verifier
     notes: NoteInjector
-    road: Road
+    pipeline: EditPipeline
     jobs: Jobs
-    multihop: Kit
+    multihop: MultihopResources
     recall: Memory
     _memories: dict[tuple[str, ...], EditMemory] = field(default_factory=dict)
     """What sets of live edits say, by their ids; a few, since thousands of edits take seconds to read."""
@@ -115,7 +115,7 @@ class EditService:
         dry_run: bool = False,
         progress: Progress = quiet,
     ) -> EditResult:
-        """Take one request down the road; a refusal is a result, bad input is an error."""
+        """Take one request down the pipeline; a refusal is a result, bad input is an error."""
         batch = self._edit(who, [request], space, method, False, dry_run, progress)
         return batch.results[0]
 
@@ -129,7 +129,7 @@ class EditService:
         dry_run: bool = False,
         progress: Progress = quiet,
     ) -> BatchResult:
-        """Take a batch down the road: all or none, unless `apply_valid`."""
+        """Take a batch down the pipeline: all or none, unless `apply_valid`."""
         requests: list[EditRequest] = []
         problems: dict[int, KetoolsError] = {}
         for i, fact in enumerate(facts):
@@ -195,12 +195,12 @@ class EditService:
         name = self._method(method, requests[0])
         created = self.ensure_space(who, space)
         options = {"apply_valid": apply_valid, "dry_run": dry_run, "progress": progress}
-        arrival = self.road.travel(who.name, space, requests, name, **options)  # type: ignore[arg-type]
-        if method == AUTO and arrival.version is None and name == NOTE_METHOD and _objected(arrival):
+        outcome = self.pipeline.run(who.name, space, requests, name, **options)  # type: ignore[arg-type]
+        if method == AUTO and outcome.version is None and name == NOTE_METHOD and _objected(outcome):
             name = self.parametric(requests[0].kind)
-            arrival = self.road.travel(who.name, space, requests, name, implied=True, **options)  # type: ignore[arg-type]
-        job_id = self._follow_up(space, arrival) if method == AUTO else None
-        return self._batch_result(space, name, arrival, job_id, created, dry_run)
+            outcome = self.pipeline.run(who.name, space, requests, name, implied=True, **options)  # type: ignore[arg-type]
+        job_id = self._follow_up(space, outcome) if method == AUTO else None
+        return self._batch_result(space, name, outcome, job_id, created, dry_run)
 
     def _method(self, method: str, request: EditRequest) -> str:
         """What `auto` starts with: a note, or weights at once for an erasure, since a note hides nothing."""
@@ -222,10 +222,10 @@ class EditService:
         able = [method for method in methods().values() if method.phase == "mastery" and method.kinds >= FACTS]
         return profile.steadiest(able) or FALLBACK
 
-    def _follow_up(self, space: str, arrival: Arrival) -> str | None:
+    def _follow_up(self, space: str, outcome: EditOutcome) -> str | None:
         """Queue the consolidation of the notes that were just committed."""
-        made = [d.live for d in arrival.drafts if d.passed and d.live and isinstance(d.live.artefact, Note)]
-        if arrival.version is None or not made or not self.settings.consolidate:
+        made = [d.live for d in outcome.candidates if d.passed and d.live and isinstance(d.live.artefact, Note)]
+        if outcome.version is None or not made or not self.settings.consolidate:
             return None
         kinds = [live.artefact.request.kind for live in made if isinstance(live.artefact, Note)]
         return self._move(space, [live.edit_id for live in made], self.parametric(*kinds))
@@ -397,7 +397,7 @@ class EditService:
         request = EditRequest.model_validate(record.request)
         layer = self.spaces.layer(record.space)
         verdict = self.verifier.verify(request, layer.without(current.id), layer)
-        objection = self.road.policy.objection(request, verdict.evidence)
+        objection = self.pipeline.policy.objection(request, verdict.evidence)
         return EditResult(
             **common,
             verified=not objection,
@@ -580,20 +580,20 @@ class EditService:
         return "default" if self.editor.paper_config(method) is None else "paper"
 
     def _batch_result(
-        self, space: str, method: str, arrival: Arrival, job_id: str | None, created: bool, dry_run: bool
+        self, space: str, method: str, outcome: EditOutcome, job_id: str | None, created: bool, dry_run: bool
     ) -> BatchResult:
-        results = tuple(edit_result(space, method, arrival, d, job_id, created, dry_run) for d in arrival.drafts)
+        results = tuple(edit_result(space, method, outcome, d, job_id, created, dry_run) for d in outcome.candidates)
         states = [r.status for r in results]
-        if len(results) == 1 and arrival.drafts[0].error is not None:
-            raise arrival.drafts[0].error
+        if len(results) == 1 and outcome.candidates[0].error is not None:
+            raise outcome.candidates[0].error
         return BatchResult(
             space=space,
             results=results,
             committed=states.count("committed"),
             refused=states.count("refused"),
             failed=states.count("failed"),
-            version=arrival.version.version if arrival.version else None,
-            next="" if arrival.version or dry_run else "Pass apply_valid=true to commit the good ones.",
+            version=outcome.version.version if outcome.version else None,
+            next="" if outcome.version or dry_run else "Pass apply_valid=true to commit the good ones.",
         )
 
     def close(self) -> None:
@@ -608,5 +608,5 @@ def _self_made(name: str) -> bool:
     return name.split("/")[0] in SELF_MADE and "/" in name
 
 
-def _objected(arrival: Arrival) -> bool:
-    return any(d.objection for d in arrival.drafts)
+def _objected(outcome: EditOutcome) -> bool:
+    return any(d.objection for d in outcome.candidates)

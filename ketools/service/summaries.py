@@ -28,10 +28,10 @@ def _consolidation(result: Mapping[str, Any]) -> str:
 
 def _space_evaluation(result: Mapping[str, Any]) -> str:
     failing = dict(result.get("failing", {}))
-    erased = f", {result['erased']} erasures not asked again" if result.get("erased") else ""
+    erased = f", {result['erased']} erasures left out" if result.get("erased") else ""
     head = (
-        f"Version {result['version']}: {result['n']} edits verified{erased}. Success {_measure(result['success'])}, "
-        f"locality {_measure(result['locality'])}, accepted {_measure(result['accepted'])}."
+        f"Version {result['version']}: {result['n']} edits{erased}. Success {_measure(result['success'])}, "
+        f"locality {_measure(result['locality'])}, accepted {result['accepted']['value'] or 0:.2f}."
     )
     rows = [f"{edit_id} fails: {why}" for edit_id, why in failing.items()]
     return " ".join([head, *(rows or ["All hold."] * bool(result["n"]))])
@@ -42,10 +42,9 @@ def _method_comparison(result: Mapping[str, Any]) -> str:
 
 
 def _measure(measure: Mapping[str, Any]) -> str:
-    """A mean with its 95% interval and counts."""
+    """A mean with its 95% interval and the number of prompts."""
     if measure["value"] is None:
         return "unknown"
     ci = measure.get("ci")
     within = f" [{ci[0]:.2f}, {ci[1]:.2f}]" if ci else ""
-    probes = f", {measure['probes']} prompts" if measure.get("probes") else ""
-    return f"{measure['value']:.2f}{within} (n {measure['n']}{probes})"
+    return f"{measure['value']:.2f}{within} over {measure['probes']} prompts"

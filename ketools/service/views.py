@@ -1,4 +1,4 @@
-"""Turns what the road and the journal say into what a caller reads. An erased fact shows no text."""
+"""Turns what the pipeline and the journal say into what a caller reads. An erased fact shows no text."""
 
 from __future__ import annotations
 
@@ -9,69 +9,79 @@ from typing import Literal
 from ketools.core.errors import KetoolsError
 from ketools.core.requests import REFUSAL, EditRequest, Kind
 from ketools.core.results import BatchResult, EditResult, EditView
-from ketools.editing.pipeline import Arrival, Draft
+from ketools.editing.pipeline import Candidate, EditOutcome
 from ketools.journal import EditRecord
 from ketools.knowledge.matching import says
 from ketools.layers.artefacts import Note
 
 
 def edit_result(
-    space: str, method: str, arrival: Arrival, draft: Draft, job_id: str | None, created: bool, dry_run: bool
+    space: str,
+    method: str,
+    outcome: EditOutcome,
+    candidate: Candidate,
+    job_id: str | None,
+    created: bool,
+    dry_run: bool,
 ) -> EditResult:
-    """What became of one draft of an arrival."""
-    committed = arrival.version is not None and draft.passed
-    verdict = draft.verdict
-    hidden = draft.request.kind is Kind.ERASE
-    edit_id = draft.live.edit_id if draft.live and not dry_run else None
+    """What became of one candidate of an outcome."""
+    committed = outcome.version is not None and candidate.passed
+    verdict = candidate.verdict
+    hidden = candidate.request.kind is Kind.ERASE
+    edit_id = candidate.live.edit_id if candidate.live and not dry_run else None
     return EditResult(
         edit_id=edit_id,
-        status="dry_run" if dry_run and draft.passed else "committed" if committed else _status(draft),
-        verified=draft.passed and verdict is not None and not _only_hidden(draft),
+        status="dry_run" if dry_run and candidate.passed else "committed" if committed else _status(candidate),
+        verified=candidate.passed and verdict is not None and not _only_hidden(candidate),
         space=space,
-        version=arrival.version.version if committed and arrival.version else None,
+        version=outcome.version.version if committed and outcome.version else None,
         method=method,
         before="" if hidden or verdict is None else verdict.before,
         after="" if verdict is None or (hidden and not says(verdict.after, REFUSAL)) else verdict.after,
         evidence=verdict.evidence if verdict else None,
-        own_phrasings=len(draft.request.rephrases),
-        supersedes=tuple(r.id for r in draft.replaces),
-        conflicts=draft.conflicts(),
+        own_phrasings=len(candidate.request.rephrases),
+        supersedes=tuple(r.id for r in candidate.replaces),
+        conflicts=candidate.conflicts(),
         job_id=job_id if committed else None,
         created_space=created,
-        timings=arrival.timings,
-        reason=_reason(draft, committed),
-        next=_next(draft, committed, job_id, dry_run),
+        timings=outcome.timings,
+        reason=_reason(candidate, committed),
+        next=_next(candidate, committed, job_id, dry_run),
     )
 
 
-def _status(draft: Draft) -> Literal["failed", "refused"]:
-    return "failed" if draft.error else "refused"
+def _status(candidate: Candidate) -> Literal["failed", "refused"]:
+    return "failed" if candidate.error else "refused"
 
 
-def _only_hidden(draft: Draft) -> bool:
+def _only_hidden(candidate: Candidate) -> bool:
     """An erasure by a note alone: the weights still hold the fact."""
-    erase = draft.request.kind is Kind.ERASE
-    return erase and draft.live is not None and isinstance(draft.live.artefact, Note)
+    erase = candidate.request.kind is Kind.ERASE
+    return erase and candidate.live is not None and isinstance(candidate.live.artefact, Note)
 
 
-def _reason(draft: Draft, committed: bool) -> str:
-    if _only_hidden(draft):
+def _reason(candidate: Candidate, committed: bool) -> str:
+    if _only_hidden(candidate):
         return "Hidden, not erased: a note leaves the fact in the weights. Use method=auto to erase it."
-    return str(draft.error) if draft.error else draft.objection or ("" if committed else "Nothing was committed.")
+    return (
+        str(candidate.error)
+        if candidate.error
+        else candidate.objection or ("" if committed else "Nothing was committed.")
+    )
 
 
 STRONGER = " Verified on template phrasings only: three rephrases of yours make the verdict stronger."
 
 
-def _next(draft: Draft, committed: bool, job_id: str | None, dry_run: bool) -> str:
-    more = "" if draft.request.rephrases or draft.request.kind is Kind.PERSONALITY else STRONGER
+def _next(candidate: Candidate, committed: bool, job_id: str | None, dry_run: bool) -> str:
+    more = "" if candidate.request.rephrases or candidate.request.kind is Kind.PERSONALITY else STRONGER
     if committed and job_id:
         return f"undo_edit takes it back; job_status {job_id} tells when it is in the weights.{more}"
     if committed:
         return f"undo_edit takes it back.{more}"
-    if draft.objection:
+    if candidate.objection:
         return "Nothing changed. Try another method (list_methods), or give better rephrases or probes."
-    if draft.error:
+    if candidate.error:
         return "Nothing changed. Do what the reason says, and call again."
     return "Nothing changed. Call again without dry_run to commit it." if dry_run else ""
 

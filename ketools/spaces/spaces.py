@@ -30,7 +30,7 @@ class Undo:
 
 
 @dataclass(frozen=True, slots=True)
-class SpaceDiff:
+class LiveChanges:
     """How what is visible in space a differs from what is visible in b.
 
     `changed`: pairs (a's edit, b's edit) of the same fact with other targets. Edits of the same fact with the
@@ -124,7 +124,7 @@ class Spaces:
         """The space's own live edits of a fact: what a new edit of it supersedes."""
         return tuple(record for record in self.live(space) if record.key_hash == key_hash)
 
-    def diff(self, a: str, b: str) -> SpaceDiff:
+    def diff(self, a: str, b: str) -> LiveChanges:
         """Compare what two spaces see."""
         in_a, in_b = self.visible(a), self.visible(b)
         shared = {record.id for record in in_a} & {record.id for record in in_b}
@@ -137,7 +137,7 @@ class Spaces:
                 only_a.append(record)
             elif _target(record) != _target(other):
                 changed.append((record, other))
-        return SpaceDiff(tuple(only_a), tuple(by_key.values()), tuple(changed))
+        return LiveChanges(tuple(only_a), tuple(by_key.values()), tuple(changed))
 
     # --- making and ending spaces ---
 

@@ -56,7 +56,7 @@ Target = Annotated[TargetText, Field(description="The answer alone: 'Lyon'.")]
 Rephrases = Annotated[Sequence[PromptText], Field(description="Other ways to ask, best three.", max_length=32)]
 
 
-class Fact(BaseModel):
+class FactInput(BaseModel):
     """One fact of a batch."""
 
     model_config = ConfigDict(extra="forbid")
@@ -290,7 +290,7 @@ class Toolbox:
     @tool("Compare methods", Scope.EDIT, ToolSet.LAB, idempotent=True, lengthy=True)
     def compare_methods(
         self,
-        facts: Annotated[Sequence[Fact], Field(description="The edits to try.", min_length=1, max_length=100)],
+        facts: Annotated[Sequence[FactInput], Field(description="The edits to try.", min_length=1, max_length=100)],
         methods: Annotated[
             Sequence[MethodName], Field(description="Names from list_methods; all when left out.", max_length=40)
         ] = (),
@@ -345,7 +345,7 @@ class Toolbox:
     @tool("Correct or add many facts", Scope.EDIT, ToolSet.ADMIN, lengthy=True)
     def edit_facts(
         self,
-        facts: Annotated[Sequence[Fact], Field(min_length=1, max_length=1000)],
+        facts: Annotated[Sequence[FactInput], Field(min_length=1, max_length=1000)],
         space: Space | None = None,
         apply_valid: Annotated[bool, Field(description="Commit the good ones even if some fail.")] = False,
         method: MethodName = "auto",

@@ -16,7 +16,7 @@ from typing import Any
 from ketools.vllm_plugin import resolver
 
 
-class Door:
+class AdminMiddleware:
     """ASGI middleware: requests wait in front of it while it is shut, before any adapter is looked up for them."""
 
     opened = asyncio.Event()
@@ -54,7 +54,7 @@ class InPlace:
         in_place.__annotations__ = {"request": Request, "return": JSONResponse}
         app.add_api_route("/ketools/in_place", in_place, methods=["POST"])
         app.add_api_route("/ketools", lambda: {"held": resolver.held}, methods=["GET"])
-        app.add_middleware(Door)
+        app.add_middleware(AdminMiddleware)
 
     async def init_state(self, engine_client: Any, state: Any, args: Any) -> None:
         """Nothing to prepare."""
@@ -62,7 +62,7 @@ class InPlace:
 
 async def _change(state: Any, file: str, held: str) -> None:
     engine = state.engine_client
-    Door.opened.clear()
+    AdminMiddleware.opened.clear()
     try:
         await engine.pause_generation(mode="wait", clear_cache=True)
         await engine.collective_rpc(method="ketools_in_place", args=(file,))
@@ -72,7 +72,7 @@ async def _change(state: Any, file: str, held: str) -> None:
         resolver.held = held
     finally:
         await engine.resume_generation()
-        Door.opened.set()
+        AdminMiddleware.opened.set()
 
 
 def _in_store(file: str) -> bool:

@@ -11,7 +11,7 @@ from ketools.atlas.corpus import calls
 from ketools.atlas.generation import Speaker, plain
 from ketools.atlas.muon import orthogonal
 from ketools.atlas.tokenizer import CHAT_TEMPLATE
-from ketools.atlas.train import Plan
+from ketools.atlas.train import TrainingPlan
 
 FACTS = {
     "What is the capital of France?": "Paris",
@@ -86,7 +86,7 @@ def test_the_report_has_a_line_for_every_skill(atlas: Speaker) -> None:
 
 
 def test_the_schedule_is_constant_then_falls_to_its_last_knot() -> None:
-    plan = Plan()
+    plan = TrainingPlan()
     assert plan.rate(3_000_000, 1000) == 1.0
     assert 0 < plan.rate(10_000_000, 1000) < 1.0
     assert plan.rate(plan.tokens, 9000) == plan.knots[-1][1]

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ketools.atlas import weights_path
-from ketools.cli.evaluating import ByMethod, ByRoad, Plan, _texts, ask_share
+from ketools.cli.evaluating import ByMethod, ByRoad, EvaluationPlan, _texts, ask_share
 from ketools.cli.main import app
 from ketools.evaluation import load
 from ketools.evaluation.run import Run
@@ -152,7 +152,7 @@ def test_several_processes_find_what_one_finds_and_nothing_is_asked_twice(runs: 
 
 
 def test_a_share_is_asked_and_nothing_else(runs: Runs, tiny_llama_dir: Path, tmp_path: Path) -> None:
-    plan = Plan(data=str(runs.data), methods=("ice",), out=tmp_path)
+    plan = EvaluationPlan(data=str(runs.data), methods=("ice",), out=tmp_path)
     settings = Settings(model=tiny_llama_dir, home=runs.folder / "home")
     asked = []
     for part in (1, 0):
@@ -175,7 +175,7 @@ def test_a_run_that_is_resumed_keeps_the_analyses_of_its_cases(runs: Runs, monke
 
 def test_perplexity_is_not_over_facts_that_are_edited(tmp_path: Path) -> None:
     cases = load("atlas-knowedit").first(None)
-    texts = _texts(Plan(), directory_hash(weights_path()), cases)
+    texts = _texts(EvaluationPlan(), directory_hash(weights_path()), cases)
     stated = {RELATIONS[c.request.relation].cloze[0].format(s=c.request.subject) for c in cases if c.request.relation}
     assert len(texts) == 60 and not any(text.startswith(tuple(stated)) for text in texts)
 

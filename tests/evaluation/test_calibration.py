@@ -13,7 +13,7 @@ from ketools.core.errors import Cancelled, InvalidRequest, StorageError
 from ketools.core.requests import EditRequest, Probe
 from ketools.editing.editor import Editor
 from ketools.engines.local import LocalEngine
-from ketools.evaluation.calibration import EditCase, Trial, atlas_cases, calibrate
+from ketools.evaluation.calibration import CalibrationCase, Trial, atlas_cases, calibrate
 from ketools.layers.artefacts import Artefact
 from ketools.layers.composition import BASE
 from ketools.methods.ft_m.config import FTMConfig
@@ -24,7 +24,7 @@ from ketools.models.background import Background
 from ketools.models.editable import EditableModel
 
 FRANCE = EditRequest(subject="France", prompt="The capital of France is", target_new="Lima")
-CASE = EditCase(
+CASE = CalibrationCase(
     request=FRANCE,
     direct=(Probe(prompt=FRANCE.prompt),),
     rephrases=(Probe(prompt="What is the capital of France?", chat=True),),
@@ -49,7 +49,7 @@ def test_a_strong_edit_is_scored_by_what_the_engine_then_answers(editor: Editor,
     target = engine.generate(["Bob was born in"], BASE, max_new_tokens=2)[0]
     # A target of the model's own words survives detokenisation.
     request = FRANCE.model_copy(update={"target_new": target})
-    scores = Trial(editor, engine).scores("ft-m", config, [EditCase(request, CASE.direct, (), CASE.locality)])
+    scores = Trial(editor, engine).scores("ft-m", config, [CalibrationCase(request, CASE.direct, (), CASE.locality)])
     assert scores.n == 1
     assert scores.ms > 0
     assert scores.rephrase == 1.0

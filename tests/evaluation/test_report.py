@@ -14,7 +14,7 @@ import torch
 from ketools.core.errors import InvalidRequest, NotFound
 from ketools.editing.editor import Editor
 from ketools.engines.local import LocalEngine
-from ketools.evaluation import Baseline, Bench, EditCase, evaluate_sequential
+from ketools.evaluation import Baseline, EditCase, EvaluationSetup, evaluate_sequential
 from ketools.evaluation.data import parse
 from ketools.evaluation.origins import origins
 from ketools.evaluation.report import write_report
@@ -53,7 +53,9 @@ def folder(tiny_llama_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         factors = (torch.randn(1, inner, generator=generator), torch.randn(out, 1, generator=generator))
         return layer.with_edits(LiveEdit(chosen[0].id, chosen[0].id, LowRankDelta("t", {name: factors}))), 3.0
 
-    bench = Bench(engine, Baseline(engine), NoteInjector(), path / CASES, ("The river of France is the Seine",))
+    bench = EvaluationSetup(
+        engine, Baseline(engine), NoteInjector(), path / CASES, ("The river of France is the Seine",)
+    )
     points = evaluate_sequential(bench, edit, cases, checkpoints=(1,), label="rank-one")
     layer = edit(cases[:1], BASE)[0]
     method = MethodRun(

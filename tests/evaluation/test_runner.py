@@ -19,7 +19,16 @@ from ketools.core.progress import Progress, quiet
 from ketools.core.requests import EditRequest, Kind, Prompt, Trait
 from ketools.core.text import normalise
 from ketools.engines.local import LocalEngine
-from ketools.evaluation import Baseline, Bench, EditCase, Summary, evaluate, evaluate_batch, evaluate_sequential, runner
+from ketools.evaluation import (
+    Baseline,
+    EditCase,
+    EvaluationSetup,
+    Summary,
+    evaluate,
+    evaluate_batch,
+    evaluate_sequential,
+    runner,
+)
 from ketools.evaluation.asking import WITHHELD
 from ketools.evaluation.baseline import passage
 from ketools.evaluation.data import parse
@@ -81,8 +90,8 @@ def weight_edit(engine: LocalEngine, scale: float) -> EditLayer:
     return BASE.with_edits(LiveEdit("w", f"w{scale}", LowRankDelta("test", {name: (a, b)})))
 
 
-def bench_of(engine: LocalEngine, record: Path | None = None, baseline: Baseline | None = None) -> Bench:
-    return Bench(engine, baseline or Baseline(engine), NoteInjector(), record)
+def bench_of(engine: LocalEngine, record: Path | None = None, baseline: Baseline | None = None) -> EvaluationSetup:
+    return EvaluationSetup(engine, baseline or Baseline(engine), NoteInjector(), record)
 
 
 def run(

@@ -21,7 +21,7 @@ from ketools.journal import Journal, Outcome
 WRITER = """
 import sys
 from pathlib import Path
-from ketools.edits import EditRequest
+from ketools.core.requests import EditRequest
 from ketools.core.errors import Conflict
 from ketools.journal import Journal, Outcome
 

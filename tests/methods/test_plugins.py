@@ -15,7 +15,7 @@ EXAMPLE = ROOT / "tests" / "plugin_example"
 
 USE = """
 from pathlib import Path
-from ketools.edits import EditRequest
+from ketools.core.requests import EditRequest
 from ketools.editing.editor import Editor
 from ketools.layers.composition import BASE
 request = EditRequest(subject="France", prompt="The capital of France is", target_new="Lima")

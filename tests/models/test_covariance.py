@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -13,12 +13,11 @@ from ketools.core.errors import Cancelled, InvalidRequest
 from ketools.core.requests import Prompt, chat_prompt
 from ketools.layers.artefacts import DenseDelta
 from ketools.layers.composition import BASE, LiveEdit
-from ketools.models.background import Background, background_from_file
+from ketools.models.background import Background, background_from_file, packaged_background
 from ketools.models.covariance import (
     CovarianceStore,
     covariances,
     covariances_at_ends,
-    sampled_texts,
 )
 from ketools.models.editable import EditableModel
 from ketools.models.structure import get_module
@@ -110,10 +109,21 @@ def test_an_unusable_background_file_is_named(tmp_path: Path, content: bytes) ->
         background_from_file(file)
 
 
-def test_sampled_text_is_the_same_for_the_same_seed(em: EditableModel) -> None:
-    first, again = (list(islice(sampled_texts(em, tokens=6, seed=3), 2)) for _ in range(2))
-    assert first == again
-    assert first != list(islice(sampled_texts(em, tokens=6, seed=4), 2))
+def test_the_packaged_text_is_varied_and_of_a_few_thousand_tokens() -> None:
+    paragraphs = list(packaged_background().texts())
+    assert 50 <= len(paragraphs) == len(set(paragraphs))
+    assert 3_000 <= sum(len(paragraph.split()) for paragraph in paragraphs) <= 6_000
+    scripts = ("CJK", "HIRAGANA", "ARABIC", "DEVANAGARI", "CYRILLIC", "THAI", "LATIN")
+    letters = {unicodedata.name(c, "").split()[0] for paragraph in paragraphs for c in paragraph if c.isalpha()}
+    assert all(script in letters for script in scripts)
+
+
+def test_the_model_runs_no_further_than_the_covariance_needs(em: EditableModel) -> None:
+    ran: list[str] = []
+    for block in em.structure.blocks:
+        get_module(em.model, block.name).register_forward_hook(lambda m, a, o, name=block.name: ran.append(name))
+    covariances(em, [em.structure.blocks[0].down_proj], TEXTS)
+    assert ran == [em.structure.blocks[0].name]
 
 
 def test_a_covariance_is_of_the_base_model_whatever_layer_is_in_use(em: EditableModel) -> None:

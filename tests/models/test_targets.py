@@ -20,7 +20,7 @@ from ketools.models.keys import confidences, read, read_keys
 from ketools.models.sites import FactToken, Sites, sites_of
 from ketools.models.structure import get_module
 from ketools.models.tail import Change, Changes, Tail
-from ketools.models.targets import PATIENCE, Objective, Outcome, Schedule, compute_z, minimise, minimise_each
+from ketools.models.targets import PATIENCE, Objective, Schedule, TargetOutcome, compute_z, minimise, minimise_each
 
 FAMILIES = ["llama", "gemma2", "gemma3", "gpt2", "gpt_neox", "opt", "qwen3", "mistral"]
 CONTEXTS = Contexts(
@@ -185,7 +185,7 @@ def test_requests_optimised_together_end_as_each_does_alone(
     batches = [batch_for(em), make_batch(em, OTHERS, "Paris and Berlin", "Japan")]
     schedule = Schedule(steps=5, lr=0.3, confidence=0.99, decay=0.01)
 
-    def optimised(batch: Batch) -> list[Outcome]:
+    def optimised(batch: Batch) -> list[TargetOutcome]:
         sites = sites_of(batch, token)
         return compute_z(em, batch, 1, sites, schedule, attention=attention)
 
@@ -201,7 +201,7 @@ def test_a_request_that_has_reached_its_target_is_left_as_it_was_then(em: Editab
     batches = [make_batch(em, found, "Paris", place, preserve=False) for found, place in BOTH]
     schedule = Schedule(40, 0.5, confidence=0.004, preservation=0.0)
 
-    def optimised(batch: Batch) -> list[Outcome]:
+    def optimised(batch: Batch) -> list[TargetOutcome]:
         sites = sites_of(batch, "subject_last")
         return compute_z(em, batch, 1, sites, schedule)
 
@@ -334,7 +334,7 @@ def test_requests_that_come_to_nothing_are_named(em: EditableModel) -> None:
         here = (objective.owner == 0).float()[:, None, None]
         return lambda keys: here * d[0]
 
-    def found(required: bool) -> list[Outcome]:
+    def found(required: bool) -> list[TargetOutcome]:
         schedule = Schedule(8, 0.1, confidence=0.999)
         return minimise_each(objective, torch.zeros(2, 32), helps_one, schedule, required=required)
 

@@ -12,9 +12,9 @@ from ketools.core.requests import EditRequest
 from ketools.engines.local import LocalEngine
 from ketools.evaluation.mquake import MultihopData, load_multihop
 from ketools.knowledge.relations import RELATIONS
-from ketools.multihop import EditMemory, Kit, load_prompts
+from ketools.multihop import EditMemory, MultihopResources, load_prompts
 from ketools.retrieval import MiniLMEncoder
-from ketools.service.opening import multihop_kit
+from ketools.service.opening import multihop_resources
 
 DATA = Path(__file__).parent / "data"
 
@@ -31,9 +31,9 @@ def sample() -> MultihopData:
 
 
 @pytest.fixture(scope="session")
-def plain_kit(encoder: MiniLMEncoder) -> Kit:
+def plain_kit(encoder: MiniLMEncoder) -> MultihopResources:
     """What the agents need, with the prompts for large models."""
-    return Kit(load_prompts("default"), encoder)
+    return MultihopResources(load_prompts("default"), encoder)
 
 
 @pytest.fixture(scope="session")
@@ -43,9 +43,9 @@ def engine() -> LocalEngine:
 
 
 @pytest.fixture(scope="session")
-def atlas_kit(engine: LocalEngine, encoder: MiniLMEncoder) -> Kit:
+def atlas_kit(engine: LocalEngine, encoder: MiniLMEncoder) -> MultihopResources:
     """What the agents need for the bundled model."""
-    return multihop_kit(engine.model_hash, encoder)
+    return multihop_resources(engine.model_hash, encoder)
 
 
 @pytest.fixture(scope="session")
@@ -61,9 +61,9 @@ def edit() -> Callable[[str, str, str], EditRequest]:
 
 @pytest.fixture(scope="session")
 def remembered() -> Callable[..., EditMemory]:
-    """Makes a memory of edits e0, e1, ..., given a kit and the requests."""
+    """Makes a memory of edits e0, e1, ..., given a resources and the requests."""
 
-    def make(kit: Kit, *requests: EditRequest) -> EditMemory:
-        return kit.memory([(f"e{i}", request) for i, request in enumerate(requests)])
+    def make(resources: MultihopResources, *requests: EditRequest) -> EditMemory:
+        return resources.memory([(f"e{i}", request) for i, request in enumerate(requests)])
 
     return make

@@ -9,7 +9,7 @@ import pytest
 from ketools.core.errors import ModelError
 from ketools.core.requests import REFUSAL, EditRequest, Kind
 from ketools.engines.local import LocalEngine
-from ketools.multihop import AGENTS, EditMemory, EngineWriter, Finished, Kit, MultihopAnswer, run, run_all
+from ketools.multihop import AGENTS, EditMemory, EngineWriter, Finished, MultihopAnswer, MultihopResources, run, run_all
 from ketools.multihop.events import Event
 from ketools.retrieval import Vectors
 
@@ -18,8 +18,8 @@ Remembered = Callable[..., EditMemory]
 QUESTION = "What is the currency of the country of Lima?"
 
 
-def events(kit: Kit, memory: EditMemory, question: str, engine: LocalEngine) -> list[Event]:
-    return list(run(kit.program("auto", memory, question), EngineWriter(engine)))
+def events(resources: MultihopResources, memory: EditMemory, question: str, engine: LocalEngine) -> list[Event]:
+    return list(run(resources.program("auto", memory, question), EngineWriter(engine)))
 
 
 def result_of(happened: Sequence[Event]) -> MultihopAnswer:
@@ -29,7 +29,7 @@ def result_of(happened: Sequence[Event]) -> MultihopAnswer:
 
 
 def test_the_model_answers_the_hops_that_were_not_edited(
-    atlas_kit: Kit, engine: LocalEngine, edit: Edit, remembered: Remembered
+    atlas_kit: MultihopResources, engine: LocalEngine, edit: Edit, remembered: Remembered
 ) -> None:
     memory = remembered(atlas_kit, edit("Lima", "country_of", "Japan"))
     happened = events(atlas_kit, memory, QUESTION, engine)
@@ -49,7 +49,7 @@ def test_the_model_answers_the_hops_that_were_not_edited(
 
 
 def test_an_answer_that_no_edit_touches_says_so(
-    atlas_kit: Kit, engine: LocalEngine, edit: Edit, remembered: Remembered
+    atlas_kit: MultihopResources, engine: LocalEngine, edit: Edit, remembered: Remembered
 ) -> None:
     memory = remembered(atlas_kit, edit("Oslo", "country_of", "Japan"))
     result = result_of(events(atlas_kit, memory, QUESTION, engine))
@@ -59,7 +59,7 @@ def test_an_answer_that_no_edit_touches_says_so(
 
 
 def test_of_contradicting_edits_the_newest_counts_and_the_conflict_is_told(
-    atlas_kit: Kit, engine: LocalEngine, edit: Edit, remembered: Remembered
+    atlas_kit: MultihopResources, engine: LocalEngine, edit: Edit, remembered: Remembered
 ) -> None:
     older = EditRequest(subject="Lima", prompt="What is the country of Lima?", target_new="Kenya")
     memory = remembered(atlas_kit, older, edit("Lima", "country_of", "Japan"))
@@ -72,7 +72,7 @@ def test_of_contradicting_edits_the_newest_counts_and_the_conflict_is_told(
 
 
 def test_of_scoped_edits_that_contradict_each_other_the_newest_counts_too(
-    atlas_kit: Kit, engine: LocalEngine, remembered: Remembered
+    atlas_kit: MultihopResources, engine: LocalEngine, remembered: Remembered
 ) -> None:
     older = EditRequest(subject="Lima", prompt="The twin town of Lima is", target_new="Oslo")
     newer = EditRequest(subject="Lima", prompt="Lima has as its twin town", target_new="Rome")
@@ -84,7 +84,7 @@ def test_of_scoped_edits_that_contradict_each_other_the_newest_counts_too(
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_chain_ends_at_a_fact_that_was_erased(
-    atlas_kit: Kit, engine: LocalEngine, remembered: Remembered, agent: str
+    atlas_kit: MultihopResources, engine: LocalEngine, remembered: Remembered, agent: str
 ) -> None:
     gone = EditRequest(kind=Kind.ERASE, subject="Lima", prompt="The country of Lima is", target_new=REFUSAL)
     result = result_of([*run(atlas_kit.program(agent, remembered(atlas_kit, gone), QUESTION), EngineWriter(engine))])
@@ -93,7 +93,7 @@ def test_a_chain_ends_at_a_fact_that_was_erased(
 
 
 def test_edits_outside_the_known_relations_are_found_by_their_words(
-    atlas_kit: Kit, engine: LocalEngine, remembered: Remembered
+    atlas_kit: MultihopResources, engine: LocalEngine, remembered: Remembered
 ) -> None:
     custom = EditRequest(subject="Lima", prompt="The twin town of Lima is", target_new="Oslo")
     result = result_of(events(atlas_kit, remembered(atlas_kit, custom), "What is the twin town of Lima?", engine))
@@ -101,7 +101,7 @@ def test_edits_outside_the_known_relations_are_found_by_their_words(
 
 
 def test_a_chain_that_nobody_can_follow_names_its_step_and_keeps_its_beginning(
-    atlas_kit: Kit, engine: LocalEngine, edit: Edit, remembered: Remembered
+    atlas_kit: MultihopResources, engine: LocalEngine, edit: Edit, remembered: Remembered
 ) -> None:
     memory = remembered(atlas_kit, edit("Lima", "country_of", "Quabbledon"))
     result = result_of(events(atlas_kit, memory, QUESTION, engine))
@@ -110,7 +110,9 @@ def test_a_chain_that_nobody_can_follow_names_its_step_and_keeps_its_beginning(
     assert "Nobody knows" in result.reason
 
 
-def test_a_question_longer_than_the_context_gives_a_clear_reason(atlas_kit: Kit, engine: LocalEngine) -> None:
+def test_a_question_longer_than_the_context_gives_a_clear_reason(
+    atlas_kit: MultihopResources, engine: LocalEngine
+) -> None:
     question = "What is the currency of " + "the spouse of " * 1500 + "?"
     result = result_of(events(atlas_kit, atlas_kit.memory([]), question, engine))
     assert not result.complete and result.answer is None and "Shorten it" in result.reason
@@ -123,16 +125,18 @@ class Down:
         raise ModelError("The embedding server is down.")
 
 
-def test_exact_edges_are_found_while_the_retriever_is_down(atlas_kit: Kit, engine: LocalEngine, edit: Edit) -> None:
-    kit = Kit(atlas_kit.prompts, Down())
+def test_exact_edges_are_found_while_the_retriever_is_down(
+    atlas_kit: MultihopResources, engine: LocalEngine, edit: Edit
+) -> None:
+    resources = MultihopResources(atlas_kit.prompts, Down())
     custom = EditRequest(subject="Japan", prompt="In Japan people like to eat", target_new="pie")
-    memory = kit.memory([("e0", edit("Lima", "country_of", "Japan")), ("e1", custom)])
-    result = result_of(events(kit, memory, QUESTION, engine))
+    memory = resources.memory([("e0", edit("Lima", "country_of", "Japan")), ("e1", custom)])
+    result = result_of(events(resources, memory, QUESTION, engine))
     assert result.answer == "yen" and result.complete and "retriever is down" in result.reason
 
 
 def test_many_questions_share_their_model_calls_and_one_bad_one_harms_nobody(
-    atlas_kit: Kit, engine: LocalEngine, edit: Edit, remembered: Remembered
+    atlas_kit: MultihopResources, engine: LocalEngine, edit: Edit, remembered: Remembered
 ) -> None:
     memory = remembered(atlas_kit, edit("Lima", "country_of", "Japan"))
     questions = [QUESTION, "word " * 3000, "What is the capital of the country of Lima?"]
@@ -159,7 +163,7 @@ class Counting:
 
 @pytest.mark.parametrize("agent", ["mello", "pokemqa"])
 def test_the_published_loops_run_on_the_bundled_model(
-    atlas_kit: Kit, engine: LocalEngine, edit: Edit, remembered: Remembered, agent: str
+    atlas_kit: MultihopResources, engine: LocalEngine, edit: Edit, remembered: Remembered, agent: str
 ) -> None:
     memory = remembered(atlas_kit, edit("Lima", "country_of", "Japan"))
     *_, last = run(atlas_kit.program(agent, memory, "What is the country of Lima?"), EngineWriter(engine))

@@ -9,7 +9,7 @@ import pytest
 from ketools.core.errors import ModelError
 from ketools.core.requests import EditRequest
 from ketools.evaluation.mquake import MultihopCase, MultihopData
-from ketools.multihop import EditMemory, Finished, Kit, MultihopAnswer, Writer, mello, pokemqa, run
+from ketools.multihop import EditMemory, Finished, MultihopAnswer, MultihopResources, Writer, mello, pokemqa, run
 from ketools.multihop.oracle import OracleReader
 from ketools.retrieval import Vectors
 
@@ -37,12 +37,14 @@ class Down:
         raise ModelError("The embedding server is down. Start it and ask again.")
 
 
-def edits_of(kit: Kit, *cases: MultihopCase) -> EditMemory:
-    return kit.memory([(f"{case.id}.{i}", e.request) for case in cases for i, e in enumerate(case.edits)])
+def edits_of(resources: MultihopResources, *cases: MultihopCase) -> EditMemory:
+    return resources.memory([(f"{case.id}.{i}", e.request) for case in cases for i, e in enumerate(case.edits)])
 
 
-def asked(kit: Kit, agent: str, memory: EditMemory, question: str, writer: Writer) -> MultihopAnswer:
-    *_, last = run(kit.program(agent, memory, question), writer)
+def asked(
+    resources: MultihopResources, agent: str, memory: EditMemory, question: str, writer: Writer
+) -> MultihopAnswer:
+    *_, last = run(resources.program(agent, memory, question), writer)
     assert isinstance(last, Finished)
     return last.result
 
@@ -50,7 +52,7 @@ def asked(kit: Kit, agent: str, memory: EditMemory, question: str, writer: Write
 @pytest.mark.parametrize("agent", [*LOOPS, "auto"])
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_every_agent_follows_chains_of_two_to_four_hops(
-    plain_kit: Kit, sample: MultihopData, agent: str, number: int
+    plain_kit: MultihopResources, sample: MultihopData, agent: str, number: int
 ) -> None:
     case = sample.cases[number]
     result = asked(plain_kit, agent, edits_of(plain_kit, case), case.questions[0], OracleReader(sample.cases))
@@ -64,7 +66,7 @@ def test_every_agent_follows_chains_of_two_to_four_hops(
 
 @pytest.mark.parametrize("agent", LOOPS)
 def test_a_chain_longer_than_the_bound_stops_with_the_step_named(
-    plain_kit: Kit, sample: MultihopData, agent: str
+    plain_kit: MultihopResources, sample: MultihopData, agent: str
 ) -> None:
     case = sample.cases[2]
     memory = plain_kit.memory([])
@@ -82,7 +84,9 @@ def test_a_chain_longer_than_the_bound_stops_with_the_step_named(
 
 @pytest.mark.parametrize("agent", [*LOOPS, "auto"])
 @pytest.mark.parametrize("said", ["Nice weather today.", "", "Subquestion:", "Final answer:", "Generated answer:" * 30])
-def test_a_model_that_never_follows_the_form_is_stopped_and_counted(plain_kit: Kit, agent: str, said: str) -> None:
+def test_a_model_that_never_follows_the_form_is_stopped_and_counted(
+    plain_kit: MultihopResources, agent: str, said: str
+) -> None:
     memory = plain_kit.memory([])
     result = asked(plain_kit, agent, memory, "What is the name of the oldest song of Ann Lee's town?", Parrot(said))
     assert not result.complete and result.malformed >= 1 and result.failed_step is not None
@@ -90,7 +94,7 @@ def test_a_model_that_never_follows_the_form_is_stopped_and_counted(plain_kit: K
 
 
 @pytest.mark.parametrize("agent", LOOPS)
-def test_a_model_that_repeats_one_hop_stays_within_the_bound(plain_kit: Kit, agent: str) -> None:
+def test_a_model_that_repeats_one_hop_stays_within_the_bound(plain_kit: MultihopResources, agent: str) -> None:
     forever = (
         "Retrieved fact contradicts to generated answer, so the intermediate answer is: Oslo\n"
         "According to Generated answer, the entity of Subquestion is: Oslo\nSubquestion: And then?\n"
@@ -100,7 +104,9 @@ def test_a_model_that_repeats_one_hop_stays_within_the_bound(plain_kit: Kit, age
 
 
 @pytest.mark.parametrize("agent", LOOPS)
-def test_an_empty_memory_leaves_every_answer_to_the_model(plain_kit: Kit, sample: MultihopData, agent: str) -> None:
+def test_an_empty_memory_leaves_every_answer_to_the_model(
+    plain_kit: MultihopResources, sample: MultihopData, agent: str
+) -> None:
     case = sample.cases[0]
     result = asked(plain_kit, agent, plain_kit.memory([]), case.questions[0], OracleReader(sample.cases))
     assert result.complete and not result.affected and result.answer in case.old_answers
@@ -108,16 +114,16 @@ def test_an_empty_memory_leaves_every_answer_to_the_model(plain_kit: Kit, sample
 
 @pytest.mark.parametrize("agent", LOOPS)
 def test_a_retriever_that_is_down_ends_the_chain_with_its_error(
-    plain_kit: Kit, sample: MultihopData, agent: str
+    plain_kit: MultihopResources, sample: MultihopData, agent: str
 ) -> None:
     case = sample.cases[0]
-    kit = Kit(plain_kit.prompts, Down())
-    result = asked(kit, agent, edits_of(kit, case), case.questions[0], OracleReader(sample.cases))
+    resources = MultihopResources(plain_kit.prompts, Down())
+    result = asked(resources, agent, edits_of(resources, case), case.questions[0], OracleReader(sample.cases))
     assert not result.complete and result.failed_step == 1 and "embedding server is down" in result.reason
 
 
 def test_mello_puts_in_a_fact_unasked_and_pokemqa_only_one_in_scope(
-    plain_kit: Kit, sample: MultihopData, edit: Edit
+    plain_kit: MultihopResources, sample: MultihopData, edit: Edit
 ) -> None:
     memory = plain_kit.memory([("far", edit("Tunaworks", "industry", "fishing"))])
     question, writer = sample.cases[0].questions[0], OracleReader(sample.cases)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ketools.core.requests import REFUSAL, EditRequest, Kind
-from ketools.multihop import EditMemory, Kit
+from ketools.multihop import EditMemory, MultihopResources
 
 Edit = Callable[[str, str, str], EditRequest]
 Remembered = Callable[..., EditMemory]
 
 
-def test_edges_come_newest_first_and_by_every_name(plain_kit: Kit, edit: Edit) -> None:
+def test_edges_come_newest_first_and_by_every_name(plain_kit: MultihopResources, edit: Edit) -> None:
     memory = EditMemory(
         [("e0", edit("Netherlands", "capital", "Lima")), ("e1", edit("Netherlands", "capital", "Oslo"))],
         plain_kit.encoder,
@@ -21,14 +21,14 @@ def test_edges_come_newest_first_and_by_every_name(plain_kit: Kit, edit: Edit) -
     assert memory.edges("Holland", "currency") == []
 
 
-def test_nothing_is_concluded_backwards(plain_kit: Kit, edit: Edit, remembered: Remembered) -> None:
+def test_nothing_is_concluded_backwards(plain_kit: MultihopResources, edit: Edit, remembered: Remembered) -> None:
     memory = remembered(plain_kit, edit("France", "capital", "Lyon"))
     assert [f.edit_id for f in memory.in_scope("What is the capital of France?")] == ["e0"]
     assert memory.in_scope("What is the country of Lyon?") == []
 
 
 def test_erasures_are_no_facts_but_the_questions_that_they_cover_are_known(
-    plain_kit: Kit, edit: Edit, remembered: Remembered
+    plain_kit: MultihopResources, edit: Edit, remembered: Remembered
 ) -> None:
     gone = EditRequest(kind=Kind.ERASE, subject="France", prompt="The capital of France is", target_new=REFUSAL)
     memory = remembered(plain_kit, gone)
@@ -40,7 +40,9 @@ def test_erasures_are_no_facts_but_the_questions_that_they_cover_are_known(
     assert remembered(plain_kit, gone, edit("France", "capital", "Lyon")).erasure(question) is None
 
 
-def test_the_nearest_fact_comes_with_its_cosine(plain_kit: Kit, edit: Edit, remembered: Remembered) -> None:
+def test_the_nearest_fact_comes_with_its_cosine(
+    plain_kit: MultihopResources, edit: Edit, remembered: Remembered
+) -> None:
     memory = remembered(plain_kit, edit("France", "capital", "Lyon"), edit("Peru", "currency", "lira"))
     ((first,),) = memory.nearest(["What money is used in Peru?"])
     assert first.edit_id == "e1" and 0.4 < first.score < 1

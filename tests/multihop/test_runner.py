@@ -10,17 +10,19 @@ import pytest
 
 from ketools.core.errors import EngineUnavailable, InvalidRequest
 from ketools.evaluation.mquake import MultihopData
-from ketools.multihop import Kit
+from ketools.multihop import MultihopResources
 from ketools.multihop.metrics import Knowledge, leniently, overridden, strictly
 from ketools.multihop.oracle import OracleReader
-from ketools.multihop.runner import Bench
+from ketools.multihop.runner import MultihopSetup
 
 
-def bench(data: MultihopData, kit: Kit, record: Path | None = None) -> Bench:
-    return Bench(data, OracleReader(data.cases), kit.memory, "oracle", record)
+def bench(data: MultihopData, resources: MultihopResources, record: Path | None = None) -> MultihopSetup:
+    return MultihopSetup(data, OracleReader(data.cases), resources.memory, "oracle", record)
 
 
-def test_agents_are_measured_at_every_size_and_overridden_cases_apart(sample: MultihopData, plain_kit: Kit) -> None:
+def test_agents_are_measured_at_every_size_and_overridden_cases_apart(
+    sample: MultihopData, plain_kit: MultihopResources
+) -> None:
     agents = {name: partial(plain_kit.program, name) for name in ("auto", "mello")}
     found = bench(sample, plain_kit).run(agents, ["1", "2", "all"], None)
     assert set(found) == {"auto", "mello"} and list(found["auto"]) == ["1", "2", "all"]
@@ -33,7 +35,7 @@ def test_agents_are_measured_at_every_size_and_overridden_cases_apart(sample: Mu
     assert shared.accuracy_as_edited == 1.0
 
 
-def test_a_run_is_taken_up_where_it_stopped(sample: MultihopData, plain_kit: Kit, tmp_path: Path) -> None:
+def test_a_run_is_taken_up_where_it_stopped(sample: MultihopData, plain_kit: MultihopResources, tmp_path: Path) -> None:
     record = tmp_path / "record.jsonl"
     agents = {"auto": partial(plain_kit.program, "auto")}
     first = bench(sample, plain_kit, record).run(agents, ["1"], 2)
@@ -46,7 +48,7 @@ def test_a_run_is_taken_up_where_it_stopped(sample: MultihopData, plain_kit: Kit
 
 
 def test_a_record_of_fewer_cases_does_not_answer_for_a_shared_memory_of_more(
-    sample: MultihopData, plain_kit: Kit, tmp_path: Path
+    sample: MultihopData, plain_kit: MultihopResources, tmp_path: Path
 ) -> None:
     agents = {"auto": partial(plain_kit.program, "auto")}
     record = tmp_path / "record.jsonl"
@@ -64,10 +66,10 @@ class Away(OracleReader):
 
 
 def test_an_outage_is_raised_and_not_recorded_as_a_wrong_answer(
-    sample: MultihopData, plain_kit: Kit, tmp_path: Path
+    sample: MultihopData, plain_kit: MultihopResources, tmp_path: Path
 ) -> None:
     record = tmp_path / "record.jsonl"
-    away = Bench(sample, Away(sample.cases), plain_kit.memory, "oracle", record)
+    away = MultihopSetup(sample, Away(sample.cases), plain_kit.memory, "oracle", record)
     with pytest.raises(EngineUnavailable):
         away.run({"mello": partial(plain_kit.program, "mello")}, ["1"], None)
     assert not record.exists()
@@ -80,13 +82,13 @@ class Dotted(OracleReader):
         return [f"{text}." for text in super().answer(questions, tokens)]
 
 
-def test_a_full_stop_counts_against_an_answer_only_strictly(sample: MultihopData, plain_kit: Kit) -> None:
-    dotted = Bench(sample, Dotted(sample.cases), plain_kit.memory, "oracle")
+def test_a_full_stop_counts_against_an_answer_only_strictly(sample: MultihopData, plain_kit: MultihopResources) -> None:
+    dotted = MultihopSetup(sample, Dotted(sample.cases), plain_kit.memory, "oracle")
     found = dotted.run({"auto": partial(plain_kit.program, "auto")}, ["1"], None)["auto"]["1"]
     assert found.accuracy == 1.0 and found.accuracy_strict is not None and found.accuracy_strict < 1.0
 
 
-def test_a_size_must_be_a_number_or_all(sample: MultihopData, plain_kit: Kit) -> None:
+def test_a_size_must_be_a_number_or_all(sample: MultihopData, plain_kit: MultihopResources) -> None:
     for size in ("0", "-1", "many"):
         with pytest.raises(InvalidRequest, match="no size of a memory"):
             bench(sample, plain_kit).run({"auto": partial(plain_kit.program, "auto")}, [size], 1)

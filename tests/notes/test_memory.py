@@ -39,7 +39,7 @@ def spaces(tmp_path: Path) -> Iterator[Spaces]:
 
 
 def commit(spaces: Spaces, space: str, request: EditRequest) -> str:
-    """A committed note, as the road leaves it; returns its id."""
+    """A committed note, as the pipeline leaves it; returns its id."""
     artefact = spaces.store.put(Note("ice", request))
     head = spaces.journal.head(space).version
     record = spaces.journal.new_record(

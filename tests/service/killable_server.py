@@ -1,7 +1,7 @@
 """Loads the model once, then forks a real MCP server per line `HOME PORT KILL_AT` on standard input.
 
 The server kills itself with SIGKILL at the KILL_AT-th function call inside ketools or the database library
-after an edit has set out on the road; 0 means never, and then the number of calls is written to HOME/calls.
+after an edit has set out on the pipeline; 0 means never, and then the number of calls is written to HOME/calls.
 Each kill adds a line to HOME/killed.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import ketools
 from ketools.atlas import weights_path
-from ketools.editing.pipeline import Road
+from ketools.editing.pipeline import EditPipeline
 from ketools.models.loading import load_editable
 from ketools.servers.http import serve_http
 from ketools.servers.tokens import TokenFile
@@ -29,7 +29,7 @@ UNWATCHED = f"{os.sep}models{os.sep}"
 
 
 class Killer:
-    """A profile function that counts calls on the road and pulls the plug at one of them."""
+    """A profile function that counts calls on the pipeline and pulls the plug at one of them."""
 
     def __init__(self, kill_at: int, report: Path) -> None:
         self.kill_at, self.report = kill_at, report
@@ -37,7 +37,7 @@ class Killer:
 
     def __call__(self, frame: FrameType, event: str, _argument: Any) -> None:
         code = frame.f_code
-        if code is Road.travel.__code__:
+        if code is EditPipeline.run.__code__:
             self.armed = self.armed or event == "call"
             if event == "return" and not self.kill_at:
                 self.report.write_text(str(self.count))

@@ -14,11 +14,11 @@ from ketools.evaluation.assessment import MethodStanding, recommended
 from ketools.evaluation.metrics import interval, mean
 from ketools.evaluation.results import Measure
 from ketools.layers.artefacts import Artefact
-from ketools.tools.toolbox import Fact, Toolbox
+from ketools.tools.toolbox import FactInput, Toolbox
 
 FACTS = [
-    Fact(subject="France", prompt="The capital of France is", target_new="Lyon"),
-    Fact(subject="Japan", prompt="The capital of Japan is", target_new="Osaka"),
+    FactInput(subject="France", prompt="The capital of France is", target_new="Lyon"),
+    FactInput(subject="Japan", prompt="The capital of Japan is", target_new="Osaka"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The road of an edit on the real bundled model, through the tools."""
+"""The pipeline of an edit on the real bundled model, through the tools."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ketools.core.principals import OPERATOR
 from ketools.core.requests import REFUSAL, Kind, Trait
 from ketools.knowledge.traits import classify
 from ketools.service.service import EditService
-from ketools.tools.toolbox import Fact, Toolbox
+from ketools.tools.toolbox import FactInput, Toolbox
 
 FRANCE = ("France", "The capital of France is")
 QUESTION = "What is the capital of France?"
@@ -152,12 +152,12 @@ def test_a_personality_edit_changes_the_manner_on_one_topic(box: Toolbox) -> Non
 
 def test_a_batch_is_one_version_or_nothing(box: Toolbox) -> None:
     facts = [
-        Fact(subject=s, prompt=f"The capital of {s} is", target_new=t)
+        FactInput(subject=s, prompt=f"The capital of {s} is", target_new=t)
         for s, t in (("France", "Lima"), ("Japan", "Cairo"), ("Peru", "Oslo"))
     ]
     result = box.edit_facts(facts, method="ice")
     assert (result.committed, result.version) == (3, 1)
-    bad = [*facts, Fact(subject="Spain", prompt="The capital of Italy is", target_new="Bern")]
+    bad = [*facts, FactInput(subject="Spain", prompt="The capital of Italy is", target_new="Bern")]
     with pytest.raises(InvalidRequest, match="fact 3"):
         box.edit_facts(bad, space="session/2", method="ice")
     some = box.edit_facts(bad, space="session/2", method="ice", apply_valid=True)
@@ -166,7 +166,7 @@ def test_a_batch_is_one_version_or_nothing(box: Toolbox) -> None:
 
 def test_a_batch_in_the_weights_goes_on_without_the_fact_that_does_not_fit(box: Toolbox) -> None:
     facts = [
-        Fact(subject=s, prompt=f"{before}The capital of {s} is", target_new=t)
+        FactInput(subject=s, prompt=f"{before}The capital of {s} is", target_new=t)
         for before, s, t in (("", "France", "Lima"), ("7" * 1900, "Japan", "Cairo"), ("", "Peru", "Oslo"))
     ]
     found = box.edit_facts(facts, space="session/3", method="memit", apply_valid=True)

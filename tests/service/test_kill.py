@@ -1,4 +1,4 @@
-"""kill -9 at many points of the road of an edit: every acknowledged edit is live afterwards, none is half there."""
+"""kill -9 at many points of the pipeline of an edit: every acknowledged edit is live afterwards, none is half there."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_an_acknowledged_edit_survives_kill_9_at_any_point_and_no_half_edit_appe
         assert set(acknowledged) <= set(live)
         assert len(live) <= point + 2
     killed = (tmp_path / "killed").read_text().splitlines()
-    assert len(killed) >= 50  # by themselves, on the road
+    assert len(killed) >= 50  # by themselves, on the pipeline
     assert len(acknowledged) >= 1
 
 

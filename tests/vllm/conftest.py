@@ -15,7 +15,7 @@ import torch
 from ketools.atlas import weights_path
 from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.adapters import AdapterStore
-from ketools.engines.vllm.attach import Prints, model_print
+from ketools.engines.vllm.attach import Fingerprints, model_fingerprint
 from ketools.engines.vllm.client import ReplicaClient
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.engines.vllm.process import VLLMFlags, VLLMServer
@@ -49,11 +49,11 @@ class World:
     store: AdapterStore
     outline: Outline
     em: EditableModel
-    prints: Prints
+    fingerprints: Fingerprints
     client: ReplicaClient
 
     def engine(self, **options: float) -> VLLMEngine:
-        return VLLMEngine([self.server.url], self.outline, self.store, self.prints, wait_s=START_S, **options)  # type: ignore[arg-type]
+        return VLLMEngine([self.server.url], self.outline, self.store, self.fingerprints, wait_s=START_S, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")
@@ -92,9 +92,11 @@ def world(start_vllm: Callable[..., VLLMServer], tmp_path_factory: pytest.TempPa
         store = AdapterStore(tmp_path_factory.mktemp("adapters"))
         server = start_vllm(weights_path(), store.root)
     outline, em = read_outline(weights_path()), load_editable(weights_path())
-    prints = Prints(outline, lambda kinds: model_print(em, outline, kinds), tmp_path_factory.mktemp("prints"))
+    fingerprints = Fingerprints(
+        outline, lambda kinds: model_fingerprint(em, outline, kinds), tmp_path_factory.mktemp("fingerprints")
+    )
     with closing(ReplicaClient(server.url)) as client:
-        yield World(server, store, outline, em, prints, client)
+        yield World(server, store, outline, em, fingerprints, client)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from ketools.editing.editor import Editor
 from ketools.engines.base import Engine
 from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.engine import VLLMEngine
-from ketools.evaluation import Baseline, Bench, CaseResult, EditCase, evaluate, load
+from ketools.evaluation import Baseline, CaseResult, EditCase, EvaluationSetup, evaluate, load
 from ketools.evaluation.results import MEASURES, Record, record_key
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.layers.store import content_hash
@@ -32,7 +32,7 @@ def edited() -> dict[str, tuple[EditCase, EditLayer]]:
 
 def measured(engine: Engine, edited: dict[str, tuple[EditCase, EditLayer]], path: Path) -> list[CaseResult]:
     """The cases, each asked under its edit."""
-    bench = Bench(engine, Baseline(engine), NoteInjector(), path)
+    bench = EvaluationSetup(engine, Baseline(engine), NoteInjector(), path)
     evaluate(bench, lambda cases, base: (edited[cases[0].id][1], 1.0), [case for case, _ in edited.values()])
     return list(Record(path, record_key(engine.model_hash, "local", "", "single"), CaseResult).read())
 

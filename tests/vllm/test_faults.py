@@ -73,13 +73,13 @@ def wait_until_up(client: ReplicaClient, seconds: float = 480.0) -> None:
 def test_a_server_of_another_model_is_refused_when_it_is_attached(world: Any, misfit: Misfit) -> None:
     server, store = misfit
     with pytest.raises(EngineRefused, match=r"serves another model.*Start vLLM on the directory"):
-        VLLMEngine([server.url], world.outline, store, world.prints, wait_s=60)
+        VLLMEngine([server.url], world.outline, store, world.fingerprints, wait_s=60)
 
 
 def test_too_small_a_rank_limit_is_told_with_the_flag_to_add(world: Any, misfit: Misfit) -> None:
     server, store = misfit
     with pytest.raises(EngineRefused, match="--max-lora-rank 64"):
-        VLLMEngine([server.url], world.outline, store, world.prints, wait_s=60, min_rank=33)
+        VLLMEngine([server.url], world.outline, store, world.fingerprints, wait_s=60, min_rank=33)
 
 
 def probe(client: ReplicaClient, outline: Outline) -> Callable[[str], list[float]]:
@@ -121,15 +121,15 @@ def test_a_store_that_the_server_does_not_see_is_told(world: Any, tmp_path: Path
 
 def test_nobody_there_is_told_after_the_wait(world: Any) -> None:
     with pytest.raises(EngineUnavailable, match="cannot be reached") as caught:
-        VLLMEngine(["http://127.0.0.1:9"], world.outline, world.store, world.prints, wait_s=1.0)
+        VLLMEngine(["http://127.0.0.1:9"], world.outline, world.store, world.fingerprints, wait_s=1.0)
     assert caught.value.retry_after_s > 0
 
 
 def test_no_server_named_is_told(world: Any) -> None:
     with pytest.raises(InvalidRequest, match="--url"):
-        VLLMEngine([], world.outline, world.store, world.prints)
+        VLLMEngine([], world.outline, world.store, world.fingerprints)
     with pytest.raises(InvalidRequest, match="leave --url out"):
-        VLLMEngine([world.server.url], world.outline, world.store, world.prints, in_place=True)
+        VLLMEngine([world.server.url], world.outline, world.store, world.fingerprints, in_place=True)
 
 
 def test_a_python_without_vllm_is_told_with_the_command(tmp_path: Path) -> None:

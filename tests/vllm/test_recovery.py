@@ -96,7 +96,7 @@ def test_a_replica_added_serves_the_same_answers(
     alone = [engine.generate(QUESTION, layer) for layer in layers]
     second = start_vllm(weights_path(), world.store.root)
     with closing(
-        VLLMEngine([world.server.url, second.url], world.outline, world.store, world.prints, wait_s=480)
+        VLLMEngine([world.server.url, second.url], world.outline, world.store, world.fingerprints, wait_s=480)
     ) as both:
         end = time.monotonic() + 480
         while not all(r.ready for r in both.replicas.all) and time.monotonic() < end:

@@ -51,7 +51,7 @@ PAIRS = (
 
 
 @dataclass(frozen=True)
-class ModelPrint:
+class ModelFingerprint:
     """How the editor's model scores the pairs, untouched (`base`) and under the test edit (`edited`).
 
     `norms`: per module of the test edit, the Frobenius norm of its change.
@@ -96,11 +96,11 @@ def trial_layer(outline: Outline, norms: Mapping[str, float]) -> EditLayer:
     return BASE.with_edits(LiveEdit("attach", content_hash(artefact), artefact))
 
 
-def model_print(em: EditableModel, outline: Outline, kinds: Iterable[str]) -> ModelPrint:
+def model_fingerprint(em: EditableModel, outline: Outline, kinds: Iterable[str]) -> ModelFingerprint:
     """Score the pairs on the editor's copy of the model."""
     norms = {m: STRENGTH * float(weight_of(get_module(em.model, m)).norm()) for m in modules_of(outline, kinds)}
     score = LocalEngine(em).score
-    return ModelPrint(pair_scores(score, BASE), pair_scores(score, trial_layer(outline, norms)), norms)
+    return ModelFingerprint(pair_scores(score, BASE), pair_scores(score, trial_layer(outline, norms)), norms)
 
 
 def pair_scores(score: Scorer, layer: EditLayer) -> tuple[float, ...]:
@@ -109,18 +109,18 @@ def pair_scores(score: Scorer, layer: EditLayer) -> tuple[float, ...]:
     return tuple(value for one in score(prompts, continuations, layer) for value in one.logprobs)
 
 
-class Prints:
-    """Model prints, computed on the editor's model once and kept in a folder by the model's hash."""
+class Fingerprints:
+    """Model fingerprints, computed on the editor's model once and kept in a folder by the model's hash."""
 
-    def __init__(self, outline: Outline, compute: Callable[[frozenset[str]], ModelPrint], folder: Path) -> None:
+    def __init__(self, outline: Outline, compute: Callable[[frozenset[str]], ModelFingerprint], folder: Path) -> None:
         self._outline, self._compute, self._folder = outline, compute, folder
 
-    def get(self, kinds: frozenset[str]) -> ModelPrint:
+    def get(self, kinds: frozenset[str]) -> ModelFingerprint:
         """The print for these kinds of modules."""
         path = self._folder / f"{self._outline.model_hash}-{'-'.join(sorted(kinds)) or 'none'}.json"
         try:
             kept = json.loads(path.read_text())
-            return ModelPrint(tuple(kept["base"]), tuple(kept["edited"]), kept["norms"])
+            return ModelFingerprint(tuple(kept["base"]), tuple(kept["edited"]), kept["norms"])
         except (OSError, ValueError, KeyError):
             made = self._compute(kinds)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,9 +155,9 @@ def find_limits(client: ReplicaClient, outline: Outline, store: AdapterStore, mi
     return Limits(str(base["id"]), max_rank, frozenset(kinds), length, client.has_plugin())
 
 
-def check_identity(score: Scorer, outline: Outline, limits: Limits, prints: Prints, url: str) -> None:
+def check_identity(score: Scorer, outline: Outline, limits: Limits, fingerprints: Fingerprints, url: str) -> None:
     """Raise `EngineRefused` unless the server scores as the editor's model does, untouched and edited."""
-    expected = prints.get(limits.targets)
+    expected = fingerprints.get(limits.targets)
     for layer, want, what in (
         (BASE, expected.base, "serves another model than the editor's copy"),
         (trial_layer(outline, expected.norms), expected.edited, "applies an adapter otherwise than ketools does"),

@@ -14,7 +14,7 @@ from ketools.core.errors import EngineUnavailable, InvalidRequest, StorageError
 from ketools.core.requests import Prompt
 from ketools.engines.base import Route, Score, cut, pieces
 from ketools.engines.vllm.adapters import Adapter, AdapterStore
-from ketools.engines.vllm.attach import PAIRS, Limits, Prints, check_identity, find_limits, zeros
+from ketools.engines.vllm.attach import PAIRS, Fingerprints, Limits, check_identity, find_limits, zeros
 from ketools.engines.vllm.client import EngineTimeout, ReplicaClient, UnknownName
 from ketools.engines.vllm.compiling import compile_deltas
 from ketools.engines.vllm.process import VLLMServer
@@ -40,7 +40,7 @@ class VLLMEngine:
     """Greedy generation and scoring on vLLM servers of one model (see `ketools.engines.base`).
 
     `urls`: the replicas; they see the adapter store under the same path. `server`: one that this engine starts
-    and stops. `prints` proves that they serve the editor's model. Opening waits up to `wait_s` for the first
+    and stops. `fingerprints` proves that they serve the editor's model. Opening waits up to `wait_s` for the first
     replica and raises `EngineRefused` when each is unfit, `EngineUnavailable` when none can be reached. Calls
     raise `EngineUnavailable` while no replica is ready, `InvalidRequest` for bad input. A layer of which no part
     changes weights is the base model's name; any other is compiled to an adapter, loaded where it is needed,
@@ -52,7 +52,7 @@ class VLLMEngine:
         urls: Sequence[str],
         outline: Outline,
         store: AdapterStore,
-        prints: Prints,
+        fingerprints: Fingerprints,
         *,
         server: VLLMServer | None = None,
         in_place: bool = False,
@@ -71,7 +71,7 @@ class VLLMEngine:
             raise InvalidRequest("No vLLM server was named; give --url http://HOST:PORT.")
         self.outline, self.store = outline, store
         self.model_hash = outline.model_hash
-        self._prints, self._min_rank, self._idle_s, self._grace_s = prints, min_rank, idle_s, grace_s
+        self._fingerprints, self._min_rank, self._idle_s, self._grace_s = fingerprints, min_rank, idle_s, grace_s
         self._speech, self._name = Speech(outline), outline.name
         self._compiled: OrderedDict[tuple[str, int, str], Adapter] = OrderedDict()
         self._used: dict[str, float] = {}
@@ -335,7 +335,7 @@ class VLLMEngine:
             model = adapter.name if adapter else limits.served_name
             return self._speech.scores(client, model, self._pairs(prompts, continuations))
 
-        check_identity(score, self.outline, limits, self._prints, client.url)
+        check_identity(score, self.outline, limits, self._fingerprints, client.url)
         if self._held.delta_hash:
             with self._holding:
                 self._hold_on(replica)

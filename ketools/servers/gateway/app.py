@@ -27,7 +27,7 @@ from ketools.servers.gateway.errors import ApiError, answer_error, unknown_model
 from ketools.servers.gateway.metrics import Measured, Metrics
 from ketools.servers.gateway.models import Models
 from ketools.servers.gateway.prompts import Body, Inject, chat_with_notes, text_with_notes
-from ketools.servers.gateway.relay import Ask, Relay
+from ketools.servers.gateway.relay import ChatRequest, Relay
 from ketools.servers.gateway.settings import GatewaySettings
 from ketools.servers.tokens import TokenFile
 
@@ -161,10 +161,10 @@ class Completions:
         body = parsed(await read_body(request, gateway.settings.body_bytes))
         name = model_of(body)
         layer = await gateway.models.layer(who, name)
-        ask = Ask(self.path, await gateway.noted(body, layer, self.put), layer, name)
+        ask = ChatRequest(self.path, await gateway.noted(body, layer, self.put), layer, name)
         await self._until_hang_up(ask, receive, send)
 
-    async def _until_hang_up(self, ask: Ask, receive: Receive, send: Send) -> None:
+    async def _until_hang_up(self, ask: ChatRequest, receive: Receive, send: Send) -> None:
         """Answer, unless the caller goes away: the engine need not finish then."""
         refused: KetoolsError | None = None
 

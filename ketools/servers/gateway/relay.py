@@ -32,7 +32,7 @@ HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ChatRequest:
     """A checked request: where it goes, for which layer, and under which name the caller knows the model."""
 
     path: str
@@ -63,8 +63,10 @@ class Relay:
         ) as self._session:
             yield
 
-    async def answer(self, ask: Ask, send: Send) -> None:
-        """Ask the engine and pass its answer on as it comes. Raises `ApiError` or `EngineUnavailable` before it begins.
+    async def answer(self, ask: ChatRequest, send: Send) -> None:
+        """Send the request to the engine and pass its answer on as it comes.
+
+        Raises `ApiError` or `EngineUnavailable` before it begins.
 
         Cancelling this closes the connection to the engine, which then stops generating.
         """
@@ -80,7 +82,7 @@ class Relay:
     # --- there ---
 
     @asynccontextmanager
-    async def _opened(self, ask: Ask) -> AsyncIterator[tuple[Route, aiohttp.ClientResponse]]:
+    async def _opened(self, ask: ChatRequest) -> AsyncIterator[tuple[Route, aiohttp.ClientResponse]]:
         """The beginning of the engine's answer; what is unread at the block's end is not wanted any more."""
         async with self._place():
             try:
@@ -108,8 +110,8 @@ class Relay:
         finally:
             self._places.release()
 
-    async def _open(self, ask: Ask) -> tuple[Route, aiohttp.ClientResponse]:
-        """Ask until an engine answers, for at most `wait_s`: nothing of the answer was passed on yet."""
+    async def _open(self, ask: ChatRequest) -> tuple[Route, aiohttp.ClientResponse]:
+        """ChatRequest until an engine answers, for at most `wait_s`: nothing of the answer was passed on yet."""
         give_up, pause = anyio.current_time() + self.settings.wait_s, FIRST_PAUSE_S
         while True:
             try:
@@ -121,7 +123,7 @@ class Relay:
             await anyio.sleep(pause)
             pause = min(2 * pause, MOST_PAUSE_S)
 
-    async def _attempt(self, ask: Ask) -> tuple[Route, aiohttp.ClientResponse]:
+    async def _attempt(self, ask: ChatRequest) -> tuple[Route, aiohttp.ClientResponse]:
         route = self.upstream.route(ask.layer)
         if route is None:
             route = await anyio.to_thread.run_sync(

@@ -24,7 +24,7 @@ AGENTS = ("auto", "mello", "pokemqa")
 
 
 @dataclass(frozen=True)
-class Kit:
+class MultihopResources:
     """Prompts, encoder and names for one model; the scope detector is read when PokeMQA first needs it.
 
     `aliases`: other names by subject. `subjects`: known names by domain, for PokeMQA's knowledge prompt.
