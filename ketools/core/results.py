@@ -51,7 +51,7 @@ def shares(evidence: Evidence, own: str = "") -> str:
     """Success, locality and leak with their counts; `own`: how many of the phrasings the caller gave."""
     leak = "" if evidence.leak is None else f", leak {evidence.leak:.2f}"
     return (
-        f"Success {evidence.success:.2f} over {evidence.success_n} phrasings{own}, "
+        f"success {evidence.success:.2f} over {evidence.success_n} phrasings{own}, "
         f"locality {evidence.locality:.2f} over {evidence.locality_n} probes{leak}."
     )
 
