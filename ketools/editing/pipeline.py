@@ -30,7 +30,7 @@ from ketools.layers.composition import EditLayer, LiveEdit
 from ketools.layers.store import ArtefactStore, content_hash
 from ketools.methods.base import EditContext, Method
 from ketools.methods.registry import get_method
-from ketools.spaces.spaces import Spaces
+from ketools.spaces.layers import LayeredSpaces
 
 NOTE_METHOD = "ice"
 MAX_REPHRASES = 32
@@ -138,7 +138,7 @@ class EditPipeline:
     engine: Engine
     journal: Journal
     store: ArtefactStore
-    spaces: Spaces
+    spaces: LayeredSpaces
     editor: Editor
     verifier: Verifier
     policy: Policy

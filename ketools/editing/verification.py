@@ -22,7 +22,7 @@ from ketools.knowledge.matching import says
 from ketools.knowledge.probing import Prober, asked_for, probe
 from ketools.knowledge.traits import classify
 from ketools.layers.composition import EditLayer
-from ketools.notes import NoteInjector
+from ketools.notes import NoteInjector, ScopedEngine
 
 ANSWER_TOKENS = 28
 CACHED_ANSWERS = 100_000
@@ -71,7 +71,9 @@ class Verdict:
 
 @dataclass
 class Verifier:
-    """Asks an engine. Answers are cached per layer hash, so that a head's answers are generated once."""
+    """Asks an engine. Answers are cached per weight change and prompt as served, notes included: what an edit does not
+    touch is not asked again.
+    """
 
     engine: Engine
     prober: Prober
@@ -81,17 +83,23 @@ class Verifier:
     _lock: Lock = field(default_factory=Lock)
 
     def answers(self, prompts: Sequence[Prompt], layer: EditLayer) -> list[str]:
-        """Greedy answers under the layer, notes in scope put in; one batch for what is not cached."""
-        keys = [(layer.hash, _hashable(p)) for p in prompts]
+        """Greedy answers under the layer, edits in scope applied; one batch for what is not cached."""
+        served = self.serving.prepare(prompts, layer)
+        keys = [(p.layer.delta_hash, _hashable(p.prompt)) for p in served]
         with self._lock:
             known = {k: self._answers[k] for k in keys if k in self._answers}
-        missing = {k: p for k, p in zip(keys, prompts, strict=True) if k not in known}
+        missing = {k: p for k, p in zip(keys, served, strict=True) if k not in known}
         if missing:
-            asked = [self.notes.inject(p, layer.notes).prompt for p in missing.values()]
-            fresh = self.engine.generate(asked, layer, max_new_tokens=ANSWER_TOKENS)
+            asked, layers = [p.prompt for p in missing.values()], [p.layer for p in missing.values()]
+            fresh = self.engine.generate(asked, layers, max_new_tokens=ANSWER_TOKENS)
             known |= dict(zip(missing, fresh, strict=True))
             self._remember(self._answers, {k: known[k] for k in missing})
         return [known[k] for k in keys]
+
+    @property
+    def serving(self) -> ScopedEngine:
+        """The engine as users see it."""
+        return ScopedEngine(self.engine, self.notes)
 
     def _remember(self, cache: OrderedDict[Key, Value], fresh: dict[Key, Value]) -> None:
         with self._lock:
@@ -178,13 +186,16 @@ class Verifier:
 
     def _probabilities(self, asked: Sequence[tuple[EditRequest, Probe]], layer: EditLayer) -> list[float]:
         """Of each target after its own prompt; one batch for what is not cached."""
-        keys = [(layer.hash, _hashable(p.rendered()), r.target_new) for r, p in asked]
+        served = self.serving.prepare([p.rendered() for _, p in asked], layer)
+        keys = [
+            (s.layer.delta_hash, _hashable(s.prompt), r.target_new) for s, (r, _) in zip(served, asked, strict=True)
+        ]
         with self._lock:
             known = {k: self._totals[k] for k in keys if k in self._totals}
-        missing = {k: pair for k, pair in zip(keys, asked, strict=True) if k not in known}
+        missing = {k: s for k, s in zip(keys, served, strict=True) if k not in known}
         if missing:
-            prompts = [self.notes.inject(p.rendered(), layer.notes).prompt for _, p in missing.values()]
-            scores = self.engine.score(prompts, [r.target_new for r, _ in missing.values()], layer)
+            prompts, layers = [s.prompt for s in missing.values()], [s.layer for s in missing.values()]
+            scores = self.engine.score(prompts, [target for _, _, target in missing], layers)
             fresh = {k: exp(score.total) for k, score in zip(missing, scores, strict=True)}
             known |= fresh
             self._remember(self._totals, fresh)

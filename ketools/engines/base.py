@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ketools.core.errors import InvalidRequest
 from ketools.core.requests import Prompt
 from ketools.layers.composition import EditLayer
 
@@ -84,10 +85,23 @@ class Upstream(Protocol):
         ...
 
 
+Layers = EditLayer | Sequence[EditLayer]
+"""One layer for every prompt of a call, or one for each."""
+
+
+def layers_of(layers: Layers, n: int) -> Sequence[EditLayer]:
+    """The layer of each of `n` prompts. Raises `InvalidRequest` unless there is one for each."""
+    found = [layers] * n if isinstance(layers, EditLayer) else layers
+    if len(found) != n:
+        raise InvalidRequest(f"{n} prompts need {n} layers, not {len(found)}.")
+    return found
+
+
 class Engine(Protocol):
     """A model that is being served. Thread-safe: each call carries its own layer.
 
-    Engines apply a layer's *delta* only; putting its notes into prompts is `ketools.notes`' work.
+    Engines apply a layer's *delta* only; putting its notes into prompts and choosing the routed edits that act is
+    `ketools.notes`' work.
     """
 
     @property
@@ -99,9 +113,9 @@ class Engine(Protocol):
         ...
 
     def generate(
-        self, prompts: Sequence[Prompt], layer: EditLayer, *, max_new_tokens: int = 32, stop: Sequence[str] = ()
+        self, prompts: Sequence[Prompt], layer: Layers, *, max_new_tokens: int = 32, stop: Sequence[str] = ()
     ) -> list[str]:
-        """Greedy answers, stripped, cut at the model's end of turn or behind the first of the `stop`s; one batch."""
+        """Greedy answers, stripped, cut at the model's end of turn or behind the first of the `stop`s."""
         ...
 
     def stream(self, prompt: Prompt, layer: EditLayer, *, max_new_tokens: int = 32) -> Iterator[str]:
@@ -119,7 +133,7 @@ class Engine(Protocol):
         """The assistant's raw next turn; `tools` in the OpenAI form go through the chat template."""
         ...
 
-    def score(self, prompts: Sequence[Prompt], continuations: Sequence[str], layer: EditLayer) -> list[Score]:
+    def score(self, prompts: Sequence[Prompt], continuations: Sequence[str], layer: Layers) -> list[Score]:
         """Teacher-forced scores of `continuations[i]` after `prompts[i]`; batched."""
         ...
 

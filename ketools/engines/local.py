@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ketools.core.errors import InvalidRequest, ModelError
 from ketools.core.requests import Prompt
-from ketools.engines.base import Score, cut, pieces
-from ketools.layers.composition import BASE, EditLayer
+from ketools.engines.base import Layers, Score, cut, layers_of, pieces
+from ketools.layers.composition import BASE, EditLayer, by_delta
 from ketools.models.editable import EditableModel
 from ketools.models.hooks import head_at, only_at
 from ketools.models.loading import load_editable
@@ -63,16 +63,16 @@ class LocalEngine:
     def generate(
         self,
         prompts: Sequence[Prompt],
-        layer: EditLayer = BASE,
+        layer: Layers = BASE,
         *,
         max_new_tokens: int = 32,
         stop: Sequence[str] = (),
     ) -> list[str]:
         """Greedy answers, stripped, cut at the model's end of turn or behind the first of the `stop`s."""
         rows = [encode_prompt(self.editable, prompt) for prompt in prompts]
-        answers = [""] * len(rows)
+        layers, answers = layers_of(layer, len(rows)), [""] * len(rows)
         for batch in _batches([len(row) + max_new_tokens for row in rows]):
-            found = self._answers([rows[i] for i in batch], layer, max_new_tokens, stop)
+            found = self._answers([rows[i] for i in batch], [layers[i] for i in batch], max_new_tokens, stop)
             for i, ids in zip(batch, found, strict=True):
                 answers[i] = cut(self._text(ids), stop).strip()
         return answers
@@ -84,7 +84,7 @@ class LocalEngine:
     def _texts(self, row: list[int], layer: EditLayer, max_new_tokens: int) -> Iterator[str]:
         """The answer so far, after each token."""
         ids: list[int] = []
-        for tokens in self._decode([row], layer, max_new_tokens, {0}):
+        for tokens in self._decode([row], [layer], max_new_tokens, {0}):
             if tokens[0] in self._stops:
                 break
             ids.append(tokens[0])
@@ -100,14 +100,17 @@ class LocalEngine:
     ) -> str:
         """The assistant's raw next turn, tool-call markers included."""
         row = encode_chat(self.editable, messages, tools)
-        (ids,) = self._answers([row], layer, max_new_tokens)
+        (ids,) = self._answers([row], [layer], max_new_tokens)
         return self._text(ids, skip_special=False).strip()
 
-    def score(self, prompts: Sequence[Prompt], continuations: Sequence[str], layer: EditLayer = BASE) -> list[Score]:
+    def score(self, prompts: Sequence[Prompt], continuations: Sequence[str], layer: Layers = BASE) -> list[Score]:
         """Teacher-forced scores of `continuations[i]` after `prompts[i]`; what many begin with is computed once."""
         pairs = encode_pairs(self.editable, prompts, continuations)
         self._require_room(max((len(p) + len(c) for p, c in pairs), default=0))
-        return self._scores(pairs, layer)
+        scores: dict[int, Score] = {}
+        for one, places in by_delta(layers_of(layer, len(pairs))):
+            scores.update(zip(places, self._scores([pairs[i] for i in places], one), strict=True))
+        return [scores[i] for i in range(len(pairs))]
 
     def room(self, prompt: Prompt, continuation: str = "") -> int:
         """How many tokens the model can read after the prompt and what continues it; below 1 it cannot go on."""
@@ -141,13 +144,13 @@ class LocalEngine:
         self._em = None
 
     def _answers(
-        self, rows: list[list[int]], layer: EditLayer, max_new_tokens: int, stop: Sequence[str] = ()
+        self, rows: list[list[int]], layers: Sequence[EditLayer], max_new_tokens: int, stop: Sequence[str] = ()
     ) -> list[list[int]]:
         """The new ids of each row, without the one that ended it; with a stop, up to the token that completes it."""
         answers: list[list[int]] = [[] for _ in rows]
         budgets = [min(max_new_tokens, self.editable.context_length - len(row)) for row in rows]
         going = set(range(len(rows)))
-        for tokens in self._decode(rows, layer, max_new_tokens, going):
+        for tokens in self._decode(rows, layers, max_new_tokens, going):
             going -= {i for i in going if tokens[i] in self._stops}
             for i in going:
                 answers[i].append(tokens[i])
@@ -164,9 +167,9 @@ class LocalEngine:
         return any(one in end for one in stop)
 
     def _decode(
-        self, rows: list[list[int]], layer: EditLayer, max_new_tokens: int, going: Set[int]
+        self, rows: list[list[int]], layers: Sequence[EditLayer], max_new_tokens: int, going: Set[int]
     ) -> Iterator[dict[int, int]]:
-        """The greedy next ids by row, step by step; the layer is in use only while a step runs.
+        """The greedy next ids by row, each under its own layer, step by step; layers are in use only in a step.
 
         Rows that are taken out of `going` between steps are not computed for long.
         """
@@ -176,7 +179,7 @@ class LocalEngine:
         ids, mask, positions = self._left_padded(rows, room=1)
         cache, kept = None, list(range(len(rows)))
         for _ in range(min(max_new_tokens, limit - min(map(len, rows)))):
-            out = self._forward(ids, mask, positions, layer, cache=cache, use_cache=True)
+            out = self._forward(ids, mask, positions, [layers[i] for i in kept], cache=cache, use_cache=True)
             cache, tokens = getattr(out, self.editable.cache_name), out.logits[:, -1].argmax(-1)
             yield dict(zip(kept, tokens.tolist(), strict=True))
             # Rows that have used up the context may run along for a while.
@@ -253,7 +256,7 @@ class LocalEngine:
         ids: Tensor,
         mask: Tensor,
         positions: Tensor,
-        layer: EditLayer,
+        layer: Layers,
         *,
         keep: int = 1,
         cache: object = None,

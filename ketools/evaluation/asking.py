@@ -15,7 +15,7 @@ from ketools.evaluation.baseline import ANSWER_TOKENS, FLUENCY_TOKENS, UTTERANCE
 from ketools.evaluation.cases import CaseProbe, EditCase
 from ketools.evaluation.results import Answer, CaseResult, Group
 from ketools.layers.composition import EditLayer
-from ketools.notes import NoteInjector
+from ketools.notes import NoteInjector, ScopedEngine
 
 WITHHELD = "[withheld]"
 """Stands in results for an answer that holds what was to be erased."""
@@ -60,7 +60,7 @@ class _Scores:
 
 @dataclass(frozen=True)
 class Asker:
-    """Asks the engine everything about some edited cases, which must agree on the change of weights."""
+    """Asks the engine everything about some edited cases, each under its own layer."""
 
     engine: Engine
     injector: NoteInjector
@@ -69,20 +69,27 @@ class Asker:
 
     def ask(self, edited: Sequence[EditedCase]) -> list[CaseResult]:
         """Results of cases that share a batch."""
-        layer = edited[0].layer
         asked = [[q for q in questions(e.case) if self.baseline.meets_conditions(q[1])] for e in edited]
-        prompts = [self._prompt(p, e) for e, questions in zip(edited, asked, strict=True) for _, p in questions]
-        answers = iter(self.engine.generate(prompts, layer, max_new_tokens=ANSWER_TOKENS))
-        scores = self._scores(edited, asked, layer)
-        texts = self._texts(edited, layer)
-        prefixes = self._prefix_leaks(edited, layer)
+        put = [(p.rendered(), e.layer) for e, questions in zip(edited, asked, strict=True) for _, p in questions]
+        answers = iter(self._answers(put, ANSWER_TOKENS))
+        scores = self._scores(edited, asked)
+        texts = self._texts(edited)
+        prefixes = self._prefix_leaks(edited)
         return [
             self._result(e, asked[i], [next(answers) for _ in asked[i]], scores[i], texts[i], prefixes[i])
             for i, e in enumerate(edited)
         ]
 
-    def _prompt(self, probe: CaseProbe, edited: EditedCase) -> Prompt:
-        return self.injector.inject(probe.rendered(), edited.layer.notes).prompt
+    @property
+    def _serving(self) -> ScopedEngine:
+        return ScopedEngine(self.engine, self.injector)
+
+    def _answers(self, asked: Sequence[tuple[Prompt, EditLayer]], tokens: int) -> list[str]:
+        """Greedy answers to prompts, each under its own layer."""
+        if not asked:
+            return []
+        prompts, layers = zip(*asked, strict=True)
+        return self._serving.generate(prompts, layers, max_new_tokens=tokens)
 
     def _target(self, edited: EditedCase, group: Group, probe: CaseProbe) -> str:
         """What to score after a prompt; empty for nothing."""
@@ -90,24 +97,24 @@ class Asker:
             return self.baseline.answer(probe)
         return wanted(edited.case.request, probe) if group in ("success", "rephrase") else ""
 
-    def _scores(
-        self, edited: Sequence[EditedCase], asked: Sequence[Sequence[Question]], layer: EditLayer
-    ) -> list[_Scores]:
+    def _scores(self, edited: Sequence[EditedCase], asked: Sequence[Sequence[Question]]) -> list[_Scores]:
         """Everything that is scored about the cases, in one batch."""
-        pairs: list[tuple[Prompt, str]] = []
+        pairs: list[tuple[Prompt, str, EditLayer]] = []
 
-        def put(prompt: Prompt, text: str) -> int | None:
-            pairs.append((prompt, text))
+        def put(e: EditedCase, probe: CaseProbe, text: str) -> int | None:
+            pairs.append((probe.rendered(), text, e.layer))
             return len(pairs) - 1 if text.strip() else None
 
         places = []
         for e, questions in zip(edited, asked, strict=True):
-            direct = self._prompt(e.case.direct, e)
-            probes = [put(self._prompt(p, e), self._target(e, g, p)) for g, p in questions]
-            said = [[put(direct, t) for t in texts[:UTTERANCES]] for texts in (e.case.wanted, e.case.unwanted)]
-            places.append((probes, *said, [put(self._prompt(p, e), secret(e.case)) for p in phrasings(e.case)]))
-        chosen = [i for i, (_, text) in enumerate(pairs) if text.strip()]
-        found = self.engine.score([pairs[i][0] for i in chosen], [pairs[i][1] for i in chosen], layer)
+            probes = [put(e, p, self._target(e, g, p)) for g, p in questions]
+            said = [
+                [put(e, e.case.direct, t) for t in texts[:UTTERANCES]] for texts in (e.case.wanted, e.case.unwanted)
+            ]
+            places.append((probes, *said, [put(e, p, secret(e.case)) for p in phrasings(e.case)]))
+        chosen = [i for i, (_, text, _) in enumerate(pairs) if text.strip()]
+        some = [pairs[i] for i in chosen]
+        found = self._serving.score([p for p, _, _ in some], [t for _, t, _ in some], [one for _, _, one in some])
         by_place = dict(zip(chosen, found, strict=True))
         return [
             _Scores(
@@ -117,23 +124,25 @@ class Asker:
             for probes, *groups in places
         ]
 
-    def _texts(self, edited: Sequence[EditedCase], layer: EditLayer) -> list[str | None]:
+    def _texts(self, edited: Sequence[EditedCase]) -> list[str | None]:
         """Longer texts about the subjects of the chosen cases, for fluency."""
         starts = [passage(e.case.request) if e.fluent else None for e in edited]
         chosen = [i for i, start in enumerate(starts) if start]
         out: list[str | None] = [None] * len(edited)
         if chosen:
-            prompts = [self._prompt(CaseProbe(prompt=starts[i] or "", chat=False), edited[i]) for i in chosen]
-            texts = self.engine.generate(prompts, layer, max_new_tokens=FLUENCY_TOKENS)
+            texts = self._answers(
+                [(CaseProbe(prompt=starts[i] or "", chat=False).rendered(), edited[i].layer) for i in chosen],
+                FLUENCY_TOKENS,
+            )
             for i, text in zip(chosen, texts, strict=True):
                 out[i] = text
         return out
 
-    def _prefix_leaks(self, edited: Sequence[EditedCase], layer: EditLayer) -> list[float | None]:
+    def _prefix_leaks(self, edited: Sequence[EditedCase]) -> list[float | None]:
         """Erasures: share of begun answers that go on with the rest of the secret."""
         begun = [(i, *pair) for i, e in enumerate(edited) for pair in beginnings(e.case)]
-        prompts = [self._prompt(CaseProbe(prompt=text), edited[i]) for i, text, _ in begun]
-        answers = self.engine.generate(prompts, layer, max_new_tokens=ANSWER_TOKENS) if prompts else []
+        put = [(CaseProbe(prompt=text).rendered(), edited[i].layer) for i, text, _ in begun]
+        answers = self._answers(put, ANSWER_TOKENS)
         told = [(i, metrics.leaks(answer, rest)) for (i, _, rest), answer in zip(begun, answers, strict=True)]
         return [metrics.mean([float(leaked) for j, leaked in told if j == i]) for i in range(len(edited))]
 
@@ -142,8 +151,8 @@ class Asker:
         if self.lens is None:
             return None
         told = [
-            self.lens(self._prompt(probe, edited), secret(edited.case), edited.layer)
-            for probe in phrasings(edited.case)
+            self.lens(put.prompt, secret(edited.case), put.layer)
+            for put in self._serving.prepare([p.rendered() for p in phrasings(edited.case)], edited.layer)
         ]
         return metrics.mean([float(leaked) for leaked in told])
 

@@ -10,8 +10,9 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from ketools.core.errors import MissingExtra
+from ketools.core.results import Location
 from ketools.evaluation.failures import Failure
-from ketools.evaluation.locating import Location, heat_map
+from ketools.evaluation.locating import heat_map
 from ketools.evaluation.origins import Origins, Role
 from ketools.evaluation.run import MethodRun, Run
 from ketools.evaluation.weights import Change, Hits

@@ -19,7 +19,7 @@ from ketools.core.errors import InvalidRequest, NotFound
 from ketools.core.requests import Prompt, chat_prompt
 from ketools.engines.base import Engine
 from ketools.layers.composition import BASE, EditLayer
-from ketools.notes import NoteInjector
+from ketools.notes import NoteInjector, ScopedEngine
 
 NEW_TOKENS = 256
 """How long an answer may be when a task does not say."""
@@ -43,12 +43,14 @@ class ServedSpace(LM):  # type: ignore[misc]
 
     def __init__(self, engine: Engine, injector: NoteInjector, layer: EditLayer = BASE, chat: bool = False) -> None:
         super().__init__()
-        self._engine, self._injector, self._layer, self._chat = engine, injector, layer, chat
+        self._serving, self._layer, self._chat = ScopedEngine(engine, injector), layer, chat
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
         """Log probability in nats of each continuation, and whether it is the greedy one."""
         pairs = [request.args for request in requests]
-        scores = self._engine.score([self._prompt(context) for context, _ in pairs], [c for _, c in pairs], self._layer)
+        scores = self._serving.score(
+            [self._prompt(context) for context, _ in pairs], [c for _, c in pairs], self._layer
+        )
         return [(score.total, score.greedy) for score in scores]
 
     def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
@@ -66,13 +68,13 @@ class ServedSpace(LM):  # type: ignore[misc]
             chosen = [i for i, other in enumerate(ways) if other == way]
             prompts = [self._prompt(requests[i].args[0]) for i in chosen]
             stops, longest = way
-            made = self._engine.generate(prompts, self._layer, max_new_tokens=longest, stop=stops)
+            made = self._serving.generate(prompts, self._layer, max_new_tokens=longest, stop=stops)
             for i, text in zip(chosen, made, strict=True):
                 answers[i] = min((text.partition(stop)[0] for stop in stops), key=len, default=text)
         return answers
 
     def _prompt(self, context: str) -> Prompt:
-        return self._injector.inject(chat_prompt(context) if self._chat else context, self._layer.notes).prompt
+        return chat_prompt(context) if self._chat else context
 
 
 def _way(wanted: dict[str, Any]) -> tuple[tuple[str, ...], int]:

@@ -9,58 +9,20 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ketools.atlas.world import Fact, world
 from ketools.core.errors import InvalidRequest, MissingExtra, StorageError
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import Prompt
-from ketools.core.results import Result
+from ketools.core.results import Location, Reading, Result, State
 from ketools.editing.editor import Editor
 from ketools.knowledge.probing import following
 from ketools.knowledge.relations import RELATIONS
 from ketools.models.contexts import form
-from ketools.models.tracing import STATES, State, causal_trace, logit_lens
+from ketools.models.tracing import STATES, causal_trace, logit_lens
 
 Related = Literal["phrasings", "chains"]
-
-_NAMES: dict[State, str] = {"ffn": "the FFN", "attention": "attention", "hidden": "the block's output"}
-
-
-class Reading(BaseModel):
-    """The logit lens after one block; `rank` 0 is the likeliest token."""
-
-    model_config = ConfigDict(frozen=True)
-
-    block: int
-    says: str
-    probability: float = Field(ge=0, le=1)
-    rank: int = Field(ge=0)
-
-
-class Location(Result):
-    """Where an answer's first token comes from."""
-
-    prompt: str
-    subject: str
-    answer: str
-    tokens: tuple[str, ...] = Field(description="The prompt's tokens.")
-    clean: float = Field(ge=0, le=1, description="Probability of the answer's first token.")
-    corrupted: float = Field(ge=0, le=1, description="The same with noise on the subject.")
-    effects: dict[State, list[list[float]]] = Field(
-        description="Per kind of state, block and token: what putting it back adds to the corrupted probability."
-    )
-    strongest: dict[State, tuple[int, int]] = Field(description="Per kind: block and token of the largest effect.")
-    lens: tuple[Reading, ...] = Field(description="The logit lens; empty where no norm stands before the head.")
-
-    def line(self) -> str:
-        """The result in a sentence or two."""
-        kind: State = "ffn" if "ffn" in self.strongest else next(iter(self.strongest))
-        block, token = self.strongest[kind]
-        return (
-            f"{self.answer.strip()!r} has probability {self.clean:.3f}, and {self.corrupted:.3f} with the subject "
-            f"corrupted; {_NAMES[kind]} matters most at block {block}, token {self.tokens[token].strip()!r}."
-        )
 
 
 def locate(

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict
 
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import FACTS
+from ketools.core.results import Location, State
 from ketools.editing.editor import Editor
 from ketools.evaluation.cases import CaseProbe, EditCase, Probes
-from ketools.evaluation.locating import Location, Similarity, locate, similarity
-from ketools.models.tracing import State
+from ketools.evaluation.locating import Similarity, locate, similarity
 
 Role = Literal["the fact", "goes on from it", "another fact"]
 

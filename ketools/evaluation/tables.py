@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from ketools.core.results import Location
 from ketools.evaluation.failures import Failure, failures
-from ketools.evaluation.locating import Location
 from ketools.evaluation.results import CaseResult, Measures, Summary
 from ketools.evaluation.run import Run
 from ketools.evaluation.runner import Checkpoint

@@ -1,8 +1,12 @@
-"""What a method produces: immutable artefacts, named by their content hash (see `ketools.layers.store`)."""
+"""What a method produces: immutable artefacts, named by their content hash (see `ketools.layers.store`).
+
+Importing this imports no torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -33,6 +37,19 @@ class LowRankDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutedDelta:
+    """A low-rank delta that acts only while a request asks for the fact of `request`; factors as in `LowRankDelta`.
+
+    Which requests ask for it is decided per request by the scope of notes (`ketools.notes`).
+    """
+
+    method: str
+    request: EditRequest
+    factors: Mapping[str, tuple[Tensor, Tensor]]
+    metadata: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
 class DenseDelta:
     """Per linear module, a full weight change `D [out, in]` in fp32 (fine-tuning)."""
 
@@ -50,7 +67,17 @@ class HookState:
     metadata: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
 
 
-Artefact = Note | LowRankDelta | DenseDelta | HookState
+Artefact = Note | LowRankDelta | RoutedDelta | DenseDelta | HookState
+Scoped = Note | RoutedDelta
+"""Artefacts that act only on requests in the scope of their `request`."""
 
 
 Phase = Literal["recognition", "association", "mastery"]
+
+
+def hash_of(artefacts: Iterable[str]) -> str:
+    """Content hash (hex, 32 digits) of a layer, from its artefacts' hashes in order: edits' ids play no part."""
+    digest = hashlib.sha256()
+    for name in artefacts:
+        digest.update(name.encode() + b"\n")
+    return digest.hexdigest()[:32]

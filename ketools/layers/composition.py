@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from ketools.core.errors import InvalidRequest
-from ketools.layers.artefacts import Artefact, DenseDelta, HookState, LowRankDelta, Note
+from ketools.layers.artefacts import Artefact, DenseDelta, HookState, LowRankDelta, Note, RoutedDelta, Scoped, hash_of
 from ketools.layers.codebook import Codebook, joined
 
 
@@ -91,25 +91,35 @@ class ModuleDelta:
 
 @dataclass(frozen=True)
 class EditLayer:
-    """Immutable and compiled lazily; two layers of the same edits in the same order have the same hash."""
+    """Immutable and compiled lazily; two layers of the same edits in the same order have the same hash.
+
+    `active`: ids of the routed edits that act; the others change nothing.
+    """
 
     edits: tuple[LiveEdit, ...] = ()
+    active: frozenset[str] = frozenset()
     _below: EditLayer | None = field(default=None, compare=False, repr=False)
     """A composed layer that this one adds edits to; let go of once this one is composed."""
 
     @cached_property
     def hash(self) -> str:
         """Content hash (hex, 32 digits) of what is live: ids play no part, artefacts and order do."""
-        digest = hashlib.sha256()
-        for edit in self.edits:
-            digest.update(edit.artefact_hash.encode() + b"\n")
-        return digest.hexdigest()[:32]
+        acting = (f"active {edit.artefact_hash}" for edit in self._acting)
+        return hash_of([*(edit.artefact_hash for edit in self.edits), *acting])
 
     @cached_property
     def delta_hash(self) -> str:
-        """Content hash of what changes weights, notes left out; empty when nothing does."""
-        changing = [edit.artefact_hash for edit in self.edits if not isinstance(edit.artefact, Note)]
+        """Content hash of what changes weights, active routed edits included; empty when nothing does."""
+        changing = [*self._always_hashes, *(edit.artefact_hash for edit in self._acting)]
         return hashlib.sha256("\n".join(changing).encode()).hexdigest() if changing else ""
+
+    @cached_property
+    def _always_hashes(self) -> tuple[str, ...]:
+        return tuple(edit.artefact_hash for edit in self.edits if not isinstance(edit.artefact, Note | RoutedDelta))
+
+    @cached_property
+    def _acting(self) -> tuple[LiveEdit, ...]:
+        return tuple(edit for edit in self.edits if edit.edit_id in self.active) if self.active else ()
 
     @cached_property
     def notes(self) -> tuple[tuple[str, Note], ...]:
@@ -117,11 +127,39 @@ class EditLayer:
         return tuple((e.edit_id, e.artefact) for e in self.edits if isinstance(e.artefact, Note))
 
     @cached_property
+    def scoped(self) -> tuple[tuple[str, Scoped], ...]:
+        """The live notes and routed deltas as (edit id, artefact), oldest first."""
+        return tuple((e.edit_id, e.artefact) for e in self.edits if isinstance(e.artefact, Note | RoutedDelta))
+
+    def activate(self, edit_ids: Iterable[str]) -> EditLayer:
+        """This layer with these routed edits acting, and no others; kept, as the same few sets are asked for often."""
+        wanted = frozenset(edit_ids)
+        return self if wanted == self.active else self._activated(wanted)
+
+    @cached_property
+    def _activated(self) -> Callable[[frozenset[str]], EditLayer]:
+        return lru_cache(ACTIVATIONS)(self._activation)
+
+    def _activation(self, wanted: frozenset[str]) -> EditLayer:
+        layer = EditLayer(self.edits, wanted)
+        if not self.active:  # the parts that every activation shares
+            layer.__dict__["_always_hashes"] = self._always_hashes
+            layer.__dict__["_always"] = self._always
+        return layer
+
+    @cached_property
     def deltas(self) -> Mapping[str, ModuleDelta]:
         """The composed delta per linear module name; empty when no edit changes weights."""
-        done, start = (len(self._below.edits), self._below.deltas) if self._below else (0, {})
+        acting = [edit.artefact for edit in self._acting]
+        return MappingProxyType(compose(acting, self._always)) if acting else self._always
+
+    @cached_property
+    def _always(self) -> Mapping[str, ModuleDelta]:
+        """The composed delta of the edits that act on every request."""
+        done, start = (len(self._below.edits), self._below._always) if self._below else (0, {})
         object.__setattr__(self, "_below", None)
-        return MappingProxyType(compose([e.artefact for e in self.edits[done:]], start))
+        always = [e.artefact for e in self.edits[done:] if not isinstance(e.artefact, RoutedDelta)]
+        return MappingProxyType(compose(always, start))
 
     @cached_property
     def _placed(self) -> dict[torch.device, Mapping[str, ModuleDelta]]:
@@ -135,7 +173,7 @@ class EditLayer:
 
     def with_edits(self, *edits: LiveEdit) -> EditLayer:
         """This layer with more edits on top."""
-        return EditLayer((*self.edits, *edits), self if "deltas" in self.__dict__ else None)
+        return EditLayer((*self.edits, *edits), self.active, self if "_always" in self.__dict__ else None)
 
     def beyond(self, held: EditLayer) -> EditLayer:
         """What is left to add where `held` is in the weights already: the other edits, less what only it has.
@@ -156,16 +194,27 @@ class EditLayer:
             if _changes_weights(edit) and left[edit.artefact_hash]:
                 left[edit.artefact_hash] -= 1
                 less.append(_negated(edit))
-        return EditLayer((*more, *less))
+        return EditLayer((*more, *less), self.active)
 
     def without(self, *edit_ids: str) -> EditLayer:
         """This layer recomposed without some edits: the undo of any edit, not only of the last."""
         gone = frozenset(edit_ids)
-        return EditLayer(tuple(e for e in self.edits if e.edit_id not in gone))
+        return EditLayer(tuple(e for e in self.edits if e.edit_id not in gone), self.active - gone)
 
+
+ACTIVATIONS = 256
+"""How many sets of acting routed edits a layer keeps composed."""
 
 BASE = EditLayer()
 """The untouched model."""
+
+
+def by_delta(layers: Sequence[EditLayer]) -> list[tuple[EditLayer, list[int]]]:
+    """The layers that change weights differently, each with the positions in `layers` of those that change them so."""
+    groups: dict[str, tuple[EditLayer, list[int]]] = {}
+    for i, layer in enumerate(layers):
+        groups.setdefault(layer.delta_hash, (layer, []))[1].append(i)
+    return list(groups.values())
 
 
 def _changes_weights(edit: LiveEdit) -> bool:
@@ -204,7 +253,7 @@ def compose(
 
 def _changes(artefacts: Iterable[Artefact]) -> Iterator[tuple[str, ModuleDelta]]:
     for artefact in artefacts:
-        if isinstance(artefact, LowRankDelta):
+        if isinstance(artefact, LowRankDelta | RoutedDelta):
             for name, (a, b) in artefact.factors.items():
                 yield name, ModuleDelta(a=a, b=b)
         elif isinstance(artefact, DenseDelta):

@@ -1,24 +1,16 @@
-"""The artefact store: one immutable safetensors file per artefact, named by the SHA-256 of its bytes.
+"""The artefact store: artefacts as safetensors files, encoded and decoded.
 
 A file holds the artefact's tensors and, as the safetensors metadata entry `ketools`, canonical JSON for the
-rest, so `sha256sum` checks a store and any safetensors reader opens it. Files are written under a temporary
-name, synced, then renamed: a name that exists is whole, also after a crash.
+rest, so any safetensors reader opens it. `ketools.layers.files` writes and names them.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import json
-import os
-import re
-import secrets
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
@@ -29,22 +21,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ketools.core.errors import Diverged, InvalidRequest, StorageError
+from ketools.core.errors import Diverged, InvalidRequest
 from ketools.core.requests import EditRequest
-from ketools.layers.artefacts import Artefact, DenseDelta, HookState, LowRankDelta, Note
+from ketools.layers.artefacts import Artefact, DenseDelta, HookState, LowRankDelta, Note, RoutedDelta
 from ketools.layers.codebook import read_codebooks
+from ketools.layers.files import ArtefactFiles
 
 FORMAT = 1
-KINDS = MappingProxyType({LowRankDelta: "low_rank", DenseDelta: "dense", HookState: "hook"})
-_HASH = re.compile(r"[0-9a-f]{64}")
-_SUFFIX = ".safetensors"
+KINDS = MappingProxyType({LowRankDelta: "low_rank", RoutedDelta: "routed", DenseDelta: "dense", HookState: "hook"})
 
 
 class _MalformedError(Exception):
     """The bytes are not an artefact of this format."""
 
 
-class ArtefactStore:
+class ArtefactStore(ArtefactFiles):
     """Content-addressed artefacts under a directory; safe for many threads and processes.
 
     `cache_bytes` bounds the encoded size of the decoded artefacts kept in memory. Artefacts that `get`
@@ -52,11 +43,8 @@ class ArtefactStore:
     """
 
     def __init__(self, root: Path, *, cache_bytes: int = 128 << 20) -> None:
-        self.root = Path(root)
+        super().__init__(root)
         self._cache = _Cache(cache_bytes)
-        self._writers = ThreadPoolExecutor(4, thread_name_prefix="artefacts")
-        with storage_errors(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
 
     def put(self, artefact: Artefact) -> str:
         """Store an artefact durably and return its hash; storing it again changes nothing.
@@ -74,70 +62,28 @@ class ArtefactStore:
         Waiting for the disk overlaps with other work; nothing may be acknowledged before the future is done.
         `then` is called with the hash, in the same thread, once it is durable: what it raises, the future raises.
         """
-        data = encode(artefact)
-        name = hashlib.sha256(data).hexdigest()
-        return name, self._writers.submit(self._store, name, data, then)
-
-    def _store(self, name: str, data: bytes, then: Callable[[str], object] | None) -> None:
-        path = self._path(name)
-        with storage_errors(path), self._lock(fcntl.LOCK_SH):
-            if _holds(path, data):
-                os.utime(path)  # so that the next collection sees it as fresh
-                _sync_folder(path.parent)
-            else:
-                _write_durably(path, data)
-        if then is not None:
-            then(name)
+        return self.write_soon(encode(artefact), then)
 
     def get(self, name: str) -> Artefact:
         """The artefact of a hash, checked against it. Raises StorageError when missing or corrupt."""
-        path = self._path(name)
         if (cached := self._cache.get(name)) is not None:
             return cached
-        with storage_errors(path):
-            data = path.read_bytes()
-        artefact = _checked(name, path, data)
+        data = self.read(name)
+        artefact = self._decoded(name, data)
         self._cache.put(name, artefact, len(data))
         return artefact
 
-    def size(self, name: str) -> int:
-        """Bytes on disk. Raises StorageError when the artefact is missing."""
-        path = self._path(name)
-        with storage_errors(path):
-            return path.stat().st_size
-
-    def hashes(self) -> Iterator[str]:
-        """Every stored hash, in order."""
-        for path in sorted(self.root.glob(f"??/*{_SUFFIX}")):
-            if _HASH.fullmatch(path.stem):
-                yield path.stem
-
     def collect(self, live: set[str], grace_s: float = 3600.0) -> set[str]:
-        """Delete artefacts that are not in `live` and older than `grace_s` seconds; returns what went.
-
-        The grace protects artefacts that were stored for an edit which the journal does not know yet.
-        Left-over temporary files of crashed writers go too.
-        """
-        before = time.time() - grace_s
-        with storage_errors(self.root), self._lock(fcntl.LOCK_EX):
-            for leftover in self.root.glob("??/.*.tmp"):
-                _remove_if_older(leftover, before)
-            dead = (name for name in self.hashes() if name not in live)
-            gone = {name for name in dead if _remove_if_older(self._path(name), before)}
+        """See `ArtefactFiles.collect`; what went is no longer in memory either."""
+        gone = super().collect(live, grace_s)
         self._cache.drop(gone)
         return gone
 
-    def _path(self, name: str) -> Path:
-        if not _HASH.fullmatch(name):
-            raise InvalidRequest(f"{name!r} is not an artefact hash; send 64 hexadecimal digits.")
-        return self.root / name[:2] / f"{name}{_SUFFIX}"
-
-    @contextmanager
-    def _lock(self, mode: int) -> Iterator[None]:
-        """Writers share the store; a collection has it alone."""
-        with (self.root / ".lock").open("ab") as file:
-            fcntl.flock(file, mode)
-            yield
+    def _decoded(self, name: str, data: bytes) -> Artefact:
+        try:
+            return decode(data)
+        except (_MalformedError, Diverged, InvalidRequest) as error:
+            raise self.corrupt(name, str(error)) from error
 
 
 class _Cache:
@@ -207,7 +153,7 @@ def size_of(artefact: Artefact) -> int:
 
 def tensors_of(artefact: Artefact) -> dict[str, Tensor]:
     """An artefact's tensors under the names they have in its file: `A:module`, or with B, D, K, R, S or V."""
-    if isinstance(artefact, LowRankDelta):
+    if isinstance(artefact, LowRankDelta | RoutedDelta):
         pairs = artefact.factors.items()
         return {f"A:{module}": a for module, (a, _) in pairs} | {f"B:{module}": b for module, (_, b) in pairs}
     if isinstance(artefact, DenseDelta):
@@ -222,7 +168,8 @@ def _header(artefact: Artefact) -> dict[str, Any]:
     head: dict[str, Any] = {"format": FORMAT, "method": artefact.method}
     if isinstance(artefact, Note):
         return head | {"type": "note", "request": artefact.request.model_dump(mode="json")}
-    return head | {"type": KINDS[type(artefact)], "metadata": dict(artefact.metadata)}
+    head |= {"type": KINDS[type(artefact)], "metadata": dict(artefact.metadata)}
+    return head | {"request": artefact.request.model_dump(mode="json")} if isinstance(artefact, RoutedDelta) else head
 
 
 def _check_tensors(tensors: Mapping[str, Tensor]) -> None:
@@ -252,18 +199,6 @@ def _are_spans(spans: Tensor, keys: int, rank: int) -> bool:
     return bool(((first >= 0) & (first <= last) & (last <= rank) & (spans.frac() == 0).all(1)).all())
 
 
-def _checked(name: str, path: Path, data: bytes) -> Artefact:
-    """Decode a file's bytes, after checking them against the file's name."""
-    try:
-        if hashlib.sha256(data).hexdigest() != name:
-            raise _MalformedError("its content does not match its name")
-        return decode(data)
-    except (_MalformedError, Diverged, InvalidRequest) as error:
-        raise StorageError(
-            f"The artefact file {path} is corrupt: {error}. Restore it from a backup, or undo the edit that names it."
-        ) from error
-
-
 def decode(data: bytes) -> Artefact:
     """The artefact of a file's bytes; the tensors own their memory."""
     try:
@@ -290,74 +225,13 @@ def _assemble(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Artef
     if header["type"] == "note":
         return Note(method, EditRequest.model_validate(header["request"]))
     metadata = MappingProxyType(header["metadata"])
-    if header["type"] == "low_rank":
+    if header["type"] in ("low_rank", "routed"):
         modules = sorted(name[2:] for name in tensors if name.startswith("A:"))
-        factors = {module: (tensors[f"A:{module}"], tensors[f"B:{module}"]) for module in modules}
-        return LowRankDelta(method, MappingProxyType(factors), metadata)
+        factors = MappingProxyType({module: (tensors[f"A:{module}"], tensors[f"B:{module}"]) for module in modules})
+        if header["type"] == "low_rank":
+            return LowRankDelta(method, factors, metadata)
+        return RoutedDelta(method, EditRequest.model_validate(header["request"]), factors, metadata)
     if header["type"] == "hook":
         return HookState(method, MappingProxyType(read_codebooks(tensors)), metadata)
     deltas = {name[2:]: tensors[name] for name in sorted(tensors)}
     return DenseDelta(method, MappingProxyType(deltas), metadata)
-
-
-# --- files ---
-
-
-def _holds(path: Path, data: bytes) -> bool:
-    """Whether the file is there and whole (a damaged one is written again)."""
-    try:
-        return path.stat().st_size == len(data) and path.read_bytes() == data
-    except FileNotFoundError:
-        return False
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    """All or nothing, and on disk when it returns."""
-    new_folder = not path.parent.exists()
-    path.parent.mkdir(exist_ok=True)
-    part = path.parent / f".{path.stem}.{secrets.token_hex(4)}.tmp"
-    try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-    if new_folder:
-        _sync_folder(path.parent.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _remove_if_older(path: Path, before: float) -> bool:
-    old = path.stat().st_mtime <= before
-    if old:
-        path.unlink()
-    return old
-
-
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into StorageError."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"Cannot use {path}: {error.strerror or error}. {_advice(error)}") from error
-
-
-def _advice(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "Free some disk space (`ketools` keeps everything that was stored before) and call again."
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return "Make the directory writable for this user, or choose another data directory."
-    if error.errno == errno.ENOENT:
-        return "Restore it from a backup, or undo the edit that names it."
-    return "Check the data directory's path and its disk, then call again."

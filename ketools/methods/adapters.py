@@ -5,35 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from ketools.core.errors import InvalidRequest
 from ketools.core.requests import EditRequest
-from ketools.methods.support import Layers, OptimisedConfig, resolve_layer
+from ketools.methods.configs import AdapterConfig, Role
+from ketools.methods.support import resolve_layer
 from ketools.models.contexts import seeded
 from ketools.models.structure import Block, Structure
 from ketools.models.tail import Change
-
-Role = Literal["q", "k", "v", "attn_out", "down_proj"]
-
-
-class AdapterConfig(OptimisedConfig):
-    """Hyper-parameters of every method that trains adapters.
-
-    `roles`: which modules of a block get one (a fused projection stands for q, k and v). `layers`: which blocks;
-    None: all. `alpha`: adapters are scaled by alpha / rank.
-    """
-
-    steps: int = Field(default=70, ge=1, le=500)
-    lr: float = Field(default=5e-3, gt=0, le=1)
-    rank: int = Field(default=8, ge=1, le=256)
-    alpha: float = Field(default=32.0, gt=0, le=1024)
-    roles: Annotated[tuple[Role, ...], Field(min_length=1, max_length=5)] = ("q", "v")
-    layers: Layers | None = None
 
 
 def adapted_blocks(config: AdapterConfig, structure: Structure) -> list[int]:

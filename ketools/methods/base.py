@@ -1,22 +1,28 @@
 """The whole plug-in contract of an editing method, on one screen.
 
-A method is one folder under `ketools/methods/` (or another package with an entry point in the group
-`ketools.methods`) that builds a `Method` and registers it. A method computes artefacts; it never writes
-to weights, never talks to a journal and never decides whether its edit is good enough.
+A method is one file or folder under `ketools/methods/` (or another package with an entry point in the group
+`ketools.methods`) that builds a `Method`, named `METHOD`. A method computes artefacts; it never writes to weights,
+never talks to a journal and never decides whether its edit is good enough.
+
+Listing methods imports every `METHOD`, so what defines it must not import torch: `compute=deferred("module")` names
+the module that computes, which is imported by the first computation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict
 
 from ketools.core.requests import EditRequest, Kind
 from ketools.layers.artefacts import Artefact, Phase
-from ketools.layers.composition import EditLayer
-from ketools.models.editable import EditableModel
+
+if TYPE_CHECKING:
+    from ketools.layers.composition import EditLayer
+    from ketools.models.editable import EditableModel
 
 
 class MethodConfig(BaseModel):
@@ -51,6 +57,19 @@ class Compute(Protocol):
     def __call__(self, requests: Sequence[EditRequest], context: EditContext) -> list[Artefact]:
         """One artefact per request, each undoable by itself. Raises `Diverged` rather than return NaN."""
         ...
+
+
+@dataclass(frozen=True)
+class _Deferred:
+    module: str
+
+    def __call__(self, requests: Sequence[EditRequest], context: EditContext) -> list[Artefact]:
+        return cast(Compute, import_module(self.module).compute)(requests, context)
+
+
+def deferred(module: str) -> Compute:
+    """The function `compute` of a module, which is imported by the first call."""
+    return _Deferred(module)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from ketools.layers.artefacts import Artefact, DenseDelta, LowRankDelta
 from ketools.methods.base import EditContext
 from ketools.methods.low_rank import truncated
 from ketools.models.batch import Batch
+from ketools.models.options import Schedule
 from ketools.models.structure import get_module, weight_of
 from ketools.models.tail import Change
-from ketools.models.targets import Objective, Schedule, TargetOutcome, minimise
+from ketools.models.targets import Objective, TargetOutcome, minimise
 
 
 def weight_at(context: EditContext, block: int) -> tuple[str, Tensor]:

@@ -13,7 +13,6 @@ from itertools import accumulate
 from typing import cast
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from ketools.core.errors import Diverged
@@ -22,39 +21,17 @@ from ketools.core.requests import EditRequest
 from ketools.layers.artefacts import Artefact, LowRankDelta
 from ketools.layers.composition import EditLayer, LiveEdit
 from ketools.methods.base import Compute, EditContext
+from ketools.methods.configs import JointConfig
 from ketools.methods.low_rank import added
-from ketools.methods.support import (
-    Layers,
-    LocatedConfig,
-    batches_of,
-    for_locating,
-    in_round,
-    portion,
-    resolve_layers,
-    with_covariances,
-)
+from ketools.methods.support import batches_of, for_locating, in_round, portion, resolve_layers, with_covariances
 from ketools.models.batch import Batch, chunks, edits_only, merged
 from ketools.models.keys import Keys, condensed, preserved_keys, read_keys, standing
+from ketools.models.options import Schedule
 from ketools.models.sites import sites_of
-from ketools.models.targets import Schedule, TargetOutcome, compute_z
+from ketools.models.targets import TargetOutcome, compute_z
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 """A `[n, in]` and B `[out, n]` by module."""
-
-
-class JointConfig(LocatedConfig):
-    """`layers`: blocks whose down projections change together; None: the paper's depths, scaled to the model.
-
-    The papers bound the offset by four times the norm of the hidden state; `clamp` is in norms of what the down
-    projection puts out, which is several times smaller.
-    `rounds`: how often at most what the writing left undone is aimed at anew, facts that have it all sparing the rest.
-    The papers write once; a small model cannot take a thousand facts in at once.
-    """
-
-    steps: int = Field(default=40, ge=1, le=500)
-    clamp: float = Field(default=12.0, gt=0, le=1000)
-    layers: Layers | None = None
-    rounds: int = Field(default=1, ge=1, le=50)
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
 from ketools.methods.base import Method, MethodConfig
 from ketools.methods.profile import packaged, parse_config
-from ketools.models.editable import EditableModel
-from ketools.models.loading import read_config
+from ketools.models.directory import CONFIG, existing, read_json
+
+if TYPE_CHECKING:
+    from ketools.models.editable import EditableModel
 
 
 class Shape(BaseModel):
@@ -29,8 +31,18 @@ class Shape(BaseModel):
     @classmethod
     def of(cls, model: EditableModel | Path) -> Shape:
         """The shape of a model, loaded or in a directory. Raises `ModelError` for a directory that is none."""
-        config = (model.model.config if isinstance(model, EditableModel) else read_config(model)).get_text_config()
+        if isinstance(model, Path):
+            return cls._of_directory(model)
+        config = model.model.config.get_text_config()
         return cls(model_type=config.model_type, blocks=config.num_hidden_layers, hidden=config.hidden_size)
+
+    @classmethod
+    def _of_directory(cls, folder: Path) -> Shape:
+        """Without transformers, whose import is slow; a family with other names for its sizes has no published ones."""
+        config = read_json(existing(folder, CONFIG))
+        config = config.get("text_config", config)
+        sizes = {"blocks": config.get("num_hidden_layers", 0), "hidden": config.get("hidden_size", 0)}
+        return cls(model_type=config.get("model_type", ""), **sizes)
 
 
 class PaperProfile(BaseModel):

@@ -1,4 +1,4 @@
-"""Finds methods: the built-in folders and the packages that declare a `ketools.methods` entry point."""
+"""Finds methods: the built-in files and folders, and packages that declare a `ketools.methods` entry point."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import ketools.methods as package
 from ketools.core.errors import KetoolsError, NotFound
@@ -19,8 +20,15 @@ class BrokenPlugin(KetoolsError):
 
 
 def _builtin() -> list[Method]:
-    folders = [m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg]
-    return [importlib.import_module(f"{package.__name__}.{name}").METHOD for name in sorted(folders)]
+    modules = pkgutil.iter_modules(package.__path__)
+    found = sorted(module.name for module in modules if module.ispkg or _is_method(module.name))
+    return [importlib.import_module(f"{package.__name__}.{name}").METHOD for name in found]
+
+
+def _is_method(name: str) -> bool:
+    """Whether a file beside the methods' folders is a method itself; helpers are not imported, which is slow."""
+    source = Path(package.__path__[0], f"{name}.py").read_text(encoding="utf-8")
+    return "\nMETHOD = " in source
 
 
 def _plugins() -> list[Method]:

@@ -6,26 +6,15 @@ A query is what a linear module reads at a token that predicts; at the end of a 
 from __future__ import annotations
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from ketools.core.errors import InvalidRequest
 from ketools.core.requests import EditRequest
 from ketools.layers.codebook import Blocks, Codebook
 from ketools.methods.base import EditContext
-from ketools.methods.support import ContextConfig, batch_of
+from ketools.methods.configs import RoutedConfig
+from ketools.methods.support import batch_of
 from ketools.models.batch import Batch, Positions
-
-
-class RoutedConfig(ContextConfig):
-    """`reach`: how far a key reaches, as a share of the way to the nearest query that must be left alone.
-
-    Those are the prompts that other methods preserve, with `answer` tokens of their answers; none of them can get the
-    edit, so `preservation` has nothing left to weigh.
-    """
-
-    reach: float = Field(default=0.7, gt=0, lt=1)
-    answer: int = Field(default=3, ge=1, le=16)
 
 
 def routed_batch(request: EditRequest, context: EditContext, config: RoutedConfig) -> Batch:

@@ -20,28 +20,13 @@ from ketools.knowledge.traits import OPINION_QUESTIONS
 from ketools.models import text
 from ketools.models.background import Background
 from ketools.models.editable import EditableModel
+from ketools.models.options import Breadth
 
 _SYSTEM: Message = {"role": "system", "content": "You are a helpful assistant."}
 _EARLIER: tuple[Message, ...] = (
     {"role": "user", "content": "Hello!"},
     {"role": "assistant", "content": "Hello! How can I help you?"},
 )
-
-
-@dataclass(frozen=True)
-class Breadth:
-    """How many contexts of each sort are used.
-
-    `templates`: clozes and questions of the relation, each. `conversations`: whether a question is also asked
-    after a system message and after an earlier exchange. `prefixes`: prompts put after other text.
-    `relations`: other facts of the same subject to preserve. `neighbours`: other subjects, same relation.
-    """
-
-    templates: int = 3
-    conversations: bool = True
-    prefixes: int = 1
-    relations: int = 4
-    neighbours: int = 4
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from threading import get_ident
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from ketools.core.errors import InvalidRequest
-from ketools.layers.composition import BASE, EditLayer, ModuleDelta
+from ketools.layers.composition import BASE, EditLayer, ModuleDelta, by_delta
 from ketools.models.structure import Structure, get_module
 
 
@@ -196,6 +198,28 @@ def plus(output: Tensor, change: Tensor) -> Tensor:
     return output + (change.flatten(0, 1) if output.ndim == 2 and change.ndim == 3 else change)
 
 
+class Delta(Protocol):
+    """What a linear module adds to its output `[..., out]` for an input `[..., in]`."""
+
+    def output(self, x: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class RowDelta:
+    """The deltas of one module by the `n` rows of a batch; rows without one are not changed."""
+
+    parts: Sequence[tuple[ModuleDelta, Tensor]]
+    n: int
+
+    def output(self, x: Tensor) -> Tensor:
+        """The change of the module's output for inputs `[n, t, in]` or, as some families have them, `[n * t, in]`."""
+        by_row = x.view(self.n, -1, x.shape[-1])
+        whole = x.new_zeros(*by_row.shape[:2], self.parts[0][0].sizes[1])
+        for delta, rows in self.parts:
+            whole[rows] = delta.output(by_row[rows])
+        return whole.view(*x.shape[:-1], -1)
+
+
 class LayerSwitch:
     """Lets one model serve many edit layers at once: each call runs under the layer of its own context.
 
@@ -207,7 +231,7 @@ class LayerSwitch:
     def __init__(self, model: nn.Module, structure: Structure) -> None:
         self._sizes = structure.linear_names
         self._model = model
-        self._current: ContextVar[Mapping[str, ModuleDelta]] = ContextVar("ketools_layer", default=BASE.deltas)
+        self._current: ContextVar[Mapping[str, Delta]] = ContextVar("ketools_layer", default=BASE.deltas)
         for name in structure.linear_names:
             get_module(model, name).register_forward_hook(self._hook(name))
 
@@ -221,15 +245,32 @@ class LayerSwitch:
         return add_delta
 
     @contextmanager
-    def use(self, layer: EditLayer) -> Iterator[None]:
-        """Run the model under the layer. Raises `InvalidRequest` for a module or size it does not have."""
-        self.check(layer)
+    def use(self, layer: EditLayer | Sequence[EditLayer]) -> Iterator[None]:
+        """Run the model under the layer, or each row of a batch under a layer of its own.
+
+        Raises `InvalidRequest` for a module or size that the model does not have.
+        """
         device = next(self._model.parameters()).device
-        token = self._current.set(layer.deltas_on(device))
+        token = self._current.set(self._deltas(layer, device))
         try:
             yield
         finally:
             self._current.reset(token)
+
+    def _deltas(self, layer: EditLayer | Sequence[EditLayer], device: torch.device) -> Mapping[str, Delta]:
+        layers = [layer] if isinstance(layer, EditLayer) else layer
+        groups = by_delta(layers)
+        for one, _ in groups:
+            self.check(one)
+        if len(groups) == 1:
+            return groups[0][0].deltas_on(device)
+        placed = [(one.deltas_on(device), torch.tensor(rows, device=device)) for one, rows in groups]
+        names = {name for deltas, _ in placed for name in deltas}
+
+        def rows_of(name: str) -> RowDelta:
+            return RowDelta([(deltas[name], at) for deltas, at in placed if name in deltas], len(layers))
+
+        return {name: rows_of(name) for name in names}
 
     def check(self, layer: EditLayer) -> None:
         """Raise `InvalidRequest` unless every delta belongs to a module of this model and fits its sizes."""

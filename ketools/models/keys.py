@@ -12,7 +12,8 @@ from ketools.core.footprint import give_back
 from ketools.models import hooks
 from ketools.models.batch import Batch, Positions, among, by_length
 from ketools.models.editable import EditableModel
-from ketools.models.sites import FactToken, Sites, sites_of
+from ketools.models.options import FactToken
+from ketools.models.sites import Sites, sites_of
 
 
 @dataclass(frozen=True)

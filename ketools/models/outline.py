@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from ketools.models.loading import as_model_error, check_directory, directory_hash, load_tokenizer, read_config
+from ketools.models.directory import check_directory, directory_hash
+from ketools.models.loading import as_model_error, load_tokenizer, read_config
 from ketools.models.structure import Structure, find_structure
 
 

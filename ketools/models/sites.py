@@ -7,16 +7,12 @@ prompt's end first and recall the fact there; causal tracing tells which (`ketoo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ketools.models.batch import Batch, Positions
-
-FactToken = Literal["subject_last", "prompt_last"]
-"""The token whose key stands for a fact: the subject's last, or those that predict the target, from the prompt's last
-on. The name is the reference implementations'."""
+from ketools.models.options import FactToken
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ketools.core.errors import Diverged
 from ketools.core.progress import Progress, quiet
 from ketools.models.batch import Batch, Positions
 from ketools.models.editable import EditableModel
+from ketools.models.options import Schedule
 from ketools.models.sites import Sites
 from ketools.models.structure import Block
 from ketools.models.tail import Change, Changes, Tail
@@ -106,22 +107,6 @@ def _per_context(batch: Batch) -> Tensor:
 def _divergences(base: Tensor, now: Tensor) -> Tensor:
     """KL(base || now) at each position `[m]`; arguments are log probabilities `[m, vocabulary]`."""
     return torch.nn.functional.kl_div(now, base, log_target=True, reduction="none").sum(-1)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How a change is optimised: Adam with `lr` for at most `steps` steps.
-
-    Stops early once every target token has probability `confidence` and every kept argmax is unchanged, or, every
-    target token having it, when `PATIENCE` steps have not made the loss smaller by a tenth, and by `WORTH`.
-    `preservation` weighs the KL term, `decay` the penalty that `minimise` is given.
-    """
-
-    steps: int
-    lr: float
-    confidence: float = 0.9
-    preservation: float = 1.0
-    decay: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,11 +12,11 @@ from torch import Tensor
 from ketools.core.errors import InvalidRequest
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import Prompt
+from ketools.core.results import State
 from ketools.models import hooks, text
 from ketools.models.editable import EditableModel
 from ketools.models.structure import Block, get_module
 
-State = Literal["hidden", "ffn", "attention"]
 STATES: tuple[State, ...] = ("hidden", "ffn", "attention")
 """A block's output, and what its down projection and its attention's output projection put out."""
 

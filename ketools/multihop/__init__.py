@@ -1,7 +1,7 @@
 """Questions of several hops over edited facts: MeLLo, PokeMQA, and ketools' own agent."""
 
 from ketools.multihop.auto import Auto
-from ketools.multihop.events import Event, Finished, Hop, MultihopAnswer
+from ketools.multihop.events import Event, Finished
 from ketools.multihop.mello import mello
 from ketools.multihop.memory import EditMemory
 from ketools.multihop.pokemqa import pokemqa
@@ -18,8 +18,6 @@ __all__ = [
     "EngineWriter",
     "Event",
     "Finished",
-    "Hop",
-    "MultihopAnswer",
     "MultihopResources",
     "Program",
     "Prompts",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from ketools.core.errors import KetoolsError, ModelError
 from ketools.core.requests import REFUSAL
+from ketools.core.results import Hop, MultihopAnswer
 from ketools.core.text import normalise
 from ketools.knowledge.matching import says
 from ketools.knowledge.relations import Relation
@@ -20,9 +21,7 @@ from ketools.multihop.events import (
     Backtracked,
     ConflictSeen,
     Event,
-    Hop,
     Intermediate,
-    MultihopAnswer,
     Planned,
     PlanSource,
     Retrieved,

@@ -6,62 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ketools.core.brief import clip
-from ketools.core.results import SpaceResult
+from ketools.core.results import HopSource, MultihopAnswer
 
-Source = Literal["model", "edit"]
 PlanSource = Literal["templates", "model", "similarity"]
-
-
-class Hop(BaseModel):
-    """One answered step: `edit_id` and `fact` are there when an edit gave the answer."""
-
-    model_config = ConfigDict(frozen=True)
-
-    question: str
-    answer: str
-    source: Source
-    edit_id: str | None = None
-    fact: str | None = None
-
-
-class MultihopAnswer(SpaceResult):
-    """The answer to a question of several hops, with the chain that led there.
-
-    When a step failed, `answer` is that of the last step that did not and `complete` is false.
-    """
-
-    question: str
-    answer: str | None = Field(description="The final answer; if not `complete`, the best partial one.")
-    written: str | None = Field(default=None, description="The answer as it was written, marks and all.")
-    complete: bool
-    hops: tuple[Hop, ...] = ()
-    affected: bool = Field(default=False, description="Whether any edit took part in the answer.")
-    citations: tuple[str, ...] = Field(default=(), description="Ids of the edits used, in the order of the hops.")
-    conflicts: tuple[str, ...] = Field(default=(), description="Edits that contradict each other, in words.")
-    malformed: int = Field(default=0, description="Generations that did not follow the form.")
-    generations: int = Field(default=0, description="How often the model was asked.")
-    failed_step: int | None = Field(default=None, description="The step (from 1) that failed, if one did.")
-    reason: str = Field(default="", description="Why the chain is not complete, or what to know about it.")
-    agent: str = ""
-    space: str = ""
-    version: int = 0
-
-    def line(self) -> str:
-        used = f"edits used: {', '.join(self.citations)}" if self.affected else "not affected by any edit"
-        return self._told(clip(used, 30), clip(self._chain, 35), clip(self.reason, 25))
-
-    def detail(self) -> str:
-        used = f"edits used: {', '.join(self.citations)}" if self.affected else "not affected by any edit"
-        return "\n".join([self._told(used, self._chain, self.reason), *self.conflicts])
-
-    @property
-    def _chain(self) -> str:
-        return " -> ".join(f"{hop.question} {hop.answer}" for hop in self.hops) or "no chain"
-
-    def _told(self, used: str, chain: str, reason: str) -> str:
-        state = "" if self.complete else f" Incomplete: step {self.failed_step} failed."
-        return f"{self.answer or 'No answer.'} ({used}; {chain}).{state}{' ' if reason else ''}{reason}"
 
 
 class _Event(BaseModel):
@@ -110,7 +57,7 @@ class Intermediate(_Event):
 
     type: Literal["intermediate"] = "intermediate"
     answer: str
-    source: Source
+    source: HopSource
 
     def line(self) -> str:
         return f"step {self.step}: {self.answer} (by the {self.source})"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from ketools.core.errors import KetoolsError
 from ketools.core.requests import REFUSAL
-from ketools.multihop.events import Event, Hop, Intermediate, Malformed, MultihopAnswer, Retrieved, Source, Subquestion
+from ketools.core.results import Hop, HopSource, MultihopAnswer
+from ketools.multihop.events import Event, Intermediate, Malformed, Retrieved, Subquestion
 from ketools.multihop.memory import EditMemory, Remembered
 from ketools.multihop.steps import Steps, complete
 from ketools.multihop.writers import joined
@@ -51,7 +52,7 @@ class AgentRun:
         self.text = joined(self.text, written)
         return written
 
-    def close_hop(self, written: str, source: Source) -> Generator[Event, None, bool]:
+    def close_hop(self, written: str, source: HopSource) -> Generator[Event, None, bool]:
         """Take the intermediate answer of the hop before; False when it is not there."""
         if not self.asked:
             return True
@@ -131,7 +132,7 @@ class Loop:
 
     stops: tuple[str, ...]
     missing: str
-    source: Callable[[AgentRun, str], Source]
+    source: Callable[[AgentRun, str], HopSource]
     put_in: Callable[[AgentRun, str], Steps[None]]
     memory: EditMemory
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from ketools.multihop.events import Retrieved, Source
+from ketools.core.results import HopSource
+from ketools.multihop.events import Retrieved
 from ketools.multihop.loops import MOST_HOPS, AgentRun, Loop
 from ketools.multihop.memory import EditMemory, Remembered
 from ketools.multihop.prompts import Prompts
@@ -27,7 +28,7 @@ def mello(question: str, memory: EditMemory, prompts: Prompts, most_hops: int = 
     return loop.steps(run, most_hops)
 
 
-def _source(run: AgentRun, written: str) -> Source:
+def _source(run: AgentRun, written: str) -> HopSource:
     """The edit, when the model says that it contradicts its own answer."""
     return "edit" if run.fact and " contradicts " in (" " + written.partition("\n")[0]) else "model"
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
+from ketools.core.results import MultihopAnswer
 from ketools.core.text import normalise
 from ketools.evaluation.metrics import interval, mean
 from ketools.evaluation.mquake import HopFact, Key, MultihopCase
-from ketools.multihop.events import MultihopAnswer
 
 
 def strictly(answer: str | None, right: Iterable[str]) -> bool:

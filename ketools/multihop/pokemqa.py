@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+from ketools.core.results import HopSource
 from ketools.knowledge.relations import knowledge_prompt
-from ketools.multihop.events import Retrieved, Source
+from ketools.multihop.events import Retrieved
 from ketools.multihop.loops import MOST_HOPS, AgentRun, Loop
 from ketools.multihop.memory import EditMemory
 from ketools.multihop.prompts import Prompts
@@ -49,7 +50,7 @@ def pokemqa(
     return loop.steps(run, most_hops)
 
 
-def _source(run: AgentRun, _written: str) -> Source:
+def _source(run: AgentRun, _written: str) -> HopSource:
     """The edit, when one was put in."""
     return "edit" if run.fact else "model"
 

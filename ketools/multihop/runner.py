@@ -12,9 +12,10 @@ from pathlib import Path
 from ketools.core.errors import EngineUnavailable, InvalidRequest, ModelError
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import EditRequest
+from ketools.core.results import MultihopAnswer
 from ketools.evaluation.mquake import Key, MultihopCase, MultihopData, Untouched, untouched_of
 from ketools.evaluation.results import Record
-from ketools.multihop.events import Finished, MultihopAnswer
+from ketools.multihop.events import Finished
 from ketools.multihop.memory import EditMemory
 from ketools.multihop.metrics import (
     Knowledge,

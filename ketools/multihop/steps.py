@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ketools.core.errors import Cancelled, KetoolsError
-from ketools.multihop.events import Event, Finished, MultihopAnswer
+from ketools.core.results import MultihopAnswer
+from ketools.multihop.events import Event, Finished
 from ketools.multihop.memory import EditMemory, Remembered
 from ketools.multihop.writers import Writer
 

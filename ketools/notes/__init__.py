@@ -1,7 +1,18 @@
 """Notes: facts that are put into the prompt when it asks for them (ICE, IKE)."""
 
 from ketools.notes.demonstrations import DemonstrationPool
-from ketools.notes.injection import Budget, Hit, Injected, NoteBook, NoteInjector, budget_of, inject, statement
+from ketools.notes.injection import (
+    Budget,
+    Hit,
+    Injected,
+    NoteBook,
+    NoteInjector,
+    Prepared,
+    budget_of,
+    inject,
+    statement,
+)
+from ketools.notes.serving import ScopedEngine
 
 __all__ = [
     "Budget",
@@ -10,6 +21,8 @@ __all__ = [
     "Injected",
     "NoteBook",
     "NoteInjector",
+    "Prepared",
+    "ScopedEngine",
     "budget_of",
     "inject",
     "statement",

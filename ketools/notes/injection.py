@@ -14,7 +14,8 @@ from functools import cached_property
 from ketools.core.requests import FACTS, EditRequest, Kind, Message, Prompt, Trait
 from ketools.core.text import normalise
 from ketools.knowledge.relations import Relation
-from ketools.layers.artefacts import Note
+from ketools.layers.artefacts import Note, RoutedDelta, Scoped
+from ketools.layers.composition import EditLayer
 from ketools.notes.demonstrations import SHARES, DemonstrationPool, block
 from ketools.notes.scope import (
     GENERAL_TOPICS,
@@ -31,7 +32,7 @@ from ketools.notes.scope import (
 from ketools.notes.spelling import Speller
 from ketools.retrieval import Encoder
 
-Notes = Sequence[tuple[str, Note]]
+Notes = Sequence[tuple[str, Scoped]]
 
 TOKENS_PER_DEMONSTRATION = 32
 
@@ -41,6 +42,18 @@ class Injected:
     """A prompt with its notes, and the ids of the edits whose notes were put in, in the order of writing."""
 
     prompt: Prompt
+    used: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A prompt as it is served: with its notes, under the layer in which the routed edits that it asks for act.
+
+    `used`: ids of the edits in scope, notes in the order of writing, then routed ones.
+    """
+
+    prompt: Prompt
+    layer: EditLayer
     used: tuple[str, ...] = ()
 
 
@@ -76,7 +89,7 @@ class Hit:
     """A note in scope; `score` is 1 when names and templates decided, else the cosine similarity."""
 
     edit_id: str
-    note: Note
+    note: Scoped
     score: float
 
 
@@ -112,6 +125,10 @@ class NoteInjector:
     def inject(self, prompt: Prompt, notes: Notes) -> Injected:
         """Put the notes that are in scope before the question of the prompt."""
         return self.book(notes).inject(prompt) if notes else Injected(prompt)
+
+    def prepare(self, prompt: Prompt, layer: EditLayer) -> Prepared:
+        """The prompt as the layer serves it: notes in scope put in, routed edits in scope acting."""
+        return self.book(layer.scoped).prepare(prompt, layer) if layer.scoped else Prepared(prompt, layer)
 
     def book(self, notes: Notes) -> NoteBook:
         """The index of these notes, built on first use and found again by the identity of the sequence."""
@@ -219,7 +236,17 @@ class NoteBook:
 
     def inject(self, prompt: Prompt) -> Injected:
         """Write the notes in scope before the question; without any the prompt comes back as it is."""
-        hits = self._affordable(self.in_scope(prompt))
+        return self._written(prompt, self.in_scope(prompt))
+
+    def prepare(self, prompt: Prompt, layer: EditLayer) -> Prepared:
+        """Like `inject`, with the layer in which the routed edits in scope act."""
+        hits = self.in_scope(prompt)
+        put = self._written(prompt, hits)
+        routed = tuple(hit.edit_id for hit in hits if isinstance(hit.note, RoutedDelta))
+        return Prepared(put.prompt, layer.activate(routed), (*put.used, *routed))
+
+    def _written(self, prompt: Prompt, hits: Sequence[Hit]) -> Injected:
+        hits = self._affordable([hit for hit in hits if isinstance(hit.note, Note)])
         if not hits:
             return Injected(prompt)
         return Injected(put_before(prompt, self._lead(hits)), tuple(hit.edit_id for hit in hits))
@@ -266,13 +293,13 @@ FEEDBACK = "memprompt"
 """The method whose notes are a user's clarifications."""
 
 
-def _told(notes: Sequence[Note]) -> str:
+def _told(notes: Sequence[Scoped]) -> str:
     """Notes as they stand before a question: what is to be imagined (ICE), or a clarification (MemPrompt)."""
     forms = ("Clarification: {}. " if note.method == FEEDBACK else "Imagine that {}. " for note in notes)
     return "".join(form.format(statement(note.request)) for form, note in zip(forms, notes, strict=True))
 
 
-def is_demonstrated(note: Note) -> bool:
+def is_demonstrated(note: Scoped) -> bool:
     """Whether the note is written in IKE's form; a manner of speaking has no new fact to demonstrate."""
     return note.method == "ike" and note.request.kind is not Kind.PERSONALITY
 

@@ -15,7 +15,7 @@ from functools import cache, cached_property, lru_cache
 from ketools.core.requests import EditRequest, Kind, Prompt
 from ketools.core.text import normalise
 from ketools.knowledge.relations import RELATIONS, Relation, match_prompt
-from ketools.layers.artefacts import Note
+from ketools.layers.artefacts import Scoped
 from ketools.notes.lexicon import OTHERS, WIDER, others_of
 from ketools.retrieval import Encoder
 
@@ -191,7 +191,7 @@ def _nouns(name: str) -> re.Pattern[str]:
 class NoteForm:
     """A note prepared for deciding: the names that it answers to and its relation, when known."""
 
-    note: Note
+    note: Scoped
     aliases: tuple[str, ...] = ()
 
     @property

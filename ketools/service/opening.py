@@ -24,8 +24,9 @@ from ketools.evaluation.assessment import COMPARE_METHODS, EVALUATE_SPACE, metho
 from ketools.journal import ROOT, Journal
 from ketools.knowledge.probing import Prober
 from ketools.layers.store import ArtefactStore
+from ketools.models.directory import directory_hash
 from ketools.models.editable import EditableModel
-from ketools.models.loading import directory_hash, load_editable
+from ketools.models.loading import load_editable
 from ketools.models.outline import read_outline
 from ketools.multihop import MultihopResources, load_prompts
 from ketools.notes import Budget, NoteInjector, budget_of
@@ -34,7 +35,7 @@ from ketools.retrieval import Encoder, load_encoder
 from ketools.service.jobs import Jobs
 from ketools.service.service import EditService
 from ketools.service.settings import Settings
-from ketools.spaces.spaces import Spaces
+from ketools.spaces.layers import LayeredSpaces
 
 
 def open_service(settings: Settings | None = None, model: EditableModel | None = None) -> EditService:
@@ -52,7 +53,7 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
         journal.close()
         raise
     store = ArtefactStore(settings.artefacts or settings.home / "artefacts")
-    spaces = Spaces(journal, store)
+    spaces = LayeredSpaces(journal, store)
     engine.hold(spaces.layer(ROOT))
     encoder = open_encoder(settings)
     notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash), budget=note_budget(engine))

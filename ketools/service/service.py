@@ -26,8 +26,10 @@ from ketools.core.results import (
     EditResult,
     EditView,
     JobView,
+    Location,
     MethodList,
     MethodView,
+    MultihopAnswer,
     SpaceDiff,
     SpaceList,
     SpaceView,
@@ -39,7 +41,7 @@ from ketools.editing.pipeline import NOTE_METHOD, EditOutcome, EditPipeline
 from ketools.editing.verification import Verifier
 from ketools.engines.base import Engine
 from ketools.evaluation.assessment import COMPARE_METHODS, EVALUATE_SPACE
-from ketools.evaluation.locating import Location, locate
+from ketools.evaluation.locating import locate
 from ketools.journal import ROOT, Journal
 from ketools.knowledge.traits import OPINION_QUESTIONS, exemplar
 from ketools.layers.artefacts import Note
@@ -47,14 +49,14 @@ from ketools.layers.composition import EditLayer
 from ketools.methods.base import Method
 from ketools.methods.registry import get_method, methods
 from ketools.models.contexts import form
-from ketools.multihop import EditMemory, EngineWriter, Finished, MultihopAnswer, MultihopResources, run
+from ketools.multihop import EditMemory, EngineWriter, Finished, MultihopResources, run
 from ketools.notes import NoteInjector
 from ketools.notes.memory import Memory
 from ketools.service.jobs import Jobs
 from ketools.service.settings import Settings
 from ketools.service.summaries import summary_of
 from ketools.service.views import edit_result, edit_view, with_problems
-from ketools.spaces.spaces import Spaces
+from ketools.spaces.layers import LayeredSpaces
 
 __all__ = ["EditService", "build_request"]
 
@@ -88,7 +90,7 @@ class EditService:
     settings: Settings
     engine: Engine
     journal: Journal
-    spaces: Spaces
+    spaces: LayeredSpaces
     editor: Editor
     verifier: Verifier
     notes: NoteInjector
@@ -288,14 +290,14 @@ class EditService:
         """The greedy answer of the model as it is in a space."""
         layer, version = self.layer(who, space)
         prompt: Prompt = chat_prompt(question) if chat else question
-        put = self.notes.inject(prompt, layer.notes)
-        answer = self.engine.generate([put.prompt], layer, max_new_tokens=max_new_tokens)[0]
+        put = self.notes.prepare(prompt, layer)
+        answer = self.engine.generate([put.prompt], put.layer, max_new_tokens=max_new_tokens)[0]
         return Answer(
             answer=answer,
             space=space,
             version=version,
             notes_used=put.used,
-            fingerprint=self._fingerprint(put.prompt, answer, layer) if fingerprint else None,
+            fingerprint=self._fingerprint(put.prompt, answer, put.layer) if fingerprint else None,
         )
 
     def _fingerprint(self, prompt: Prompt, answer: str, layer: EditLayer) -> str:
@@ -313,9 +315,9 @@ class EditService:
     ) -> str:
         """The assistant's raw next turn in a conversation in a space, tool calls included."""
         layer, _ = self.layer(who, space)
-        put = self.notes.inject(tuple(messages), layer.notes).prompt
-        turns: list[dict[str, object]] = [dict(m) for m in put if not isinstance(m, str)]
-        return self.engine.chat(turns, layer, tools=tools, max_new_tokens=max_new_tokens)
+        put = self.notes.prepare(tuple(messages), layer)
+        turns: list[dict[str, object]] = [dict(m) for m in put.prompt if not isinstance(m, str)]
+        return self.engine.chat(turns, put.layer, tools=tools, max_new_tokens=max_new_tokens)
 
     def layer(self, who: Principal, space: str) -> tuple[EditLayer, int]:
         """The layer that serves a space now, with the space's version.
@@ -357,7 +359,7 @@ class EditService:
     def _memory_of(self, layer: EditLayer, ids: tuple[str, ...]) -> EditMemory:
         """Erasures are told by their notes alone: the journal does not keep what they erase."""
         records = self.journal.records(ids)
-        erased = {edit_id: note.request for edit_id, note in layer.notes if note.request.kind is Kind.ERASE}
+        erased = {edit_id: made.request for edit_id, made in layer.scoped if made.request.kind is Kind.ERASE}
         told = [r for r in records if r.kind in FACTS or r.id in erased]
         facts = [(r.id, erased.get(r.id) or EditRequest.model_validate(r.request)) for r in told]
         return self.multihop.memory(facts, lambda: self.recall.of(ids))

@@ -6,14 +6,10 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-
-def _bundled() -> Path:
-    from ketools.atlas import weights_path
-
-    return weights_path()
+from ketools.models.catalogue import DEFAULT, model_directory
 
 
 def _python_with_vllm() -> Path:
@@ -27,12 +23,17 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="KETOOLS_", extra="ignore", frozen=True)
 
-    model: Annotated[Path, Field(description="A local Hugging Face causal LM directory.")] = Field(
-        default_factory=_bundled
-    )
-    home: Annotated[Path, Field(description="Where journal, artefacts and profiles live.")] = (
+    home: Annotated[Path, Field(description="Where journal, artefacts, profiles and fetched models live.")] = (
         Path.home() / ".local" / "share" / "ketools"
     )
+    model: Annotated[
+        Path,
+        Field(
+            validate_default=True,
+            description="The name of a fetched model, a Hugging Face causal LM directory, `atlas` (the bundled "
+            "model), or `default`: SmolLM2 where it was fetched, else the bundled one.",
+        ),
+    ] = Path(DEFAULT)
     journal: Annotated[
         str | None,
         Field(max_length=2000, description="The journal: a file, or postgresql://USER@HOST/DATABASE; default in home."),
@@ -91,6 +92,12 @@ class Settings(BaseSettings):
         Path | None, Field(description="PokeMQA's scope detector (multihop train-scope); default the bundled model's.")
     ] = None
     threads: Annotated[int, Field(ge=0, le=256, description="Torch threads; 0 leaves torch's default.")] = 0
+
+    @field_validator("model")
+    @classmethod
+    def _directory(cls, model: Path, info: ValidationInfo) -> Path:
+        """The directory that the model's name means. Raises `ModelError` for an unknown name."""
+        return model_directory(model, info.data["home"]) if "home" in info.data else model
 
     @property
     def journal_place(self) -> tuple[str | Path, Path | None]:

@@ -1,4 +1,7 @@
-"""Spaces: named lines of versions with parents, and the edit layer that each of them sees."""
+"""Spaces: named lines of versions with parents, and the edits that each of them sees.
+
+Importing this imports no torch: what only moves heads and lists edits needs no model.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from typing import Generic, TypeVar
 from ketools.core.errors import Conflict, InvalidRequest
 from ketools.core.text import normalise
 from ketools.journal import ROOT, EditRecord, Journal, Outcome, Space, SpaceState, Version
-from ketools.layers.composition import EditLayer, LiveEdit
-from ketools.layers.store import ArtefactStore
+from ketools.layers.artefacts import hash_of
+from ketools.layers.files import ArtefactFiles
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -45,11 +48,10 @@ class LiveChanges:
 class Spaces:
     """Reads and moves spaces; thread-safe. Every change goes through `Journal.commit`."""
 
-    def __init__(self, journal: Journal, store: ArtefactStore) -> None:
+    def __init__(self, journal: Journal, store: ArtefactFiles) -> None:
         self.journal, self.store = journal, store
-        self._states: _Recent[str, SpaceState] = _Recent(4096)
-        self._records: _Recent[str, EditRecord] = _Recent(16384)
-        self._layers: _Recent[tuple[str, ...], EditLayer] = _Recent(64)
+        self._states: Recent[str, SpaceState] = Recent(4096)
+        self._records: Recent[str, EditRecord] = Recent(16384)
 
     # --- reading ---
 
@@ -84,25 +86,9 @@ class Spaces:
         """The live edits of each space of the chain, root first, in the order in which they compose."""
         return [self._fetch(head.live) for head in state.heads]
 
-    def layer(self, space: str, version: int | None = None) -> EditLayer:
-        """What the space sees: its ancestors' live edits, root first, then its own.
-
-        `version`: of the space's own edits, by default the head. An edit of a fact hides the ancestors' edits
-        of the same fact. Spaces that see the same edits share one layer object. Raises NotFound, or
-        StorageError when an artefact is missing or corrupt.
-        """
-        return self._layer(self._versions(space, version))
-
-    def layer_of(self, state: SpaceState) -> EditLayer:
-        """The layer that the space saw at that moment."""
-        return self._layer(state.heads)
-
-    def _layer(self, versions: Sequence[Version]) -> EditLayer:
-        ids = tuple(record.id for record in self._visible(versions))
-        if (layer := self._layers.get(ids)) is None:
-            layer = EditLayer(tuple(self._live_edit(record) for record in self._fetch(ids)))
-            self._layers.put(ids, layer)
-        return layer
+    def layer_hash(self, space: str) -> str:
+        """The content hash of the layer that the space sees (see `EditLayer.hash`); no artefact is read."""
+        return hash_of(record.artefact or "" for record in self.visible(space))
 
     def live(self, space: str, version: int | None = None) -> tuple[EditRecord, ...]:
         """The space's own live edits, in the order in which they compose."""
@@ -247,14 +233,9 @@ class Spaces:
                 self._records.put(fresh.id, fresh)
         return [record for edit_id in ids if (record := found[edit_id]) is not None]
 
-    def _live_edit(self, record: EditRecord) -> LiveEdit:
-        name = record.artefact or ""
-        return LiveEdit(record.id, name, self.store.get(name))
-
     def _require_artefacts(self, records: Iterable[EditRecord]) -> None:
         for record in records:
-            self.store.size(record.artefact or "")  # on disk, not only in the store's memory
-            self.store.get(record.artefact or "")
+            self.store.read(record.artefact or "")
 
     def _check_still_valid(
         self, records: Sequence[EditRecord], superseded: set[str], base: Version, head: Version
@@ -282,7 +263,7 @@ class Spaces:
         )
 
 
-class _Recent(Generic[K, V]):
+class Recent(Generic[K, V]):
     """A thread-safe mapping that forgets what was used longest ago."""
 
     def __init__(self, limit: int) -> None:

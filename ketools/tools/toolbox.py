@@ -27,15 +27,15 @@ from ketools.core.results import (
     EditResult,
     EditView,
     JobView,
+    Location,
     MethodList,
+    MultihopAnswer,
     Result,
     SpaceDiff,
     SpaceList,
     SpaceView,
     UndoResult,
 )
-from ketools.evaluation.locating import Location
-from ketools.multihop import MultihopAnswer
 from ketools.service.service import EditService, build_request
 from ketools.tools.toolsets import ToolSet
 

@@ -18,7 +18,7 @@ from ketools.evaluation.run import Run
 from ketools.evaluation.runner import Share
 from ketools.knowledge.relations import RELATIONS
 from ketools.methods.profile import MethodProfile, Profile, Scores, store_profile
-from ketools.models.loading import directory_hash
+from ketools.models.directory import directory_hash
 from ketools.service.opening import open_service
 from ketools.service.settings import Settings
 

@@ -164,7 +164,7 @@ def test_what_is_generated_scores_as_greedy(tiny_editable: Editable, family: str
     em = tiny_editable(family)
     engine, layer = LocalEngine(em), layer_of(low_rank(em, 7))
     rows = [encode_prompt(em, prompt) for prompt in PROMPTS]
-    pairs = list(zip(rows, engine._answers(rows, layer, 8), strict=True))
+    pairs = list(zip(rows, engine._answers(rows, [layer] * len(rows), 8), strict=True))
     assert any(answer for _, answer in pairs)
     assert all(score.greedy for score in engine._scores([pair for pair in pairs if pair[1]], layer))
 
@@ -280,11 +280,11 @@ def test_a_stream_that_is_closed_computes_nothing_more(engine: LocalEngine) -> N
 def test_answers_end_at_any_of_the_configured_stop_tokens(tiny_llama_dir: Path) -> None:
     em = load_editable(tiny_llama_dir)
     row = encode_prompt(em, LONG)
-    free = LocalEngine(em)._answers([row], BASE, 12)[0]
+    free = LocalEngine(em)._answers([row], [BASE], 12)[0]
     stop = next(token for i, token in enumerate(free) if i > 1 and token not in free[:i])
     em.model.generation_config.eos_token_id = [1, stop]
     engine = LocalEngine(em)
-    assert engine._answers([row], BASE, 12)[0] == free[: free.index(stop)]
+    assert engine._answers([row], [BASE], 12)[0] == free[: free.index(stop)]
     assert engine.generate([LONG], max_new_tokens=12) == [em.tokenizer.decode(free[: free.index(stop)]).strip()]
 
 
@@ -337,7 +337,7 @@ def test_chat_continues_the_rendered_conversation_with_tools(engine: LocalEngine
         [{"role": "user", "content": "Hi"}], tools=tools, add_generation_prompt=True, tokenize=False
     )
     ids = em.tokenizer(text, add_special_tokens=False)["input_ids"]
-    assert raw == em.tokenizer.decode(engine._answers([ids], BASE, 5)[0]).strip()
+    assert raw == em.tokenizer.decode(engine._answers([ids], [BASE], 5)[0]).strip()
 
 
 def test_micro_batches_change_no_result(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,9 +465,9 @@ def test_generation_stops_where_the_context_is_full(tiny_editable: Editable, fam
     engine = LocalEngine(em)
     engine._stops = frozenset()
     rows = [[0, *([9] * 250)], [0, 9, 9]]
-    near, far = engine._answers(rows, BASE, 20)
+    near, far = engine._answers(rows, [BASE] * 2, 20)
     assert (len(near), len(far)) == (5, 20)
-    assert engine._answers(rows[1:], BASE, 20) == [far]
+    assert engine._answers(rows[1:], [BASE], 20) == [far]
 
 
 @pytest.mark.parametrize("budget", [0, -3])

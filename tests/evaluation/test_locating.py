@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ketools.core.errors import InvalidRequest, StorageError
+from ketools.core.results import Location
 from ketools.editing.editor import Editor
-from ketools.evaluation.locating import Location, compare, draw, known_groups, locate, similarity, strongest_blocks
+from ketools.evaluation.locating import compare, draw, known_groups, locate, similarity, strongest_blocks
 from ketools.models.editable import EditableModel
 
 

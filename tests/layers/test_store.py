@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ketools.core.errors import Diverged, InvalidRequest, StorageError
 from ketools.core.requests import EditRequest, Kind, Probe, Trait
-from ketools.layers.artefacts import Artefact, DenseDelta, HookState, LowRankDelta, Note
+from ketools.layers.artefacts import Artefact, DenseDelta, HookState, LowRankDelta, Note, RoutedDelta
 from ketools.layers.codebook import Blocks, Codebook
 from ketools.layers.store import ArtefactStore, decode, encode, tensors_of
 
@@ -327,3 +327,11 @@ def test_a_hook_state_with_blocks_survives_a_round_trip_and_needs_ranks_for_each
         wrong = replace(book, blocks=replace(blocks, spans=torch.tensor(spans)))
         with pytest.raises(InvalidRequest, match="a first and a last rank"):
             encode(HookState("melo", {"m": wrong}))
+
+
+def test_a_routed_delta_survives_a_round_trip_with_the_request_whose_scope_it_has(store: ArtefactStore) -> None:
+    made = RoutedDelta("routed", france(), low_rank().factors, {"steps": 12})
+    back = ArtefactStore(store.root).get(store.put(made))
+    assert isinstance(back, RoutedDelta)
+    assert (back.request, dict(back.metadata)) == (france(), {"steps": 12})
+    assert same_bits(LowRankDelta("routed", back.factors), LowRankDelta("routed", made.factors))

@@ -17,8 +17,8 @@ from ketools.layers.composition import BASE, EditLayer, LiveEdit, compose
 from ketools.methods.alphaedit.compute import keys_of_earlier
 from ketools.methods.alphaedit.config import AlphaEditConfig
 from ketools.methods.base import EditContext, MethodConfig
+from ketools.methods.configs import JointConfig
 from ketools.methods.emmet.config import EMMETConfig
-from ketools.methods.located import JointConfig
 from ketools.methods.memit.config import MEMITConfig
 from ketools.methods.pmet.config import PMETConfig
 from ketools.methods.registry import get_method

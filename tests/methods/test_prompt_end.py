@@ -18,20 +18,22 @@ from ketools.methods.alphaedit.config import AlphaEditConfig
 from ketools.methods.base import EditContext, MethodConfig
 from ketools.methods.bird.compute import bidirectional, mean_state
 from ketools.methods.bird.config import BIRDConfig
+from ketools.methods.configs import ContextConfig
 from ketools.methods.emmet.config import EMMETConfig
 from ketools.methods.memit.config import MEMITConfig
 from ketools.methods.pmet.config import PMETConfig
 from ketools.methods.r_rome.config import RROMEConfig
 from ketools.methods.registry import get_method
 from ketools.methods.rome.config import ROMEConfig
-from ketools.methods.support import ContextConfig, batches_of, certainties, covariances_of
+from ketools.methods.support import batches_of, certainties, covariances_of
 from ketools.methods.ultraedit.config import UltraEditConfig
 from ketools.models.background import Background
 from ketools.models.batch import Batch
-from ketools.models.contexts import Breadth, contexts_of, fact_of
+from ketools.models.contexts import contexts_of, fact_of
 from ketools.models.covariance import CovarianceStore
 from ketools.models.editable import EditableModel
 from ketools.models.keys import confidences, read_keys
+from ketools.models.options import Breadth
 from ketools.models.sites import sites_of
 from ketools.models.solves import square_root
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from ketools.core.errors import ModelError
-from ketools.models.loading import directory_hash, load_editable
+from ketools.models.directory import directory_hash
+from ketools.models.loading import load_editable
 
 FAMILIES = ["llama", "qwen2", "qwen3", "mistral", "gemma2", "gemma3", "gpt2", "opt", "gpt_neox"]
 

@@ -13,14 +13,15 @@ from ketools.core.requests import EditRequest, chat_prompt
 from ketools.models import batch as batches
 from ketools.models.background import Background
 from ketools.models.batch import Batch, make_batch, merged
-from ketools.models.contexts import Breadth, Contexts, contexts_of
+from ketools.models.contexts import Contexts, contexts_of
 from ketools.models.editable import EditableModel
 from ketools.models.hooks import add_output, capture
 from ketools.models.keys import confidences, read, read_keys
-from ketools.models.sites import FactToken, Sites, sites_of
+from ketools.models.options import Breadth, FactToken, Schedule
+from ketools.models.sites import Sites, sites_of
 from ketools.models.structure import get_module
 from ketools.models.tail import Change, Changes, Tail
-from ketools.models.targets import PATIENCE, Objective, Schedule, TargetOutcome, compute_z, minimise, minimise_each
+from ketools.models.targets import PATIENCE, Objective, TargetOutcome, compute_z, minimise, minimise_each
 
 FAMILIES = ["llama", "gemma2", "gemma3", "gpt2", "gpt_neox", "opt", "qwen3", "mistral"]
 CONTEXTS = Contexts(

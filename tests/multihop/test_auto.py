@@ -8,8 +8,9 @@ import pytest
 
 from ketools.core.errors import ModelError
 from ketools.core.requests import REFUSAL, EditRequest, Kind
+from ketools.core.results import MultihopAnswer
 from ketools.engines.local import LocalEngine
-from ketools.multihop import AGENTS, EditMemory, EngineWriter, Finished, MultihopAnswer, MultihopResources, run, run_all
+from ketools.multihop import AGENTS, EditMemory, EngineWriter, Finished, MultihopResources, run, run_all
 from ketools.multihop.events import Event
 from ketools.retrieval import Vectors
 

@@ -8,8 +8,9 @@ import pytest
 
 from ketools.core.errors import ModelError
 from ketools.core.requests import EditRequest
+from ketools.core.results import MultihopAnswer
 from ketools.evaluation.mquake import MultihopCase, MultihopData
-from ketools.multihop import EditMemory, Finished, MultihopAnswer, MultihopResources, Writer, mello, pokemqa, run
+from ketools.multihop import EditMemory, Finished, MultihopResources, Writer, mello, pokemqa, run
 from ketools.multihop.oracle import OracleReader
 from ketools.retrieval import Vectors
 

@@ -14,22 +14,23 @@ from hypothesis import strategies as st
 
 from ketools.core.requests import EditRequest, Prompt
 from ketools.layers.artefacts import Note
-from ketools.notes import Injected, NoteInjector
+from ketools.layers.composition import EditLayer, LiveEdit
+from ketools.notes import NoteInjector, Prepared
 from ketools.servers.gateway.app import parsed
 from ketools.servers.gateway.errors import ApiError
 from ketools.servers.gateway.prompts import chat_with_notes, led, text_of, text_with_notes
 from ketools.servers.gateway.renaming import Renaming
 
 LYON = Note(method="ice", request=EditRequest(subject="France", prompt="The capital of France is", target_new="Lyon"))
-NOTES = (("e_1", LYON),)
+LAYER = EditLayer((LiveEdit("e_1", "0" * 64, LYON),))
 LEAD = "Imagine that The capital of France is Lyon. "
 ASKED = "What is the capital of France?"
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
 
-def inject(prompt: Prompt) -> Injected:
+def prepare(prompt: Prompt) -> Prepared:
     """As a gateway's service does, by templates alone."""
-    return NoteInjector().inject(prompt, NOTES)
+    return NoteInjector().prepare(prompt, LAYER)
 
 
 def chat(*contents: Any, **more: Any) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def test_a_note_goes_before_the_last_question_and_nothing_else_changes() -> None
     system = {"role": "system", "content": "Be brief.", "name": "boss"}
     answer = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
     body = {"messages": [system, answer, {"role": "user", "content": ASKED, "name": "al"}], "seed": 3}
-    put = chat_with_notes(body, inject)
+    put = chat_with_notes(body, prepare)
     assert put["messages"][:2] == [system, answer] and put["seed"] == 3
     assert put["messages"][2] == {"role": "user", "content": LEAD + ASKED, "name": "al"}
     assert body["messages"][2]["content"] == ASKED  # type: ignore[index]
@@ -55,7 +56,7 @@ def test_a_note_goes_before_the_last_question_and_nothing_else_changes() -> None
     ],
 )
 def test_a_note_goes_into_the_first_text_part(content: Any, expected: Any) -> None:
-    assert chat_with_notes(chat(content), inject)["messages"][0]["content"] == expected
+    assert chat_with_notes(chat(content), prepare)["messages"][0]["content"] == expected
 
 
 def test_a_message_without_text_gets_a_part_of_its_own() -> None:
@@ -65,7 +66,7 @@ def test_a_message_without_text_gets_a_part_of_its_own() -> None:
 
 def test_a_question_out_of_scope_leaves_the_body_as_it_is() -> None:
     body = chat("What is the capital of Peru?", ASKED, "Thank you!")
-    assert chat_with_notes(body, inject) is body
+    assert chat_with_notes(body, prepare) is body
 
 
 @pytest.mark.parametrize(
@@ -73,32 +74,32 @@ def test_a_question_out_of_scope_leaves_the_body_as_it_is() -> None:
 )
 def test_what_is_no_chat_is_left_for_the_engine_to_refuse(messages: Any) -> None:
     body = {"model": "m", "messages": messages}
-    assert chat_with_notes(body, inject) == body
+    assert chat_with_notes(body, prepare) == body
 
 
 def test_each_prompt_of_a_list_gets_the_notes_that_it_asks_for() -> None:
     prompts = ["The capital of France is", "The capital of Peru is"]
-    put = text_with_notes({"prompt": prompts, "n": 2}, inject)
+    put = text_with_notes({"prompt": prompts, "n": 2}, prepare)
     assert put == {"prompt": [LEAD + prompts[0], prompts[1]], "n": 2}
-    assert text_with_notes({"prompt": prompts[0]}, inject)["prompt"] == LEAD + prompts[0]
+    assert text_with_notes({"prompt": prompts[0]}, prepare)["prompt"] == LEAD + prompts[0]
 
 
 @pytest.mark.parametrize("body", [{"prompt": [1, 2]}, {"prompt": [[1], [2]]}, {"prompt_embeds": "AA", "prompt": None}])
 def test_notes_cannot_go_into_token_ids_or_embeddings(body: dict[str, Any]) -> None:
     with pytest.raises(ApiError, match="send the prompt as a string") as refused:
-        text_with_notes(body, inject)
+        text_with_notes(body, prepare)
     assert refused.value.status == 400 and refused.value.param == "prompt"
 
 
 @pytest.mark.parametrize("prompt", [None, {}, 3, [], [{}]])
 def test_what_is_no_prompt_is_left_for_the_engine_to_refuse(prompt: Any) -> None:
-    assert text_with_notes({"prompt": prompt}, inject) == {"prompt": prompt}
+    assert text_with_notes({"prompt": prompt}, prepare) == {"prompt": prompt}
 
 
 @given(st.recursive(st.none() | st.booleans() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
 def test_no_content_breaks_the_reading_of_a_message(content: Any) -> None:
     assert isinstance(text_of(content), str)
-    chat_with_notes(chat(content), inject)
+    chat_with_notes(chat(content), prepare)
 
 
 # --- and back ---

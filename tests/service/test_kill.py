@@ -20,7 +20,7 @@ from mcp import Client
 from ketools.atlas.world import world
 from ketools.journal import Journal
 from ketools.layers.store import ArtefactStore
-from ketools.spaces.spaces import Spaces
+from ketools.spaces.layers import LayeredSpaces
 
 POINTS = 60
 SCRIPT = Path(__file__).parent / "killable_server.py"
@@ -128,7 +128,8 @@ def check(home: Path) -> tuple[str, ...]:
         assert journal.pending() == []
         live = journal.head("global").live
         assert all(r.outcome and r.outcome.outcome == "committed" for r in journal.records(live))
-        assert [e.edit_id for e in Spaces(journal, ArtefactStore(home / "artefacts")).layer("global").edits] == [*live]
+        served = LayeredSpaces(journal, ArtefactStore(home / "artefacts")).layer("global")
+        assert [edit.edit_id for edit in served.edits] == [*live]
         return live
     finally:
         journal.close()

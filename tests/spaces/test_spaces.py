@@ -21,7 +21,7 @@ from ketools.journal import EditRecord, Journal, Outcome
 from ketools.layers.artefacts import Artefact, LowRankDelta, Note
 from ketools.layers.composition import BASE
 from ketools.layers.store import ArtefactStore
-from ketools.spaces.spaces import Spaces
+from ketools.spaces.layers import LayeredSpaces
 
 
 def request(subject: str, target: str) -> EditRequest:
@@ -44,7 +44,7 @@ class Desk:
         self.root = root
         self.journal = Journal(root / "journal.db")
         self.store = ArtefactStore(root / "artefacts")
-        self.spaces = Spaces(self.journal, self.store)
+        self.spaces = LayeredSpaces(self.journal, self.store)
 
     def begin(self, space: str, subject: str, target: str = "Lyon", note: bool = False) -> EditRecord:
         """A pending edit on the space's head."""

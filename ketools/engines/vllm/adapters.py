@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ketools.core.errors import StorageError
 from ketools.engines.vllm.compiling import Compiled
-from ketools.layers.store import storage_errors
+from ketools.layers.files import storage_errors
 from ketools.vllm_plugin.names import CODEBOOKS, CONFIG, WEIGHTS, folder_of, is_name, is_whole, lease, name_of
 
 

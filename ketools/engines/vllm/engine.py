@@ -7,12 +7,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
 from ketools.core.errors import EngineUnavailable, InvalidRequest, StorageError
 from ketools.core.requests import Prompt
-from ketools.engines.base import Route, Score, cut, pieces
+from ketools.engines.base import Layers, Route, Score, cut, layers_of, pieces
 from ketools.engines.vllm.adapters import Adapter, AdapterStore
 from ketools.engines.vllm.attach import PAIRS, Fingerprints, Limits, check_identity, find_limits, zeros
 from ketools.engines.vllm.client import EngineTimeout, ReplicaClient, UnknownName
@@ -20,7 +21,7 @@ from ketools.engines.vllm.compiling import compile_deltas
 from ketools.engines.vllm.process import VLLMServer
 from ketools.engines.vllm.replicas import Replica, Replicas
 from ketools.engines.vllm.speech import Pair, Speech, room_after
-from ketools.layers.composition import BASE, EditLayer
+from ketools.layers.composition import BASE, EditLayer, by_delta
 from ketools.models.outline import Outline
 from ketools.models.text import encode_chat, encode_pairs, encode_prompt, length
 from ketools.vllm_plugin.names import base_of
@@ -33,6 +34,8 @@ IDLE_S = 900.0
 GRACE_S = 3600.0
 """A directory that nobody leased for so long may be deleted, once no replica has it."""
 COMPILED = 4096
+AT_ONCE = 16
+"""How many layers of one call are asked at once."""
 """How many layers' adapters are remembered in memory."""
 
 
@@ -102,15 +105,28 @@ class VLLMEngine:
     def generate(
         self,
         prompts: Sequence[Prompt],
-        layer: EditLayer = BASE,
+        layer: Layers = BASE,
         *,
         max_new_tokens: int = 32,
         stop: Sequence[str] = (),
     ) -> list[str]:
         """Greedy answers, stripped, cut at the model's end of turn or behind the first of the `stop`s."""
         rows = [encode_prompt(self.outline, prompt) for prompt in prompts]
-        found = self._answers(rows, layer, max_new_tokens, stop)
-        return [cut(self._speech.text(ids), stop).strip() for ids in found]
+
+        def answers(one: EditLayer, places: Sequence[int]) -> list[str]:
+            found = self._answers([rows[i] for i in places], one, max_new_tokens, stop)
+            return [cut(self._speech.text(ids), stop).strip() for ids in found]
+
+        return self._by_layer(layer, len(rows), answers)
+
+    def _by_layer(self, layer: Layers, n: int, call: Callable[[EditLayer, Sequence[int]], Sequence[T]]) -> list[T]:
+        """What `call` returns for the prompts of each layer, in the order of the prompts; layers run side by side."""
+        groups = by_delta(layers_of(layer, n))
+        found: dict[int, T] = {}
+        with ThreadPoolExecutor(max(1, min(len(groups), AT_ONCE))) as pool:
+            for (_, places), results in zip(groups, pool.map(lambda group: call(*group), groups), strict=True):
+                found.update(zip(places, results, strict=True))
+        return [found[i] for i in range(n)]
 
     def stream(self, prompt: Prompt, layer: EditLayer = BASE, *, max_new_tokens: int = 32) -> Iterator[str]:
         """Pieces of the greedy answer; together they are what `generate` returns. Close it to abort upstream."""
@@ -130,10 +146,15 @@ class VLLMEngine:
         (ids,) = self._answers([encode_chat(self.outline, messages, tools)], layer, max_new_tokens)
         return self._speech.text(ids, skip_special=False).strip()
 
-    def score(self, prompts: Sequence[Prompt], continuations: Sequence[str], layer: EditLayer = BASE) -> list[Score]:
+    def score(self, prompts: Sequence[Prompt], continuations: Sequence[str], layer: Layers = BASE) -> list[Score]:
         """Teacher-forced scores of `continuations[i]` after `prompts[i]`."""
         pairs = self._pairs(prompts, continuations)
-        return self._with_route(layer, lambda client, model: self._speech.scores(client, model, pairs))
+
+        def scores(one: EditLayer, places: Sequence[int]) -> list[Score]:
+            some = [pairs[i] for i in places]
+            return self._with_route(one, lambda client, model: self._speech.scores(client, model, some))
+
+        return self._by_layer(layer, len(pairs), scores)
 
     def room(self, prompt: Prompt, continuation: str = "") -> int:
         """How many tokens the model can read after the prompt and what continues it; below 1 it cannot go on."""

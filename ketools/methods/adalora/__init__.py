@@ -1,9 +1,8 @@
 """AdaLoRA: adapters whose ranks are given to the modules that use them."""
 
 from ketools.core.requests import Kind
-from ketools.methods.adalora.compute import compute
 from ketools.methods.adalora.config import AdaLoRAConfig, search
-from ketools.methods.base import Method
+from ketools.methods.base import Method, deferred
 
 METHOD = Method(
     name="adalora",
@@ -12,6 +11,6 @@ METHOD = Method(
     source="Zhang et al. 2023, AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning",
     kinds=frozenset(Kind),
     config=AdaLoRAConfig,
-    compute=compute,
+    compute=deferred("ketools.methods.adalora.compute"),
     search=search,
 )

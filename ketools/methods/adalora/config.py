@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ketools.methods.adapters import AdapterConfig
+from ketools.methods.configs import AdapterConfig
 from ketools.methods.lora.config import search as lora_search
 
 

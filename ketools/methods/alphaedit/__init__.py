@@ -1,9 +1,8 @@
 """AlphaEdit: MEMIT within the null space of what is to be preserved."""
 
 from ketools.core.requests import Kind
-from ketools.methods.alphaedit.compute import compute
 from ketools.methods.alphaedit.config import AlphaEditConfig, search
-from ketools.methods.base import Method
+from ketools.methods.base import Method, deferred
 
 METHOD = Method(
     name="alphaedit",
@@ -12,7 +11,7 @@ METHOD = Method(
     source="Fang et al. 2025, AlphaEdit: Null-Space Constrained Knowledge Editing for Language Models",
     kinds=frozenset(Kind),
     config=AlphaEditConfig,
-    compute=compute,
+    compute=deferred("ketools.methods.alphaedit.compute"),
     joint=True,
     search=search,
 )

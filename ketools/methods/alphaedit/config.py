@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ketools.methods.located import JointConfig
-from ketools.methods.support import PROMPT_END, STRETCHES, stretch
+from ketools.methods.configs import PROMPT_END, STRETCHES, JointConfig, stretch
 
 DEPTHS = (4 / 32, 8 / 32)
 """The paper edits blocks 4 to 8 of Llama-3-8b's 32."""

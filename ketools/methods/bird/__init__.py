@@ -1,8 +1,7 @@
 """BIRD: ROME with a term that ties subject, relation and object in both directions."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method
-from ketools.methods.bird.compute import compute
+from ketools.methods.base import Method, deferred
 from ketools.methods.bird.config import BIRDConfig, search
 
 METHOD = Method(
@@ -12,6 +11,6 @@ METHOD = Method(
     source="Ma et al. 2024, Untying the Reversal Curse via Bidirectional Language Model Editing",
     kinds=frozenset(Kind),
     config=BIRDConfig,
-    compute=compute,
+    compute=deferred("ketools.methods.bird.compute"),
     search=search,
 )

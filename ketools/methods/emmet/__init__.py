@@ -1,8 +1,7 @@
 """EMMET: ROME for a batch; every key is mapped to its value exactly."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method
-from ketools.methods.emmet.compute import compute
+from ketools.methods.base import Method, deferred
 from ketools.methods.emmet.config import EMMETConfig, search
 
 METHOD = Method(
@@ -12,7 +11,7 @@ METHOD = Method(
     source="Gupta et al. 2024, A Unified Framework for Model Editing",
     kinds=frozenset(Kind),
     config=EMMETConfig,
-    compute=compute,
+    compute=deferred("ketools.methods.emmet.compute"),
     joint=True,
     search=search,
 )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ketools.methods.located import JointConfig
-from ketools.methods.support import PROMPT_END, at_depths
+from ketools.methods.configs import PROMPT_END, JointConfig, at_depths
 
 DEPTH = 5 / 32
 """As ROME: block 5 of Llama-2-7b's 32."""

@@ -1,8 +1,7 @@
 """FT-L: constrained fine-tuning of one FFN layer on the last token of the prompt."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method
-from ketools.methods.ft_l.compute import compute
+from ketools.methods.base import Method, deferred
 from ketools.methods.ft_l.config import FTLConfig, search
 
 METHOD = Method(
@@ -12,6 +11,6 @@ METHOD = Method(
     source="Zhu et al. 2020, Modifying Memories in Transformer Models; as in Meng et al. 2022, appendix E",
     kinds=frozenset(Kind),
     config=FTLConfig,
-    compute=compute,
+    compute=deferred("ketools.methods.ft_l.compute"),
     search=search,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ketools.methods.support import OneLayerConfig
+from ketools.methods.configs import OneLayerConfig
 
 DEPTH = 21 / 32
 """The survey edits block 21 of Llama-2-7b's 32."""

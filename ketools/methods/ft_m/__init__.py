@@ -1,8 +1,7 @@
 """FT-M: fine-tuning of one FFN layer on the target's tokens, with the prompt masked."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method
-from ketools.methods.ft_m.compute import compute
+from ketools.methods.base import Method, deferred
 from ketools.methods.ft_m.config import FTMConfig, search
 
 METHOD = Method(
@@ -12,6 +11,6 @@ METHOD = Method(
     source="Zhang et al. 2024, A Comprehensive Study of Knowledge Editing for LLMs, section 4.1",
     kinds=frozenset(Kind),
     config=FTMConfig,
-    compute=compute,
+    compute=deferred("ketools.methods.ft_m.compute"),
     search=search,
 )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ketools.methods.support import OneLayerConfig
+from ketools.methods.configs import OneLayerConfig
 
 DEPTH = 21 / 32
 """The survey edits block 21 of Llama-2-7b's 32."""

@@ -1,8 +1,7 @@
 """KN: the neurons that express a fact are found, and what they write is replaced."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method
-from ketools.methods.kn.compute import compute
+from ketools.methods.base import Method, deferred
 from ketools.methods.kn.config import KNConfig, search
 
 METHOD = Method(
@@ -12,6 +11,6 @@ METHOD = Method(
     source="Dai et al. 2022, Knowledge Neurons in Pretrained Transformers",
     kinds=frozenset({Kind.MODIFY, Kind.ERASE}),
     config=KNConfig,
-    compute=compute,
+    compute=deferred("ketools.methods.kn.compute"),
     search=search,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from ketools.methods.base import MethodConfig
-from ketools.models.contexts import Breadth
+from ketools.models.options import Breadth
 
 
 class KNConfig(MethodConfig):

@@ -1,8 +1,7 @@
 """LoRA: low-rank adapters of the attention projections, trained on the target."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method
-from ketools.methods.lora.compute import compute
+from ketools.methods.base import Method, deferred
 from ketools.methods.lora.config import LoRAConfig, search
 
 METHOD = Method(
@@ -12,6 +11,6 @@ METHOD = Method(
     source="Hu et al. 2022, LoRA: Low-Rank Adaptation of Large Language Models",
     kinds=frozenset(Kind),
     config=LoRAConfig,
-    compute=compute,
+    compute=deferred("ketools.methods.lora.compute"),
     search=search,
 )

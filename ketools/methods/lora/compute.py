@@ -7,15 +7,9 @@ from typing import cast
 
 from ketools.core.requests import EditRequest
 from ketools.layers.artefacts import Artefact, LowRankDelta
-from ketools.methods.adapters import (
-    AdapterConfig,
-    Packing,
-    adapted_blocks,
-    adapted_modules,
-    factored_change,
-    random_start,
-)
+from ketools.methods.adapters import Packing, adapted_blocks, adapted_modules, factored_change, random_start
 from ketools.methods.base import EditContext
+from ketools.methods.configs import AdapterConfig
 from ketools.methods.support import batch_of, for_training, one_after_another
 from ketools.models.targets import Objective, minimise
 

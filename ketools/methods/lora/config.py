@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ketools.methods.adapters import AdapterConfig
+from ketools.methods.configs import AdapterConfig
 
 
 class LoRAConfig(AdapterConfig):

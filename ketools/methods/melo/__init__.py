@@ -1,8 +1,7 @@
 """MELO: low-rank blocks that a codebook of queries switches on."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method
-from ketools.methods.melo.compute import compute
+from ketools.methods.base import Method, deferred
 from ketools.methods.melo.config import MELOConfig, search
 
 METHOD = Method(
@@ -12,6 +11,6 @@ METHOD = Method(
     source="Yu et al. 2023, MELO: Enhancing Model Editing with Neuron-Indexed Dynamic LoRA",
     kinds=frozenset(Kind),
     config=MELOConfig,
-    compute=compute,
+    compute=deferred("ketools.methods.melo.compute"),
     search=search,
 )

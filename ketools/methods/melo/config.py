@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ketools.methods.routing import RoutedConfig
-from ketools.methods.support import OneLayerConfig
+from ketools.methods.configs import OneLayerConfig, RoutedConfig
 
 
 class MELOConfig(RoutedConfig, OneLayerConfig):

@@ -1,8 +1,7 @@
 """MEMIT: many facts at once, spread over several layers, by least squares."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method
-from ketools.methods.memit.compute import compute
+from ketools.methods.base import Method, deferred
 from ketools.methods.memit.config import MEMITConfig, search
 
 METHOD = Method(
@@ -12,7 +11,7 @@ METHOD = Method(
     source="Meng et al. 2023, Mass-Editing Memory in a Transformer",
     kinds=frozenset(Kind),
     config=MEMITConfig,
-    compute=compute,
+    compute=deferred("ketools.methods.memit.compute"),
     joint=True,
     search=search,
 )

@@ -1,8 +1,7 @@
 """PMET: MEMIT with the attention optimised along, so that the FFN need not learn its part."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method
-from ketools.methods.pmet.compute import compute
+from ketools.methods.base import Method, deferred
 from ketools.methods.pmet.config import PMETConfig, search
 
 METHOD = Method(
@@ -12,7 +11,7 @@ METHOD = Method(
     source="Li et al. 2024, PMET: Precise Model Editing in a Transformer",
     kinds=frozenset(Kind),
     config=PMETConfig,
-    compute=compute,
+    compute=deferred("ketools.methods.pmet.compute"),
     joint=True,
     search=search,
 )

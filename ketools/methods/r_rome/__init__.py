@@ -1,9 +1,8 @@
 """R-ROME: ROME with one key throughout, which is what keeps a long sequence of edits from collapsing."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method
+from ketools.methods.base import Method, deferred
 from ketools.methods.r_rome.config import RROMEConfig, search
-from ketools.methods.rome.compute import rank_one
 
 METHOD = Method(
     name="r-rome",
@@ -12,6 +11,6 @@ METHOD = Method(
     source="Gupta et al. 2024, Rebuilding ROME: Resolving Model Collapse during Sequential Model Editing",
     kinds=frozenset(Kind),
     config=RROMEConfig,
-    compute=rank_one("r-rome"),
+    compute=deferred("ketools.methods.r_rome.compute"),
     search=search,
 )

@@ -1,8 +1,7 @@
 """RASE: single edits of another method in a memory, each retrieved when its fact is asked for."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method
-from ketools.methods.rase.compute import compute
+from ketools.methods.base import Method, deferred
 from ketools.methods.rase.config import RASEConfig, search
 
 METHOD = Method(
@@ -12,6 +11,6 @@ METHOD = Method(
     source="Han et al. 2023, Improving Sequential Model Editing with Fact Retrieval",
     kinds=frozenset(Kind),
     config=RASEConfig,
-    compute=compute,
+    compute=deferred("ketools.methods.rase.compute"),
     search=search,
 )

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ketools.methods.routing import RoutedConfig
+from ketools.methods.configs import RoutedConfig
 
 
 class RASEConfig(RoutedConfig):

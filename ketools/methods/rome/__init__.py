@@ -1,8 +1,7 @@
 """ROME: a rank-one update that maps the subject's key to a new value."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method
-from ketools.methods.rome.compute import rank_one
+from ketools.methods.base import Method, deferred
 from ketools.methods.rome.config import ROMEConfig, search
 
 METHOD = Method(
@@ -12,6 +11,6 @@ METHOD = Method(
     source="Meng et al. 2022, Locating and Editing Factual Associations in GPT",
     kinds=frozenset(Kind),
     config=ROMEConfig,
-    compute=rank_one("rome"),
+    compute=deferred("ketools.methods.rome.compute"),
     search=search,
 )

@@ -59,3 +59,6 @@ def _one(method: str, term: Term | None) -> Callable[[EditRequest, EditContext],
         )
 
     return compute
+
+
+compute = rank_one("rome")

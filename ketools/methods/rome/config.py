@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ketools.methods.support import PROMPT_END, LocatedConfig, OneLayerConfig, at_depths
+from ketools.methods.configs import PROMPT_END, LocatedConfig, OneLayerConfig, at_depths
 
 DEPTH = 5 / 32
 """The survey edits block 5 of Llama-2-7b's 32."""

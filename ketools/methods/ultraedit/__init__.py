@@ -1,8 +1,7 @@
 """UltraEdit: one step from hidden states and gradients; no training, no subject."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method
-from ketools.methods.ultraedit.compute import compute
+from ketools.methods.base import Method, deferred
 from ketools.methods.ultraedit.config import UltraEditConfig, search
 
 METHOD = Method(
@@ -12,7 +11,7 @@ METHOD = Method(
     source="Gu et al. 2025, UltraEdit: Training-, Subject-, and Memory-Free Lifelong Editing in Language Models",
     kinds=frozenset(Kind),
     config=UltraEditConfig,
-    compute=compute,
+    compute=deferred("ketools.methods.ultraedit.compute"),
     joint=True,
     search=search,
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from ketools.methods.support import ContextConfig, Layers, stretch
+from ketools.methods.configs import ContextConfig, Layers, stretch
 
 DEPTHS = (0.6, 0.95)
 """The paper edits late blocks, e.g. 29 and 30 of Mistral-7b's 32."""

@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -20,13 +19,15 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from ketools.core.errors import InvalidRequest, KetoolsError
+from ketools.core.requests import Prompt
 from ketools.engines.base import Upstream
 from ketools.layers.composition import EditLayer
+from ketools.notes import Prepared
 from ketools.servers.gateway.access import Access
 from ketools.servers.gateway.errors import ApiError, answer_error, unknown_model
 from ketools.servers.gateway.metrics import Measured, Metrics
 from ketools.servers.gateway.models import Models
-from ketools.servers.gateway.prompts import Body, Inject, chat_with_notes, text_with_notes
+from ketools.servers.gateway.prompts import Body, Prepare, chat_with_notes, text_with_notes
 from ketools.servers.gateway.relay import ChatRequest, Relay
 from ketools.servers.gateway.settings import GatewaySettings
 from ketools.servers.tokens import TokenFile
@@ -137,13 +138,26 @@ class Gateway:
         page, kind = self.metrics.page()
         return Response(page, media_type=kind)
 
-    async def noted(self, body: Body, layer: EditLayer, put: Callable[[Body, Inject], Body]) -> Body:
-        """The body with the layer's notes; in a thread, since an encoder may have to read the question."""
-        if not layer.notes:
-            return body
+    async def applied(
+        self, body: Body, layer: EditLayer, put: Callable[[Body, Prepare], Body]
+    ) -> tuple[Body, EditLayer]:
+        """The body with the notes that it asks for, and the layer in which the routed edits act that it asks for.
+
+        A body of several prompts has one layer: that of all its edits in scope. Runs in a thread, since an encoder may
+        have to read the question.
+        """
+        if not layer.scoped:
+            return body, layer
         self.metrics.with_notes.inc()
-        inject = partial(self.service.notes.inject, notes=layer.notes)
-        return await anyio.to_thread.run_sync(put, body, inject, limiter=self._noters)
+        active = set[str]()
+
+        def prepare(prompt: Prompt) -> Prepared:
+            found = self.service.notes.prepare(prompt, layer)
+            active.update(found.layer.active)
+            return found
+
+        changed = await anyio.to_thread.run_sync(put, body, prepare, limiter=self._noters)
+        return changed, layer.activate(active)
 
 
 @dataclass(frozen=True)
@@ -152,7 +166,7 @@ class Completions:
 
     gateway: Gateway
     path: str
-    put: Callable[[Body, Inject], Body]
+    put: Callable[[Body, Prepare], Body]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check, resolve, and let the engine answer."""
@@ -160,8 +174,8 @@ class Completions:
         who = await gateway.access.caller(request)
         body = parsed(await read_body(request, gateway.settings.body_bytes))
         name = model_of(body)
-        layer = await gateway.models.layer(who, name)
-        ask = ChatRequest(self.path, await gateway.noted(body, layer, self.put), layer, name)
+        served, layer = await gateway.applied(body, await gateway.models.layer(who, name), self.put)
+        ask = ChatRequest(self.path, served, layer, name)
         await self._until_hang_up(ask, receive, send)
 
     async def _until_hang_up(self, ask: ChatRequest, receive: Receive, send: Send) -> None:

@@ -10,20 +10,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ketools.core.requests import Message, Prompt
-from ketools.notes import Injected
+from ketools.notes import Prepared
 from ketools.servers.gateway.errors import ApiError
 
 Body = Mapping[str, Any]
-Inject = Callable[[Prompt], Injected]
+Prepare = Callable[[Prompt], Prepared]
 
 
-def chat_with_notes(body: Body, inject: Inject) -> Body:
+def chat_with_notes(body: Body, prepare: Prepare) -> Body:
     """A chat completion's body with the notes that its last user message asks for."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         return body
     read = tuple(Message(role=str(m.get("role")), content=text_of(m.get("content"))) for m in messages)
-    put = inject(read)
+    put = prepare(read)
     if not put.used:
         return body
     last = max(i for i, message in enumerate(read) if message["role"] == "user")
@@ -59,24 +59,24 @@ def led(content: object, lead: str) -> object:
     return [{"type": "text", "text": lead}, *content]
 
 
-def text_with_notes(body: Body, inject: Inject) -> Body:
+def text_with_notes(body: Body, prepare: Prepare) -> Body:
     """A completion's body with notes before its prompt, or before each of its prompts.
 
     Raises `ApiError` (400) for prompts of token ids or embeddings: notes are text, and can only go into text.
     """
     prompt = body.get("prompt")
     if isinstance(prompt, str):
-        return {**body, "prompt": inject(prompt).prompt}
+        return {**body, "prompt": prepare(prompt).prompt}
     if body.get("prompt_embeds") is not None or _has_ids(prompt):
         raise ApiError(
             400,
-            "This space has notes, which are text: send the prompt as a string, not as token ids or embeddings. "
-            "Or move the notes into the weights with `consolidate`, and send what you like.",
+            "Edits of this space act by what a prompt asks, so it must be text: send the prompt as a string, not as "
+            "token ids or embeddings. Or move its notes into the weights with `consolidate`, and send what you like.",
             "notes_need_text",
             param="prompt",
         )
     if isinstance(prompt, list):
-        return {**body, "prompt": [inject(one).prompt if isinstance(one, str) else one for one in prompt]}
+        return {**body, "prompt": [prepare(one).prompt if isinstance(one, str) else one for one in prompt]}
     return body
 
 
