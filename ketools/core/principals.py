@@ -60,6 +60,13 @@ class Principal:
             f"one of {', '.join(dict.fromkeys((*self.spaces, 'global')))}."
         )
 
+    def lives_in(self, space: str) -> bool:
+        """Whether this is the space that a call means when it names none."""
+        try:
+            return self.home == space
+        except Forbidden:
+            return False
+
     def require(self, scope: Scope, space: str) -> None:
         """Raise `Forbidden` unless this principal holds the scope and may use the space for it."""
         if scope not in self.scopes and Scope.ADMIN not in self.scopes:

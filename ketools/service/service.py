@@ -235,6 +235,7 @@ class EditService:
     def consolidate(self, who: Principal, space: str, method: str, wait: bool, progress: Progress = quiet) -> JobView:
         """Move a space's live notes into weights, as a job."""
         who.require(Scope.EDIT, space)
+        self._ensure_own(who, space)
         own = set(self.journal.head(space).live)
         notes = {edit_id: note for edit_id, note in self.spaces.layer(space).notes if edit_id in own}
         kinds = [note.request.kind for note in notes.values()]
@@ -413,6 +414,7 @@ class EditService:
     def evaluate_space(self, who: Principal, space: str, wait: bool) -> JobView:
         """Verify every live edit of a space again, as a job."""
         who.require(Scope.READ, space)
+        self._ensure_own(who, space)
         self.journal.space(space)
         return self._job(who, EVALUATE_SPACE, space, {}, wait)
 
@@ -421,6 +423,7 @@ class EditService:
     ) -> JobView:
         """Make the same edits by several methods on top of a space, as a job; nothing is committed."""
         who.require(Scope.EDIT, space)
+        self._ensure_own(who, space)
         self.journal.space(space)
         requests = [build_request(kind=Kind.MODIFY, **fact).model_dump(mode="json") for fact in facts]
         chosen = [get_method(name).name for name in names] or list(methods())
@@ -435,7 +438,7 @@ class EditService:
     def list_edits(self, who: Principal, space: str, live_only: bool, limit: int, cursor: str | None) -> EditPage:
         """A page of a space's own edits, newest first."""
         who.require(Scope.READ, space)
-        if space == who.home and not self._exists(space):
+        if who.lives_in(space) and not self._exists(space):
             return EditPage(space=space, edits=())
         page = self.journal.edits(space, live_only, limit, cursor)
         live = set(self.journal.head(space).live)
@@ -518,6 +521,11 @@ class EditService:
         if space.owner not in (None, who.name) and not who.owns(name):
             raise Forbidden(f"The space {name!r} belongs to {space.owner}.")
         return False
+
+    def _ensure_own(self, who: Principal, space: str) -> None:
+        """Make the caller's own space, which a call may mean before anything was edited in it."""
+        if who.lives_in(space):
+            self.ensure_space(who, space)
 
     def _exists(self, name: str) -> bool:
         try:

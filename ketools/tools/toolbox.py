@@ -152,14 +152,14 @@ class Toolbox:
         prompt: FactPrompt,
         target_new: Target,
         space: Space | None = None,
-        rephrases: Annotated[
-            Sequence[PromptText], Field(description="Three other ways to ask: a stronger verdict.", max_length=32)
-        ] = (),
+        method: MethodName = "auto",
         target_old: Annotated[
             TargetText | None, Field(description="What it was; refused if the model says otherwise.")
         ] = None,
+        rephrases: Annotated[
+            Sequence[PromptText], Field(description="Three other ways to ask: a stronger verdict.", max_length=32)
+        ] = (),
         probes: Annotated[Sequence[Probe], Field(description="Prompts whose answers must stay.", max_length=64)] = (),
-        method: MethodName = "auto",
         dry_run: DryRun = False,
     ) -> EditResult:
         """Make the served model know a fact from the next token on. Call it when a user corrects the model or
@@ -182,8 +182,8 @@ class Toolbox:
         subject: Subject,
         prompt: FactPrompt,
         space: Space | None = None,
-        rephrases: Rephrases = (),
         method: MethodName = "auto",
+        rephrases: Rephrases = (),
         dry_run: DryRun = False,
     ) -> EditResult:
         """Make the served model answer "I don't know." to a fact, as when a person asks to be forgotten: in the
@@ -347,8 +347,8 @@ class Toolbox:
         self,
         facts: Annotated[Sequence[FactInput], Field(min_length=1, max_length=1000)],
         space: Space | None = None,
-        apply_valid: Annotated[bool, Field(description="Commit the good ones even if some fail.")] = False,
         method: MethodName = "auto",
+        apply_valid: Annotated[bool, Field(description="Commit the good ones even if some fail.")] = False,
         dry_run: DryRun = False,
     ) -> BatchResult:
         """edit_fact for up to 1,000 facts in one version of the space: all or none, unless apply_valid."""
