@@ -44,7 +44,7 @@ def make_agent(service: EditService, space: str, llm: str | None, base_url: str 
         return EditingAgent(served, KEToolkit(service).get_tools(), space)
 
     async def reply(text: str) -> str:
-        return service.ask(OPERATOR, text, space).answer
+        return service.asking.ask(OPERATOR, text, space).answer
 
     return EditingAgent(load_llm(llm, base_url), KEToolkit(service).get_tools(), space, reply)
 

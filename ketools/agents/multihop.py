@@ -90,11 +90,11 @@ class MultihopAgent(Runnable[str, Event]):
 
         `llm`: writes in place of the served model.
         """
-        memory, layer, _ = service.memory(principal, space or principal.home)
+        memory, layer, _ = service.asking.memory(principal, space or principal.home)
         if llm is None:
-            return cls(service.multihop, memory, EngineWriter(service.engine, layer), agent)
+            return cls(service.runtime.multihop, memory, EngineWriter(service.runtime.engine, layer), agent)
         prompts = load_prompts(service.settings.multihop_prompts or "default")
-        return cls(replace(service.multihop, prompts=prompts), memory, LangChainWriter(llm), agent)
+        return cls(replace(service.runtime.multihop, prompts=prompts), memory, LangChainWriter(llm), agent)
 
     def stream(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Event]:  # noqa: A002
         """Every event as it happens; the last is `Finished`."""

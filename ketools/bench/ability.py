@@ -23,7 +23,7 @@ from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.layers.store import content_hash
 from ketools.methods.registry import get_method
 from ketools.notes import NoteInjector, ScopedEngine
-from ketools.service.opening import open_encoder, open_engine
+from ketools.service.runtime import open_encoder, open_engine
 from ketools.service.settings import Settings
 
 if TYPE_CHECKING:

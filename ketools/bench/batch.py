@@ -14,7 +14,7 @@ from ketools.core.progress import Progress, quiet
 from ketools.layers.composition import BASE, LiveEdit
 from ketools.layers.store import size_of
 from ketools.methods.registry import get_method
-from ketools.service.opening import open_engine
+from ketools.service.runtime import open_engine
 from ketools.service.settings import Settings
 
 METHODS = ("memit", "alphaedit", "ultraedit")

@@ -42,8 +42,8 @@ def bench_edit(
             rows: dict[str, dict[str, float]] = {}
             for i, method in enumerate(methods):
                 progress(i, len(methods) + 1, method)
-                rows[method] = _parts(_each(service, service.pipeline, requests, method))
-            note = _parts(_each(service, replace(service.pipeline, verify=False), requests, "ice"))
+                rows[method] = _parts(_each(service, service.runtime.pipeline, requests, method))
+            note = _parts(_each(service, replace(service.runtime.pipeline, verify=False), requests, "ice"))
         finally:
             service.close()
     weights = rows.get("ft-m") or next(iter(rows.values()))
@@ -71,7 +71,7 @@ def _each(service: EditService, pipeline: EditPipeline, requests: Sequence[EditR
         out.append(outcome.timings)
         live = outcome.candidates[0].live
         if outcome.version is not None and live is not None:
-            service.spaces.undo("global", live.edit_id)
+            service.runtime.spaces.undo("global", live.edit_id)
     return out[WARM_UP:]
 
 

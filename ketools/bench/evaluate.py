@@ -13,7 +13,7 @@ from ketools.engines.base import Engine
 from ketools.evaluation import load
 from ketools.evaluation.asking import wanted
 from ketools.layers.composition import BASE
-from ketools.service.opening import open_engine
+from ketools.service.runtime import open_engine
 from ketools.service.settings import Settings
 
 SIZES = (1, 8, 64)

@@ -75,11 +75,11 @@ def bench_gateway(
     the first token (`added_whole_...`: to the last one). Raises `Refused` when the edit to be served does not verify.
     """
     with TemporaryDirectory(prefix="ketools-bench-") as home, closing(scratch_service(settings, Path(home))) as service:
-        made = service.edit(OPERATOR, FACT, SPACE, method=service.parametric())
+        made = service.edits.edit(OPERATOR, FACT, SPACE, method=service.edits.parametric())
         if made.status != "committed":
             raise Refused(f"The edit that is to be served did not verify: {made.reason}")
-        upstream = cast(Upstream, service.engine)
-        route = upstream.prepare(service.spaces.layer(SPACE))
+        upstream = cast(Upstream, service.runtime.engine)
+        route = upstream.prepare(service.runtime.spaces.layer(SPACE))
         with gateway_process(service.settings, route) as url:
             body = {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": tokens, "ignore_eos": True}
             body |= {"temperature": 0, "stream": stream}

@@ -23,7 +23,7 @@ from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.methods.registry import get_method
 from ketools.notes import NoteInjector, ScopedEngine
 from ketools.retrieval import MiniLMEncoder
-from ketools.service.opening import open_engine
+from ketools.service.runtime import open_engine
 from ketools.service.settings import Settings
 
 METHODS = ("ice", "ft-m", "rome", "memit", "alphaedit", "ultraedit", "melo", "rase")
@@ -196,7 +196,7 @@ def bench_lifelong(
             part = _part(progress, i, len(names), name)
             found[name] = _live(Life(engine, editor, name, stream), sorted(set(checkpoints)), budget_s, part)
         if store:
-            editor.remember({name: rows["holds"] for name, rows in found.items()})
+            editor.configurations.remember({name: rows["holds"] for name, rows in found.items()})
     finally:
         engine.close()
     return {

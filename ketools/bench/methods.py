@@ -18,7 +18,7 @@ from ketools.layers.artefacts import Artefact
 from ketools.layers.composition import BASE
 from ketools.layers.store import size_of
 from ketools.methods.registry import get_method, methods
-from ketools.service.opening import open_engine
+from ketools.service.runtime import open_engine
 from ketools.service.settings import Settings
 
 SIZES = (1, 10, 100, 1000)

@@ -17,7 +17,7 @@ from ketools.multihop.metrics import MultihopSummary
 from ketools.multihop.oracle import OracleReader
 from ketools.multihop.runner import MultihopSetup
 from ketools.retrieval import Encoder, load_encoder
-from ketools.service.opening import multihop_resources, open_engine
+from ketools.service.runtime import multihop_resources, open_engine
 from ketools.service.settings import Settings
 
 ORACLE = "oracle"

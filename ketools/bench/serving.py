@@ -180,9 +180,9 @@ def _swap_times(service: EditService, engine: VLLMEngine, n: int, progress: Prog
         artefact = _variant(engine, 1000 + i).edits[0].artefact
         begin = time.perf_counter()
         edit_id = _commit(service, "user/swap", _request(), artefact)
-        _first_token(engine, engine.prepare(service.spaces.layer("user/swap")).model)
+        _first_token(engine, engine.prepare(service.runtime.spaces.layer("user/swap")).model)
         pipeline.append(time.perf_counter() - begin)
-        service.undo(OPERATOR, edit_id)
+        service.edits.undo(OPERATOR, edit_id)
         bare.append(_bare(engine, _variant(engine, 5000 + i)))
     road_ms, bare_ms = (1e3 * median(times[2:]) for times in (pipeline, bare))
     return {
@@ -257,9 +257,9 @@ def _staleness(
                     if edited:
                         edit_id = _commit(service, "user/cycle", _request(), layers[i].edits[0].artefact)
                     else:
-                        service.undo(OPERATOR, edit_id)
+                        service.edits.undo(OPERATOR, edit_id)
                     want = expected[i + 1] if edited else expected[0]
-                    tally.count(_ask(engine, service.spaces.layer("user/cycle")) == want)
+                    tally.count(_ask(engine, service.runtime.spaces.layer("user/cycle")) == want)
         finally:
             done.set()
         for thread in threads:
@@ -296,7 +296,7 @@ def _facts(service: EditService, count: int, progress: Progress) -> list[tuple[E
         if len(made) == count:
             break
         progress(len(made), count, "edits")
-        (artefact,) = service.editor.compute("ft-m", [request], BASE)
+        (artefact,) = service.runtime.editor.compute("ft-m", [request], BASE)
         cut = _own(_vllm(service), artefact, 0)
         layer = BASE.with_edits(LiveEdit("trial", content_hash(cut), cut))
         if _says_target(service, request, layer):
@@ -307,7 +307,7 @@ def _facts(service: EditService, count: int, progress: Progress) -> list[tuple[E
 def _says_target(service: EditService, request: EditRequest, layer: EditLayer) -> bool:
     """Whether the greedy answer to the edit's own prompt is its target."""
     prompt = chat_prompt(request.prompt) if request.is_question else request.prompt
-    return says(service.engine.generate([prompt], layer, max_new_tokens=16)[0], request.target_new)
+    return says(service.runtime.engine.generate([prompt], layer, max_new_tokens=16)[0], request.target_new)
 
 
 def _own(engine: VLLMEngine, artefact: Artefact, i: int) -> Artefact:
@@ -333,7 +333,7 @@ def _latency(service: EditService, rows: Sequence[tuple[str, EditRequest]]) -> f
     for _ in range(40):
         space, request = rng.choice(rows)
         begin = time.perf_counter()
-        service.engine.generate([request.prompt], service.spaces.layer(space), max_new_tokens=8)
+        service.runtime.engine.generate([request.prompt], service.runtime.spaces.layer(space), max_new_tokens=8)
         times.append(1e3 * (time.perf_counter() - begin))
     return round(quantiles(times, n=2)[0], 3)
 
@@ -341,7 +341,7 @@ def _latency(service: EditService, rows: Sequence[tuple[str, EditRequest]]) -> f
 def _wrong(service: EditService, rows: Sequence[tuple[str, EditRequest]], progress: Progress) -> list[str]:
     def answer(row: tuple[str, EditRequest]) -> str | None:
         space, request = row
-        return None if _says_target(service, request, service.spaces.layer(space)) else space
+        return None if _says_target(service, request, service.runtime.spaces.layer(space)) else space
 
     wrong = []
     with ThreadPoolExecutor(8) as pool:
@@ -362,7 +362,7 @@ def bench_service(settings: Settings, home: Path) -> EditService:
 
 
 def _vllm(service: EditService) -> VLLMEngine:
-    return cast(VLLMEngine, service.engine)
+    return cast(VLLMEngine, service.runtime.engine)
 
 
 def _variant(engine: VLLMEngine, seed: int, modules: Sequence[str] = (), strength: float = STRENGTH) -> EditLayer:
@@ -383,9 +383,9 @@ def _request() -> EditRequest:
 
 def _commit(service: EditService, space: str, request: EditRequest, artefact: Artefact) -> str:
     """Take a prepared artefact down the pipeline, unverified; returns the edit's id."""
-    service.ensure_space(OPERATOR, space)
+    service.spaces.ensure(OPERATOR, space)
     prepared = Prepared(service.settings.model, artefact)
-    pipeline = replace(service.pipeline, verify=False, editor=prepared)
+    pipeline = replace(service.runtime.pipeline, verify=False, editor=prepared)
     outcome = pipeline.run(OPERATOR.name, space, [request], METHOD, progress=quiet)
     live = outcome.candidates[0].live
     if outcome.version is None or live is None:

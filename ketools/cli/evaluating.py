@@ -21,7 +21,6 @@ from ketools.core.principals import OPERATOR
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import Kind, Prompt
 from ketools.editing.editor import Editor
-from ketools.editing.pipeline import NOTE_METHOD
 from ketools.evaluation import (
     Baseline,
     Dataset,
@@ -42,13 +41,17 @@ from ketools.evaluation.run import BAD_TOLD, CASES, PROTOCOLS, MethodRun, Protoc
 from ketools.evaluation.runner import Checkpoint, Share, asked_of
 from ketools.evaluation.sources import source_hash
 from ketools.evaluation.weights import changes, hits, mean_hits
+from ketools.evaluation.wild import WildEvaluation, WildRun
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.layers.store import content_hash
 from ketools.methods.base import MethodConfig
-from ketools.methods.registry import get_method, methods
+from ketools.methods.notes import NOTE_METHOD
+from ketools.methods.registry import AUTO, get_method, methods
 from ketools.models.tracing import lens_says
-from ketools.service.opening import is_bundled, open_service
-from ketools.service.service import AUTO, EditService
+from ketools.notes import ScopedEngine
+from ketools.service.opening import open_service
+from ketools.service.runtime import is_bundled
+from ketools.service.service import EditService
 from ketools.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -112,7 +115,7 @@ class ByMethod:
 
     def __call__(self, cases: Sequence[EditCase], layer: EditLayer) -> tuple[EditLayer, float]:
         begin = time.perf_counter()
-        made = self.service.editor.compute(self.method, [case.request for case in cases], layer, self.config)
+        made = self.service.runtime.editor.compute(self.method, [case.request for case in cases], layer, self.config)
         ms = 1000 * (time.perf_counter() - begin)
         live = [LiveEdit(case.id, content_hash(one), one) for case, one in zip(cases, made, strict=True)]
         for case, edit in zip(cases, live, strict=True):
@@ -134,7 +137,9 @@ class ByMethod:
     def label(self) -> str:
         """The method as it is configured here."""
         method = get_method(self.method)
-        return label_of(self.method, self.service.editor.config_for(method, self.config), source_hash(method))
+        return label_of(
+            self.method, self.service.runtime.editor.configurations.of(method, self.config), source_hash(method)
+        )
 
 
 class RoadConfig(BaseModel):
@@ -161,7 +166,7 @@ class ByRoad:
         space = space or f"session/evaluate-{next(self.numbers)}"
         ms, committed, why = 0.0, 0, ""
         for case in cases:
-            result = self.service.edit(OPERATOR, case.request, space)
+            result = self.service.edits.edit(OPERATOR, case.request, space)
             committed += result.status == "committed"
             why = result.reason if result.status != "committed" else why
             if result.job_id is not None:
@@ -169,7 +174,7 @@ class ByRoad:
             ms += result.timings.total_ms
         if not committed:
             raise Refused(why)
-        made = self.service.layer(OPERATOR, space)[0]
+        made = self.service.asking.layer(OPERATOR, space)[0]
         self.spaces[made.hash] = space
         return made, ms
 
@@ -177,8 +182,11 @@ class ByRoad:
     def label(self) -> str:
         """`auto` as it is configured here."""
         settings = self.service.settings.model_dump(mode="json", include=AUTO_SETTINGS)
-        used = [get_method(name) for name in sorted({self.service.parametric(kind) for kind in Kind})]
-        configs = {method.name: self.service.editor.config_for(method).model_dump(mode="json") for method in used}
+        used = [get_method(name) for name in sorted({self.service.edits.parametric(kind) for kind in Kind})]
+        configs = {
+            method.name: self.service.runtime.editor.configurations.of(method).model_dump(mode="json")
+            for method in used
+        }
         sources = "".join(map(source_hash, (get_method(NOTE_METHOD), *used)))
         return label_of(AUTO, RoadConfig(settings=settings, configs=configs), sources)
 
@@ -212,9 +220,27 @@ def run_plan(settings: Settings, plan: EvaluationPlan, progress: Progress) -> Ru
     return run
 
 
+def run_wild(settings: Settings, plan: EvaluationPlan, progress: Progress) -> list[WildRun]:
+    """Each method on the first `n` cases of a data set, asked in the wild; see `ketools.evaluation.wild`."""
+    data, names = load(plan.data), _names(plan)
+    if plan.protocol == "batch":
+        raise InvalidRequest("--asking wild measures single and sequential edits; choose one of them.")
+    if plan.out:
+        plan.out.mkdir(parents=True, exist_ok=True)
+    record = plan.out / "answers.jsonl" if plan.out else None
+    with scratch_service(settings) as service:
+        evaluation = WildEvaluation(
+            ScopedEngine(service.runtime.engine, service.runtime.notes), data.first(plan.n), record
+        )
+        return [
+            evaluation.run(name, _edit(service, name, plan, _labelled(name, progress)), plan.protocol, progress)
+            for name in names
+        ]
+
+
 def _origins(service: EditService, data: Dataset, n: int, progress: Progress) -> Origins | None:
     """Of `n` cases of the whole data set."""
-    return origins(service.editor, askable(data, service.engine).first(None), n, progress)
+    return origins(service.runtime.editor, askable(data, service.runtime.engine).first(None), n, progress)
 
 
 def _earlier(run: Run, out: Path | None) -> dict[str, MethodRun]:
@@ -236,16 +262,23 @@ def _prepared(
     """The data, what edits, where it is measured, how each method edits; with a share, no texts for perplexity."""
     data, names = load(plan.data), _names(plan)
     with scratch_service(settings) as service:
-        data = askable(data, service.engine, plan.n)
-        baseline = Baseline(service.engine, settings.home / "cache" / "evaluation")
+        data = askable(data, service.runtime.engine, plan.n)
+        baseline = Baseline(service.runtime.engine, settings.home / "cache" / "evaluation")
         whole = plan.protocol != "single" and share is None
-        texts = _texts(plan, service.engine.model_hash, data.first(plan.n)) if whole else ()
+        texts = _texts(plan, service.runtime.engine.model_hash, data.first(plan.n)) if whole else ()
         record = plan.out / CASES if plan.out else None
         if plan.out:
             plan.out.mkdir(parents=True, exist_ok=True)
-        lens = _lens(service.editor)
+        lens = _lens(service.runtime.editor)
         bench = EvaluationSetup(
-            service.engine, baseline, service.notes, record, texts, share or Share(), settings.engine, lens
+            service.runtime.engine,
+            baseline,
+            service.runtime.notes,
+            record,
+            texts,
+            share or Share(),
+            settings.engine,
+            lens,
         )
         yield data, service, bench, {name: _edit(service, name, plan, _labelled(name, progress)) for name in names}
 
@@ -329,10 +362,10 @@ def _edit(service: EditService, name: str, plan: EvaluationPlan, progress: Progr
     method = get_method(name)
     if plan.train is None or not method.search:
         return ByMethod(service, name)
-    train = askable(load(plan.train, "train"), service.engine, TRAIN_CASES)
+    train = askable(load(plan.train, "train"), service.runtime.engine, TRAIN_CASES)
     cases = [as_calibration(case) for case in train.first(TRAIN_CASES)]
     options = {"progress": progress, "budget_s": TRAIN_BUDGET_S, "store": False}
-    profile = calibrate(service.editor, service.engine, cases, [name], **options)  # type: ignore[arg-type]
+    profile = calibrate(service.runtime.editor, service.runtime.engine, cases, [name], **options)  # type: ignore[arg-type]
     return ByMethod(service, name, profile.config_for(method))
 
 
@@ -352,7 +385,7 @@ def _method_run(
 def _analyses(bench: EvaluationSetup, edit: ByRoad | ByMethod, data: Dataset, plan: EvaluationPlan) -> dict[str, Any]:
     """Figures 6, 7 and 10 of the survey, of the first few changes of weights."""
     kept = edit.analysed(data.first(plan.n)) if isinstance(edit, ByMethod) else []
-    with edit.service.editor.model() as em:
+    with edit.service.runtime.editor.model() as em:
         found = [hits(em, layer, case.request.target_new) for layer, case in kept]
         return {
             "changes": tuple(changes(em, kept[0][0])) if kept else (),
@@ -410,9 +443,11 @@ def calibrate_model(
     """Find and store the best configuration of each method for the settings' model."""
     data = load(source) if source else None
     with scratch_service(settings) as service:
-        found = askable(data, service.engine, n).first(n) if data else None
+        found = askable(data, service.runtime.engine, n).first(n) if data else None
         cases = atlas_cases(n) if found is None else list(map(as_calibration, found))
-        return calibrate(service.editor, service.engine, cases, methods, progress=progress, budget_s=budget_s)
+        return calibrate(
+            service.runtime.editor, service.runtime.engine, cases, methods, progress=progress, budget_s=budget_s
+        )
 
 
 def as_calibration(case: EditCase) -> CalibrationCase:

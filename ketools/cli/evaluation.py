@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,6 +27,9 @@ from ketools.cli.session import (
 
 if TYPE_CHECKING:
     from ketools.core.results import JobView
+    from ketools.evaluation.wild import WildRun
+
+Asking = Literal["probes", "wild"]
 
 
 def evaluate(
@@ -57,10 +61,13 @@ def evaluate(
     url: Urls = None,
     adapters: Adapters = None,
     vllm_python: VLLMPython = None,
+    asking: Annotated[
+        Asking, typer.Option(help="probes: the data's own; wild: natural answers in three contexts, with shams.")
+    ] = "probes",
     as_json: Json = False,
 ) -> None:
     """Measure methods on a benchmark: success, portability, locality, fluency, time, memory."""
-    from ketools.cli.evaluating import EvaluationPlan, run_plan
+    from ketools.cli.evaluating import EvaluationPlan, run_plan, run_wild
     from ketools.core.errors import InvalidRequest
     from ketools.evaluation import load
     from ketools.evaluation.gate import Names, misses, requirements
@@ -72,6 +79,11 @@ def evaluate(
         raise InvalidRequest(f"{checkpoints!r} is no list of numbers, such as 1,10,100.") from None
     options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
     plan = EvaluationPlan(data, names(methods) or (), protocol, n, out, stops, texts, train, workers, locate)  # type: ignore[arg-type]
+    if asking == "wild":
+        with progress("evaluating") as report:
+            runs = run_wild(options.settings(), plan, report)
+        show_wild(runs, as_json)
+        return
     with progress("evaluating") as report:
         found = run_plan(options.settings(), plan, report)
     missed = misses(wanted, found.methods)
@@ -83,6 +95,18 @@ def evaluate(
             print(f"not read: {row}", file=sys.stderr)
     if missed:
         fail("Missed: " + "; ".join(missed))
+
+
+def show_wild(runs: Sequence[WildRun], as_json: bool) -> None:
+    """Print what `--asking wild` measured: a line per method and measure, or JSON."""
+    if as_json:
+        show_json({"methods": {run.method: run.model_dump(mode="json") for run in runs}})
+        return
+    for run in runs:
+        print(f"{run.method} ({run.protocol}, {run.n} rows, {run.edit_s:.1f} s an edit, {len(run.failed)} not made)")
+        for name, found in run.measures.items():
+            contexts = ", ".join(f"{context} {one.value:.3f}" for context, one in run.contexts[name].items())
+            print(f"  {name:15} {found.value:.3f} {found.ci or ''} n {found.n}, exact {found.exact:.3f} ({contexts})")
 
 
 def evaluate_space(context: typer.Context, space: Space = None, as_json: Json = False) -> None:
@@ -130,9 +154,9 @@ def lm_eval(
 
     with here.service() as service:
         space = own_space(space)
-        layers = {"base": BASE, space: service.layer(OPERATOR, space)[0]}
+        layers = {"base": BASE, space: service.asking.layer(OPERATOR, space)[0]}
         made = {
-            name: found.run(ServedSpace(service.engine, service.notes, layer, chat), n)
+            name: found.run(ServedSpace(service.runtime.engine, service.runtime.notes, layer, chat), n)
             for name, layer in layers.items()
         }
     show_json(made) if as_json else print(_harness_table(made, space))

@@ -199,7 +199,7 @@ def drop(
     from ketools.core.principals import OPERATOR
 
     with session(context).service() as service:
-        dropped = service.drop_space(OPERATOR, name, with_children=with_children)
+        dropped = service.spaces.drop(OPERATOR, name, with_children=with_children)
     if as_json:
         show_json({"dropped": list(dropped)})
     else:

@@ -97,6 +97,7 @@ def serve(
 ) -> None:
     """Serve the tools over MCP, on stdio or streamable HTTP."""
     from ketools.servers.mcp import build_server
+    from ketools.servers.stdio import serve_stdio
     from ketools.tools.choosing import select
 
     options = session(context).but(
@@ -115,9 +116,10 @@ def serve(
         if as_json:
             raise typer.BadParameter("on stdio only MCP may be written; add --http HOST:PORT", param_hint="--json")
         with options.service() as service:
-            service.jobs.take_part()
-            build_server(service, allow_erase=allow_erase, **choice).run("stdio")
-        return
+            service.take_part()
+            if service.settings.in_place:
+                service.start()
+            serve_stdio(build_server(service, allow_erase=allow_erase, **choice), service)
     doors = {"gateway": gateway, "as_json": as_json}
     _serve_http(options, address(http), token_path, allowed_host or [], **doors, allow_erase=allow_erase, **choice)
 
@@ -144,7 +146,8 @@ def _serve_http(
         if as_json:
             told = {"mcp": f"{place}/mcp", "gateway": f"{place}/v1" if gateway else None, "tokens": guarded}
             print(json.dumps(told), flush=True)
-        service.jobs.take_part()
+        service.take_part()
+        service.start()
         app = http_app(service, host=host, port=port, tokens=tokens, allowed_hosts=allowed, **chosen)
         if gateway:
             app = gateway_app(service, host=host, tokens=tokens, allowed_hosts=allowed, rest=app)
@@ -249,7 +252,7 @@ def _agent(service: EditService, space: str) -> EditingAgent:
     from ketools.servers.langchain import KEChatModel, KEToolkit
 
     return EditingAgent(
-        KEChatModel(engine=service.engine), KEToolkit(service).get_tools(), space, _reply(service, space)
+        KEChatModel(engine=service.runtime.engine), KEToolkit(service).get_tools(), space, _reply(service, space)
     )
 
 

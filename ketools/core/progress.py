@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 Progress = Callable[[int, int, str], None]
 """Called with done, total and a message as work goes on; it raises `Cancelled` when the caller has cancelled."""
@@ -11,7 +10,3 @@ Progress = Callable[[int, int, str], None]
 
 def quiet(done: int, total: int, message: str) -> None:
     """Tell nobody."""
-
-
-Handler = Callable[[str, Mapping[str, Any], Progress], dict[str, Any]]
-"""Does a job: space, arguments, progress -> result. It may be run again after it was interrupted."""

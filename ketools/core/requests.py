@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ketools.core.errors import InvalidRequest
+from ketools.core.names import as_written, canonical
 from ketools.core.text import clean_text, is_question, normalise
 
 REFUSAL = "I don't know."
@@ -103,10 +104,16 @@ class Probe(BaseModel):
         return chat_prompt(self.prompt) if self.chat else self.prompt
 
 
+def fact_key(subject: str, relation: str | None, prompt: str) -> str:
+    """What is asked, in one spelling: the subject and its relation, or the whole prompt where none is known."""
+    return f"{canonical(subject)}|{relation}" if relation else f"|{canonical(prompt)}"
+
+
 class EditRequest(BaseModel):
     """One piece of knowledge to change.
 
-    `prompt` must contain `subject`, except for a personality edit, where `subject` is the topic.
+    `prompt` must name `subject` (a personality edit's topic), in whatever typography: the subject then takes the
+    prompt's spelling, without quotation marks and closing punctuation.
     `implied`: what follows from the fact, each with its answer, for methods that can be taught it; never stored.
     Raises pydantic.ValidationError naming the field that is out of bounds.
     """
@@ -126,18 +133,28 @@ class EditRequest(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> EditRequest:
-        if self.subject.lower() not in self.prompt.lower():
+        written = as_written(self.subject, self.prompt)
+        if written is None:
             raise ValueError(
                 f"prompt {self.prompt!r} does not contain the subject {self.subject!r}; "
                 "write the prompt so that it names the subject, e.g. 'The capital of France is'"
             )
+        object.__setattr__(self, "subject", written)
         if self.kind is Kind.PERSONALITY and self.trait is None:
             raise ValueError(f"a personality edit needs a trait: one of {', '.join(Trait)}")
         return self
 
     @property
     def key(self) -> str:
-        """What identifies the fact: a later edit of the same key supersedes an earlier one."""
+        """What identifies the fact, whatever its typography: a later edit of the same key supersedes an earlier one.
+
+        The subject with the relation where that is known, else the prompt alone: it tells more than the subject.
+        """
+        return fact_key(self.subject, "personality" if self.kind is Kind.PERSONALITY else self.relation, self.prompt)
+
+    @property
+    def first_key(self) -> str:
+        """The key by the rule of journals of before (`EditRecord.key_rule` 1), which took the subject as typed."""
         what = "personality" if self.kind is Kind.PERSONALITY else self.relation or normalise(self.prompt)
         return f"{normalise(self.subject)}|{what}"
 
@@ -161,3 +178,17 @@ class EditRequest(BaseModel):
     def is_question(self) -> bool:
         """Whether the prompt is something a user asks rather than a cloze to continue."""
         return is_question(self.prompt)
+
+
+def build_request(**fields: Any) -> EditRequest:
+    """An EditRequest from plain values. Raises InvalidRequest naming each field that is wrong."""
+    try:
+        return EditRequest(**fields)
+    except ValidationError as error:
+        raise InvalidRequest("; ".join(map(_problem, error.errors()))) from None
+
+
+def _problem(found: Any) -> str:
+    """A validation error as a sentence: its field, unless the whole request is meant, and what is wrong."""
+    place, told = ".".join(map(str, found["loc"])), found["msg"].removeprefix("Value error, ")
+    return f"{place}: {told}" if place else told

@@ -47,8 +47,10 @@ class SpaceResult(Result):
         return f"{self.space} (gateway model {self.gateway_model})" if self.gateway_model else self.space
 
 
-def shares(evidence: Evidence, own: str = "") -> str:
-    """Success, locality and leak with their counts; `own`: how many of the phrasings the caller gave."""
+def shares(evidence: Evidence) -> str:
+    """Success, locality and leak with their counts, and how many of the phrasings the caller gave."""
+    yours = sum(share.n for share in evidence.shares if share.source == "caller" and share.kind == "rephrase")
+    own = f", {yours} of them yours" if yours else ""
     leak = "" if evidence.leak is None else f", leak {evidence.leak:.2f}"
     return (
         f"success {evidence.success:.2f} over {evidence.success_n} phrasings{own}, "
@@ -68,7 +70,6 @@ class EditResult(SpaceResult):
     before: str = Field(description="The model's answer to the prompt before the edit.")
     after: str = Field(description="The model's answer with the edit.")
     evidence: Evidence | None = None
-    own_phrasings: int = Field(default=0, description="How many of the phrasings the caller gave as rephrases.")
     supersedes: tuple[str, ...] = Field(default=(), description="Live edits of the same fact it replaced.")
     conflicts: tuple[str, ...] = Field(default=(), description="What disagrees with it, in words.")
     job_id: str | None = Field(default=None, description="Background consolidation; see job_status.")
@@ -102,7 +103,7 @@ class EditResult(SpaceResult):
     def _numbers(self) -> str:
         if self.evidence is None:
             return ""
-        return shares(self.evidence, f", {self.own_phrasings} of them yours" if self.own_phrasings else "")
+        return shares(self.evidence)
 
 
 class BatchResult(SpaceResult):

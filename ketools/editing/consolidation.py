@@ -1,4 +1,4 @@
-"""Moves notes into weights, and knows which edit then stands for which.
+"""Moves notes into weights.
 
 A note serves at once; the parametric edit of the same fact takes its place when it verifies at least as well.
 The journal keeps both: the new edit's outcome names the note, so undoing either takes the fact off.
@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ketools.core.errors import Conflict, InvalidRequest
-from ketools.core.progress import Handler, Progress
+from ketools.core.errors import Conflict
+from ketools.core.jobs import Handler
+from ketools.core.progress import Progress
 from ketools.core.requests import EditRequest
 from ketools.editing.pipeline import EditPipeline
-from ketools.journal import EditRecord, Journal
-
-CONSOLIDATE = "consolidate"
-CONSOLIDATES = "consolidates "
+from ketools.spaces.standing import CONSOLIDATES
 
 
 def consolidation(pipeline: EditPipeline) -> Handler:
@@ -71,24 +69,3 @@ def _consolidate_one(
     if outcome.version is None or candidate.live is None:
         return None, candidate.objection or str(candidate.error)
     return candidate.live.edit_id, ""
-
-
-def standing_for(journal: Journal, record: EditRecord) -> EditRecord:
-    """The live edit that stands for a record: itself, or what it was consolidated into.
-
-    Raises InvalidRequest when neither is live.
-    """
-    for other in journal.live_edits([record.space])[record.space]:
-        reason = other.outcome.reason if other.outcome else ""
-        if other.id == record.id or reason == f"{CONSOLIDATES}{record.id}":
-            return other
-    raise InvalidRequest(
-        f"{record.id} is not live in {record.space}: it was undone, replaced or never committed. "
-        "Call list_edits to see what is."
-    )
-
-
-def origin_of(journal: Journal, record: EditRecord) -> EditRecord:
-    """The note that a parametric edit was consolidated from, else the edit itself."""
-    reason = record.outcome.reason if record.outcome else ""
-    return journal.edit(reason.removeprefix(CONSOLIDATES)) if reason.startswith(CONSOLIDATES) else record

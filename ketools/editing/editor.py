@@ -6,7 +6,6 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from ketools.knowledge.relations import RELATIONS
 from ketools.layers.artefacts import Artefact
 from ketools.layers.composition import EditLayer
 from ketools.methods.base import EditContext, Method, MethodConfig
-from ketools.methods.papers import Shape, paper_config
-from ketools.methods.profile import Profile, default_directory, load_profile, parse_config, store_profile
+from ketools.methods.configuration import Configurations
 from ketools.methods.registry import get_method
 from ketools.models.background import Background, packaged_background
 from ketools.models.contexts import relation_of
@@ -49,11 +47,10 @@ class Editor:
         self._shared = model if isinstance(model, EditableModel) else None
         self._path = None if isinstance(model, EditableModel) else Path(model)
         self._loaded: EditableModel | None = None
-        self._hash: str | None = None
         self._idle_s = idle_s
         self._background = background
         self._cache_dir = cache_dir
-        self._profiles_dir = profiles_dir or default_directory()
+        self.configurations = Configurations(self._shared or Path(str(model)), profiles_dir)
         self._covariances: CovarianceStore | None = None
         self._working = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -61,68 +58,12 @@ class Editor:
     @property
     def model_hash(self) -> str:
         """Content hash of the model; reads the directory, without loading it. Raises `ModelError`."""
-        if self._shared is not None:
-            return self._shared.model_hash
-        if self._hash is None:
-            assert self._path is not None
-            self._hash = directory_hash(self._path)
-        return self._hash
+        return self.configurations.model_hash
 
     @property
     def loaded(self) -> bool:
         """Whether the model is in memory."""
         return self._shared is not None or self._loaded is not None
-
-    @property
-    def profile(self) -> Profile | None:
-        """The calibrated configurations of this model: stored ones, else shipped ones."""
-        return load_profile(self.model_hash, self._profiles_dir)
-
-    @property
-    def profiles_dir(self) -> Path:
-        """Where calibrated configurations are stored."""
-        return self._profiles_dir
-
-    def remember(self, holds: Mapping[str, int]) -> None:
-        """Store with the calibrated methods among these how many edits they hold. Raises `StorageError`."""
-        known = self.profile
-        if known is None:
-            return
-        methods = {
-            name: profile.model_copy(update={"holds": holds[name]})
-            for name, profile in known.methods.items()
-            if name in holds
-        }
-        store_profile(known.model_copy(update={"methods": methods}), self._profiles_dir)
-
-    def config_for(self, method: Method, config: MethodConfig | Mapping[str, Any] | None = None) -> MethodConfig:
-        """The explicit configuration, else the profile's, the papers' for this shape, the defaults (scaled by depth).
-
-        Raises `InvalidRequest` when the explicit one is out of bounds or of another method.
-        """
-        if isinstance(config, MethodConfig):
-            if not isinstance(config, method.config):
-                wanted, got = method.config.__name__, type(config).__name__
-                raise InvalidRequest(f"{method.name} takes a {wanted}, not a {got}.")
-            return config
-        if config is not None:
-            return parse_config(method, dict(config))
-        return self.calibrated_config(method) or self.paper_config(method) or method.config()
-
-    def calibrated_config(self, method: Method) -> MethodConfig | None:
-        """What calibration found for this model."""
-        profile = self.profile if method.needs_model else None
-        return profile.config_for(method) if profile else None
-
-    def paper_config(self, method: Method) -> MethodConfig | None:
-        """What the papers used for models of this shape; not measured here."""
-        return paper_config(method, self._shape) if method.needs_model else None
-
-    @cached_property
-    def _shape(self) -> Shape:
-        model = self._shared or self._path
-        assert model is not None
-        return Shape.of(model)
 
     def compute(
         self,
@@ -139,7 +80,7 @@ class Editor:
         """
         method = get_method(method_name)
         _require_kinds(method, requests)
-        chosen = self.config_for(method, config)
+        chosen = self.configurations.of(method, config)
         if not method.needs_model:
             return method.compute(requests, EditContext(None, layer, chosen, progress))
         with self.model() as em:

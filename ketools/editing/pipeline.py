@@ -32,7 +32,6 @@ from ketools.methods.base import EditContext, Method
 from ketools.methods.registry import get_method
 from ketools.spaces.layers import LayeredSpaces
 
-NOTE_METHOD = "ice"
 MAX_REPHRASES = 32
 
 
@@ -204,9 +203,9 @@ class EditPipeline:
     ) -> list[Candidate]:
         visible = [r for line in self.spaces.lines(run.state) for r in line if r.id not in retire]
         candidates = []
-        for request in map(with_relation, requests):
-            key = self.journal.key_hash(request.key)
-            same = [r for r in visible if r.key_hash == key]
+        for request in (with_relation(self.verifier.prober.respelt(request)) for request in requests):
+            keys = self.journal.key_hashes(request)
+            same = [r for r in visible if r.key_hash in keys]
             candidates.append(
                 Candidate(
                     request,
@@ -221,9 +220,9 @@ class EditPipeline:
         return [self._news(run, d) for d in candidates]
 
     def _ask_together(self, run: EditRun, candidates: Sequence[Candidate]) -> None:
-        """What a batch's phrasings are answered now, in one go; one that cannot be asked is looked at by itself."""
+        """What a batch's prompts are answered now, in one go; one that cannot be asked is looked at by itself."""
         if len(candidates) > 1 and self.verify:
-            prompts = [p.rendered() for d in candidates for p in self.verifier.prober.phrasings(d.request)]
+            prompts = [self.verifier.prober.phrasings(d.request)[0].rendered() for d in candidates]
             with run.clock.part("verify_ms"), contextlib.suppress(InvalidRequest):
                 self.verifier.answers(prompts, run.before)
 
@@ -234,19 +233,20 @@ class EditPipeline:
             return candidate
         with run.clock.part("verify_ms"):
             try:
-                answers = self.verifier.phrasing_answers(request, run.before)
+                answer = self.verifier.direct_answer(request, run.before)
+                news = not hits_target(request, answer) or not self.verifier.known(request, run.before)
             except InvalidRequest as error:  # such as a prompt that the engine's window cannot hold
                 return replace(candidate, error=error)
-        if all(hits_target(request, a) for a in answers):
+        if not news:
             text = f"The model already answers so in {run.space}: nothing to edit. Call ask to see it."
             return replace(candidate, error=InvalidRequest(text))
-        if request.target_old is not None and not says(answers[0], request.target_old):
+        if request.target_old is not None and not says(answer, request.target_old):
             text = (
-                f"The model answers {answers[0]!r} in {run.space}, not the target_old {request.target_old!r}. "
+                f"The model answers {answer!r} in {run.space}, not the target_old {request.target_old!r}. "
                 "Leave target_old out to edit anyway."
             )
             return replace(candidate, error=InvalidRequest(text))
-        return replace(candidate, request=with_old_answer(request, answers[0]))
+        return replace(candidate, request=with_old_answer(request, answer))
 
     def _compute(self, run: EditRun, candidates: list[Candidate], base: EditLayer) -> list[Candidate]:
         todo = [d for d in candidates if d.error is None]

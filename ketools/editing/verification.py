@@ -13,12 +13,12 @@ from math import exp
 from threading import Lock
 from typing import TypeVar
 
-from ketools.core.evidence import Evidence, ProbeResult
+from ketools.core.evidence import UNTOUCHED, WORDINGS, Evidence, ProbeResult, Share, Source, Strength
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import REFUSAL, EditRequest, Kind, Probe, Prompt
 from ketools.core.text import normalise
 from ketools.engines.base import Engine
-from ketools.knowledge.matching import says
+from ketools.knowledge.matching import first_statement, says
 from ketools.knowledge.probing import Prober, asked_for, probe
 from ketools.knowledge.traits import classify
 from ketools.layers.composition import EditLayer
@@ -57,7 +57,7 @@ class Policy:
         return ""
 
 
-SUCCESS_KINDS = frozenset({"direct", "rephrase"})
+SUCCESS_KINDS = frozenset({"direct", "rephrase", "form"})
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,14 @@ class Verifier:
             while len(cache) > CACHED_ANSWERS:
                 cache.popitem(last=False)
 
+    def direct_answer(self, request: EditRequest, layer: EditLayer) -> str:
+        """What the model says to the request's own prompt."""
+        return self.answers([self.prober.phrasings(request)[0].rendered()], layer)[0]
+
+    def known(self, request: EditRequest, layer: EditLayer) -> bool:
+        """Whether the model gives what the edit wants to every phrasing."""
+        return all(hits_target(request, answer) for answer in self.phrasing_answers(request, layer))
+
     def phrasing_answers(self, request: EditRequest, layer: EditLayer) -> list[str]:
         """What the model says to each phrasing of the request; the first is the request's own prompt."""
         return self.answers([p.rendered() for p in self.prober.phrasings(request)], layer)
@@ -121,11 +129,13 @@ class Verifier:
     ) -> None:
         """Ask what `verify` of each request will ask, many prompts in one batch. Raises what `progress` raises."""
         changing = asked_for(requests)
-        asked = [(*self.prober.phrasings(r), *self.prober.locality(r, live, changing)) for r in requests]
-        prompts = list({(probe.prompt, probe.chat): probe.rendered() for probes in asked for probe in probes}.values())
-        parts = [prompts[i : i + _TOGETHER] for i in range(0, len(prompts), _TOGETHER)]
-        for i, (layer, part) in enumerate((layer, part) for layer in (before, after) for part in parts):
-            progress(i, 2 * len(parts), f"verifying {len(requests)} edits")
+        phrasings = [probe for r in requests for probe in self.prober.phrasings(r)]
+        locality = [probe for r in requests for probe in self.prober.locality(r, live, changing)]
+        touched = [p for p, other in zip(locality, self._touched(locality, before, after), strict=True) if other]
+        prompts = [*{_hashable(p.rendered()): p.rendered() for p in (*phrasings, *touched)}.values()]
+        parts = [(layer, part) for layer in (before, after) for part in _parts(prompts)]
+        for i, (layer, part) in enumerate(parts):
+            progress(i, len(parts), f"verifying {len(requests)} edits")
             self.answers(part, layer)
         self._probabilities([(r, self.prober.phrasings(r)[0]) for r in requests], after)
 
@@ -142,18 +152,15 @@ class Verifier:
         `live`: other facts that were edited; `changing`: prompts that the same batch edits.
         """
         phrasings, locality = self.prober.phrasings(request), self.prober.locality(request, live, changing)
-        old = self.answers([p.rendered() for p in (*phrasings, *locality)], before)
+        old = self.answers([p.rendered() for p in self._asked_before(request, phrasings)], before)
         leaks = leak_probes(request, phrasings, old)
-        new = self.answers([p.rendered() for p in (*phrasings, *locality, *leaks)], after)
-        cut = len(phrasings)
+        new = self.answers([p.rendered() for p in (*phrasings, *leaks)], after)
+        said, completed = new[: len(phrasings)], new[len(phrasings) :]
         hits = [
-            _result(p, request.target_new, a, hits_target(request, a)) for p, a in zip(phrasings, new, strict=False)
+            _result(p, request.target_new, a, hits_target(request, a)) for p, a in zip(phrasings, said, strict=True)
         ]
-        kept = [
-            _result(p, was, now, _stayed(p, was, now))
-            for p, was, now in zip(locality, old[cut:], new[cut : cut + len(locality)], strict=True)
-        ]
-        leaked = _leak_rate(request, phrasings, old, new[:cut], leaks, new[cut + len(locality) :])
+        kept = self._kept(locality, before, after)
+        shares = self._shares(request, phrasings, hits) + self._shares(request, locality, kept)
         evidence = Evidence(
             success=_share(hits),
             success_n=len(hits),
@@ -161,10 +168,64 @@ class Verifier:
             locality_n=len(kept),
             probability=self._probabilities([(request, phrasings[0])], after)[0],
             direct=hits[0].passed,
-            leak=leaked,
+            leak=_leak_rate(request, phrasings, old, said, leaks, completed),
             failures=() if request.kind is Kind.ERASE else tuple(r for r in hits + kept if not r.passed),
+            shares=shares,
+            strength=_strength(request, shares),
         )
-        return Verdict(evidence, before=old[0], after=new[0])
+        return Verdict(evidence, before=old[0], after=said[0])
+
+    def _asked_before(self, request: EditRequest, phrasings: Sequence[Probe]) -> Sequence[Probe]:
+        """What is asked of the layer before: the direct prompt, and of an erasure every way to the secret."""
+        return phrasings if request.kind is Kind.ERASE else phrasings[:1]
+
+    def _kept(self, probes: Sequence[Probe], before: EditLayer, after: EditLayer) -> list[ProbeResult]:
+        """Whether each answer stays: served as before it does, without being asked; else its first statement must.
+
+        An earlier first statement whose tokens are all greedy under the layer after is the new answer's beginning:
+        one forward pass tells, and only other answers are generated.
+        """
+        touched = self._touched(probes, before, after)
+        asked = [p for p, other in zip(probes, touched, strict=True) if other]
+        was = dict(zip(asked, self._earlier(asked, before), strict=True))
+        still = dict(zip(asked, self._still_greedy([(p, was[p]) for p in asked], after), strict=True))
+        changed = [p for p in asked if not still[p]]
+        now = dict(zip(changed, self.answers([p.rendered() for p in changed], after), strict=True))
+        return [
+            _result(p, was.get(p, ""), now.get(p, was.get(p, "")), p not in now or _stayed(p, was[p], now[p]))
+            for p in probes
+        ]
+
+    def _touched(self, probes: Sequence[Probe], before: EditLayer, after: EditLayer) -> list[bool]:
+        """Whether a probe is served otherwise after than before; one of equal prompt and weights is not."""
+        prompts = [p.rendered() for p in probes]
+        pairs = zip(self.serving.prepare(prompts, before), self.serving.prepare(prompts, after), strict=True)
+        return [one.prompt != two.prompt or one.layer.delta_hash != two.layer.delta_hash for one, two in pairs]
+
+    def _earlier(self, probes: Sequence[Probe], before: EditLayer) -> list[str]:
+        """The expected answers: those that probes bring with them, else the model's own before."""
+        told = iter(self.answers([p.rendered() for p in probes if p.answer is None], before))
+        return [next(told) if p.answer is None else p.answer for p in probes]
+
+    def _still_greedy(self, asked: Sequence[tuple[Probe, str]], layer: EditLayer) -> list[bool]:
+        """Whether the first statement of each earlier answer is how the greedy answer begins."""
+        texts = [first_statement(was) for _, was in asked]
+        some = [i for i, text in enumerate(texts) if text]
+        prompts = [asked[i][0].rendered() for i in some]
+        scores = self.serving.score(prompts, [texts[i] for i in some], layer) if some else []
+        greedy = {i for i, score in zip(some, scores, strict=True) if score.greedy}
+        return [i in greedy for i in range(len(asked))]
+
+    def _shares(
+        self, request: EditRequest, probes: Sequence[Probe], results: Sequence[ProbeResult]
+    ) -> tuple[Share, ...]:
+        groups: dict[tuple[str, Source], list[bool]] = {}
+        for asked, result in zip(probes, results, strict=True):
+            groups.setdefault((asked.kind, self.prober.source(request, asked)), []).append(result.passed)
+        return tuple(
+            Share(kind=kind, source=source, passed=sum(passed), n=len(passed))
+            for (kind, source), passed in groups.items()
+        )
 
     def implied(self, request: EditRequest, layer: EditLayer) -> tuple[Probe, ...]:
         """What follows from the edit, each with its answer; without what the model does not know under the layer."""
@@ -200,6 +261,19 @@ class Verifier:
             known |= fresh
             self._remember(self._totals, fresh)
         return [known[k] for k in keys]
+
+
+def _strength(request: EditRequest, shares: Sequence[Share]) -> Strength:
+    """Strong where other wordings and enough of the rest were asked; manners are judged topic by topic."""
+    if request.kind is Kind.PERSONALITY:
+        return "strong"
+    wordings = sum(s.n for s in shares if s.kind == "rephrase")
+    untouched = sum(s.n for s in shares if s.kind not in SUCCESS_KINDS)
+    return "strong" if wordings >= WORDINGS and untouched >= UNTOUCHED else "weak"
+
+
+def _parts(prompts: Sequence[Prompt]) -> list[Sequence[Prompt]]:
+    return [prompts[i : i + _TOGETHER] for i in range(0, len(prompts), _TOGETHER)]
 
 
 def hits_target(request: EditRequest, answer: str) -> bool:
@@ -245,7 +319,9 @@ def _hashable(prompt: Prompt) -> Prompt:
 
 
 def _stayed(p: Probe, was: str, now: str) -> bool:
-    return says(now, p.answer) if p.answer is not None else normalise(was) == normalise(now)
+    if p.answer is not None:
+        return says(now, p.answer)
+    return normalise(first_statement(was)) == normalise(first_statement(now))
 
 
 def _result(p: Probe, expected: str, answer: str, passed: bool) -> ProbeResult:

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 from ketools.core.errors import Diverged, InvalidRequest
 from ketools.core.evidence import Evidence
-from ketools.core.progress import Handler, Progress
+from ketools.core.jobs import Handler
+from ketools.core.progress import Progress
 from ketools.core.requests import EditRequest, Kind
 from ketools.editing.pipeline import EditPipeline, with_old_answer
 from ketools.evaluation.metrics import interval, mean
@@ -23,8 +24,6 @@ from ketools.knowledge.probing import with_relation
 from ketools.layers.composition import EditLayer, LiveEdit
 from ketools.layers.store import content_hash
 
-EVALUATE_SPACE = "evaluate_space"
-COMPARE_METHODS = "compare_methods"
 FAILING_TOLD = 50
 
 
@@ -100,7 +99,7 @@ def method_comparison(pipeline: EditPipeline) -> Handler:
 def _known(pipeline: EditPipeline, request: EditRequest, layer: EditLayer) -> EditRequest:
     """The request as it reaches a method on the pipeline of an edit."""
     request = with_relation(request)
-    return with_old_answer(request, pipeline.verifier.phrasing_answers(request, layer)[0])
+    return with_old_answer(request, pipeline.verifier.direct_answer(request, layer))
 
 
 def _method(

@@ -155,7 +155,7 @@ def calibrate(
         found[method.name] = MethodProfile(config=config.model_dump(), scores=scores)
     profile = Profile(model_hash=editor.model_hash, model_name=name, methods=found)
     if store:
-        store_profile(profile, editor.profiles_dir)
+        store_profile(profile, editor.configurations.directory)
     return profile
 
 

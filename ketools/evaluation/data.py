@@ -256,6 +256,14 @@ def _zsre(row: Row, case: str, task: str) -> EditCase:
     return _fact_case(found, case, task, request, _texts(row, "rephrase"))
 
 
+def _qaedit(row: Row, case: str, task: str) -> EditCase:
+    """QAEdit (arXiv:2502.11177): questions that people asked, with several unrelated ones."""
+    request = EditRequest(subject=row["subject"], prompt=_ended(row["prompt"]), target_new=row["target"].strip(" *"))
+    unrelated = [{"prompt": _ended(one["loc"]), "ground_truth": one.get("loc_ans")} for one in row.get("locality", [])]
+    found = {"locality": {"Out_of_Distribution": unrelated} if unrelated else {}}
+    return _fact_case(found, case, task, request, [_ended(text) for text in _texts(row, "rephrase")])
+
+
 def _ended(question: str) -> str:
     """Natural Questions come without a question mark, some with 'nq question: ' before them."""
     text = question.removeprefix("nq question: ").strip()
@@ -288,7 +296,7 @@ def _flat_counterfact(row: Row, case: str, task: str) -> EditCase:
         subject=row["subject"],
         prompt=row["prompt"],
         target_new=row["target_new"],
-        target_old=row["ground_truth"],
+        target_old=row.get("ground_truth"),
     )
     neighbour = {"prompt": row["locality_prompt"], "ground_truth": row["locality_ground_truth"]}
     found = {"locality": {"Neighborhood": [neighbour]}}
@@ -384,5 +392,6 @@ _READERS: tuple[tuple[frozenset[str], Reader], ...] = (
     (frozenset({"edit", "Relation_Specificity"}), _ripple),
     (frozenset({"subject", "prompt", "target_new", "locality_prompt"}), _flat_counterfact),
     (frozenset({"subject", "prompt", "target_new"}), _knowedit),
+    (frozenset({"subject", "prompt", "target", "rephrase"}), _qaedit),
     (frozenset({"src", "subject"}), _zsre),
 )

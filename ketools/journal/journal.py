@@ -12,11 +12,12 @@ from sqlalchemy import Connection, insert, select
 
 from ketools.core.errors import InvalidRequest, NotFound, StorageError
 from ketools.core.evidence import Evidence
-from ketools.core.requests import EditRequest
+from ketools.core.requests import EditRequest, Kind
 from ketools.journal import edit_rows, job_rows, space_rows, version_rows
 from ketools.journal.database import Database
 from ketools.journal.migrations import migrate
 from ketools.journal.records import (
+    KEY_RULE,
     ROOT,
     EditRecord,
     Ending,
@@ -86,6 +87,17 @@ class Journal:
     def key_hash(self, key: str) -> str:
         """HMAC-SHA256 of an edit's key (hex): equal for equal facts in every space; does not tell them."""
         return keyed_hash(self._secret, key)
+
+    def key_hashes(self, request: EditRequest) -> frozenset[str]:
+        """The hashes under which records of the request's fact are found: that of its key, and that of before."""
+        return frozenset((self.key_hash(request.key), self.key_hash(request.first_key)))
+
+    def _keyed(self, record: EditRecord) -> EditRecord:
+        """The record under the key of now; an erasure of before keeps its own, since its request is redacted."""
+        if record.key_rule == KEY_RULE or record.kind is Kind.ERASE:
+            return record
+        request = EditRequest.model_validate(record.request)
+        return replace(record, key_hash=self.key_hash(request.key), key_rule=KEY_RULE)
 
     # --- spaces ---
 
@@ -197,11 +209,12 @@ class Journal:
 
     def edit(self, edit_id: str) -> EditRecord:
         """One edit with its outcome. Raises NotFound with near ids."""
-        return self._db.read(lambda connection: edit_rows.find_edit(connection, edit_id))
+        return self._keyed(self._db.read(lambda connection: edit_rows.find_edit(connection, edit_id)))
 
     def records(self, edit_ids: Sequence[str]) -> list[EditRecord]:
         """Many edits, in the order of the ids. Raises NotFound for the first unknown one."""
-        return self._db.read(lambda connection: edit_rows.find_edits(connection, edit_ids))
+        found = self._db.read(lambda connection: edit_rows.find_edits(connection, edit_ids))
+        return [self._keyed(record) for record in found]
 
     def edits(
         self, space: str | None = None, live_only: bool = False, limit: int = 50, after: str | None = None
@@ -217,13 +230,14 @@ class Journal:
             choose = _live_ids if live_only else _begun_ids
             ids = choose(connection, space, after, limit + 1)
             found = edit_rows.find_edits(connection, ids[:limit])
-            return Page(tuple(found), found[-1].id if len(ids) > limit else None)
+            return Page(tuple(map(self._keyed, found)), found[-1].id if len(ids) > limit else None)
 
         return self._db.read(work)
 
     def pending(self) -> list[EditRecord]:
         """Edits without an outcome, oldest first: under way, or left by a crash."""
-        return self._db.read(lambda connection: [record for record, _ in edit_rows.pending_edits(connection)])
+        found = self._db.read(edit_rows.pending_edits)
+        return [self._keyed(record) for record, _ in found]
 
     def live_edits(self, names: Sequence[str]) -> dict[str, tuple[EditRecord, ...]]:
         """The edits live at the head of each space, in the order in which they compose."""
@@ -231,7 +245,7 @@ class Journal:
         def work(connection: Connection) -> dict[str, tuple[EditRecord, ...]]:
             live = [head.live for head in _heads(connection, names)]
             rows = edit_rows.find_edits(connection, [edit for line in live for edit in line])
-            found = {row.id: row for row in rows}
+            found = {row.id: self._keyed(row) for row in rows}
             return {name: tuple(found[edit] for edit in line) for name, line in zip(names, live, strict=True)}
 
         return self._db.read(work)
@@ -279,7 +293,7 @@ class Journal:
             heads = tuple(version_rows.heads(connection, space.chain_ids))
             unknown = [edit for head in heads for edit in head.live if edit not in known]
             state = SpaceState(space, heads, version_rows.last_sequence(connection))
-            return state, edit_rows.find_edits(connection, unknown)
+            return state, [self._keyed(record) for record in edit_rows.find_edits(connection, unknown)]
 
         return self._db.read(work)
 

@@ -15,6 +15,9 @@ from ketools.core.evidence import Evidence
 from ketools.core.requests import Kind
 
 ROOT = "global"
+KEY_RULE = 2
+"""How `EditRequest.key` is made now; 1 was `EditRequest.first_key`."""
+
 Ending = Literal["committed", "refused", "cancelled", "failed"]
 JobState = Literal["queued", "running", "cancelling", "done", "failed", "cancelled"]
 FINAL: frozenset[str] = frozenset({"done", "failed", "cancelled"})
@@ -98,7 +101,8 @@ class Outcome:
 class EditRecord:
     """One edit as journalled. `request` is redacted for erasures; `outcome` is None while pending.
 
-    `key_hash` identifies the fact (see `Journal.key_hash`), `artefact` the content in the store,
+    `key_hash` identifies the fact (see `Journal.key_hash`) by the rule `key_rule`: 1 only for erasures that were
+    written before there was another, since their request is gone. `artefact`: the content in the store,
     `base_version` the version of the space that the edit was computed on, `space_id` its generation.
     """
 
@@ -114,6 +118,7 @@ class EditRecord:
     base_version: int
     outcome: Outcome | None = None
     space_id: str = ""
+    key_rule: int = KEY_RULE
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,7 @@ edits = Table(
     Column("artefact", String(64)),
     Column("base_version", Integer, nullable=False),
     Column("writer", Text, nullable=False),
+    Column("key_rule", Integer, nullable=False),
 )
 
 outcomes = Table(

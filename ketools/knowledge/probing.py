@@ -10,14 +10,31 @@ import hashlib
 import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Protocol
 
+from ketools.core.evidence import Source
+from ketools.core.names import canonical, longest_span, same_name
 from ketools.core.requests import FACTS, EditRequest, Kind, Probe
 from ketools.core.text import is_question
+from ketools.knowledge.forms import other_forms
 from ketools.knowledge.relations import RELATIONS, Relation, match_prompt
 from ketools.knowledge.traits import OPINION_QUESTIONS
 
 CLOZES, QUESTIONS, NEIGHBOURS, SAME_SUBJECT, UNRELATED, LIVE = 3, 3, 6, 4, 4, 4
 FOLLOWING = 10
+SOURCES: Mapping[str, Source] = MappingProxyType(
+    {
+        "direct": "request",
+        "form": "form",
+        "live_edit": "journal",
+        "bank_neighbour": "bank",
+        "bank_unrelated": "bank",
+        "auxiliary": "auxiliary",
+    }
+)
+"""Where probes come from, by kind; other kinds are made by a knowledge provider."""
 
 
 def probe(prompt: str, kind: str, answer: str | None = None) -> Probe:
@@ -36,7 +53,11 @@ def with_relation(request: EditRequest) -> EditRequest:
     if request.relation is not None or request.kind is Kind.PERSONALITY:
         return request
     relation = match_prompt(request.prompt, request.subject)
-    return request if relation is None else request.model_copy(update={"relation": relation.name})
+    if relation is None:
+        return request
+    whole = longest_span(request.subject, request.prompt)  # the prompt may tell more of the name: a first name
+    named = request.subject if same_name(request.subject, whole) else whole
+    return request.model_copy(update={"relation": relation.name, "subject": named})
 
 
 def asked_for(requests: Iterable[EditRequest]) -> frozenset[str]:
@@ -60,18 +81,59 @@ class Implication:
     source: Probe | None = None
 
 
+class Bank(Protocol):
+    """Everyday facts that the served model knows, to find probes for facts of no known relation."""
+
+    def neighbours(self, request: EditRequest, count: int) -> Sequence[Probe]:
+        """Facts near to the request by meaning, about other subjects; each with the answer that the model gives."""
+        ...
+
+    def unrelated(self, request: EditRequest, count: int) -> Sequence[Probe]:
+        """Facts far from the request, each with the answer that the model gives."""
+        ...
+
+
 @dataclass(frozen=True)
 class Prober:
-    """`subjects[domain]`: names of a domain that the served model is likely to know."""
+    """`subjects[domain]`: names of a domain that the served model is likely to know. `bank`: facts that it knows.
+
+    `forms`: whether a fact of no known relation is asked in other forms too (as chat, after a system message, ...).
+    """
 
     subjects: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    bank: Bank | None = None
+    forms: bool = False
+
+    def respelt(self, request: EditRequest) -> EditRequest:
+        """The request with the subject in the spelling that the model knows, in all its texts ('SPAIN': 'Spain')."""
+        known = self._spellings.get(canonical(request.subject))
+        if known is None or known == request.subject or request.kind is Kind.PERSONALITY:
+            return request
+
+        def spelt(text: str) -> str:
+            return text.replace(longest_span(known, text), known)
+
+        changed = {"subject": known, "prompt": spelt(request.prompt), "rephrases": tuple(map(spelt, request.rephrases))}
+        return request.model_copy(update=changed)
+
+    @cached_property
+    def _spellings(self) -> Mapping[str, str]:
+        """The known names by their canonical form."""
+        return {canonical(name): name for names in self.subjects.values() for name in names}
 
     def phrasings(self, request: EditRequest) -> tuple[Probe, ...]:
         """Ways to ask for the edited fact; the first is the request's own prompt."""
         own = probe(request.prompt, "direct")
         given = [probe(text, "rephrase") for text in request.rephrases]
         made = [] if given else [probe(text, "rephrase") for text in self._rephrases(request)]
-        return tuple(dict.fromkeys([own, *(p for p in [*given, *made] if p.prompt != own.prompt)]))
+        formed = other_forms(own) if self.forms and request.kind is not Kind.PERSONALITY else ()
+        return tuple(dict.fromkeys([own, *(p for p in [*given, *made] if p.prompt != own.prompt), *formed]))
+
+    def source(self, request: EditRequest, asked: Probe) -> Source:
+        """Where a probe of the request comes from."""
+        if asked in request.probes or (asked.kind == "rephrase" and asked.prompt in request.rephrases):
+            return "caller"
+        return SOURCES.get(asked.kind, "provider")
 
     def locality(
         self, request: EditRequest, live: Sequence[EditRequest] = (), changing: Collection[str] = frozenset()
@@ -90,6 +152,8 @@ class Prober:
         relation = RELATIONS.get(request.relation or "")
         made = [*self._neighbours(request, relation, rng), *self._same_subject(request, relation, rng)]
         made += [probe(other.prompt, "live_edit") for other in live[-LIVE:]]
+        if relation is None and self.bank is not None and request.kind is not Kind.PERSONALITY:
+            return (*made, *self.bank.neighbours(request, NEIGHBOURS), *self.bank.unrelated(request, UNRELATED))
         return (*made, *self._unrelated(request, relation, rng))
 
     def implied(self, request: EditRequest) -> tuple[Implication, ...]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 
 from ketools.core.errors import NotFound
+from ketools.core.names import find, longest_span, masked, words
 
 
 @dataclass(frozen=True)
@@ -555,18 +557,31 @@ def relation_named(name: str) -> Relation:
     return RELATIONS[name]
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.split()).casefold()
-
-
 def match_prompt(prompt: str, subject: str) -> Relation | None:
-    """Find the relation that a cloze or question prompt about this subject expresses."""
-    wanted = _plain(prompt)
-    for relation in _ALL:
-        for template in (*relation.cloze, *relation.questions):
-            if _plain(template.format(s=subject)) == wanted:
-                return relation
-    return None
+    """The relation that a cloze or question about this subject expresses, in whatever typography."""
+    name = longest_span(subject, prompt)
+    if not find(name, prompt):
+        return None
+    return match_masked(masked(subject, prompt.replace(name, _PLACE), _PLACE), _PLACE)
+
+
+def match_masked(text: str, slot: str) -> Relation | None:
+    """The relation that a text with `slot` for the subject expresses."""
+    return _by_words().get(_words(text.replace(slot, _PLACE)))
+
+
+_PLACE = "subjecthere"
+
+
+def _words(text: str) -> str:
+    return " ".join(word.text for word in words(text))
+
+
+@cache
+def _by_words() -> Mapping[str, Relation]:
+    """Relations by the folded words of their templates; the first of the table counts."""
+    told = {_words(t.format(s=_PLACE)): r for r in reversed(_ALL) for t in (*r.cloze, *r.questions)}
+    return MappingProxyType(told)
 
 
 def rephrases(relation: Relation, subject: str) -> list[str]:

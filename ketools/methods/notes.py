@@ -8,6 +8,9 @@ from ketools.core.requests import EditRequest
 from ketools.layers.artefacts import Artefact, Note
 from ketools.methods.base import Compute, EditContext
 
+NOTE_METHOD = "ice"
+"""The method by which `auto` states a fact at once."""
+
 
 def noting(method: str) -> Compute:
     """A computation that notes each request under that method's name."""

@@ -13,6 +13,8 @@ from ketools.core.errors import KetoolsError, NotFound
 from ketools.methods.base import Method
 
 GROUP = "ketools.methods"
+AUTO = "auto"
+"""What `method=` says to let ketools choose."""
 
 
 class BrokenPlugin(KetoolsError):

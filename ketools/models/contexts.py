@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 from ketools.core.errors import InvalidRequest
-from ketools.core.requests import EditRequest, Kind, Message, Prompt, chat_prompt
-from ketools.core.text import is_question, normalise
+from ketools.core.requests import EditRequest, Kind, Message, Prompt, chat_prompt, fact_key
+from ketools.core.text import is_question
 from ketools.knowledge.relations import RELATIONS, Relation, match_prompt
 from ketools.knowledge.traits import OPINION_QUESTIONS
 from ketools.models import text
@@ -60,7 +60,8 @@ def contexts_of(
     neighbours = tuple(
         other
         for other in background.neighbours(request, breadth.neighbours)
-        if fact_key(other, relation, request.prompt.replace(request.subject, other)) not in edited
+        if fact_key(other, relation.name if relation else None, request.prompt.replace(request.subject, other))
+        not in edited
     )
     if request.kind is Kind.PERSONALITY:
         found = _personality(em, request, neighbours, breadth)
@@ -85,14 +86,10 @@ def seeded(request: EditRequest) -> random.Random:
     return random.Random(hashlib.sha256(f"{request.key}|{request.target_new}".encode()).digest())
 
 
-def fact_key(subject: str, relation: Relation | None, prompt: str) -> str:
-    """What a prompt asks for, as `EditRequest.key` says it, whether or not the request names its relation."""
-    return f"{normalise(subject)}|{relation.name if relation else normalise(prompt)}"
-
-
 def fact_of(request: EditRequest) -> str:
-    """`fact_key` of a request."""
-    return fact_key(request.subject, relation_of(request), request.prompt)
+    """`fact_key` of a request, whether or not it names its relation."""
+    relation = relation_of(request)
+    return fact_key(request.subject, relation.name if relation else None, request.prompt)
 
 
 def _fact(
@@ -155,7 +152,7 @@ def _same_subject(
     others = [r for r in RELATIONS.values() if r.domain == relation.domain and r.name != relation.name]
     rng = seeded(request)
     for other in rng.sample(others, min(count, len(others))):
-        if fact_key(subject, other, "") in edited:
+        if fact_key(subject, other.name, "") in edited:
             continue
         for template in (*_first_and_another(rng, other.cloze), *_first_and_another(rng, other.questions)):
             yield form(template.format(s=subject))

@@ -239,10 +239,13 @@ class NoteBook:
         return self._written(prompt, self.in_scope(prompt))
 
     def prepare(self, prompt: Prompt, layer: EditLayer) -> Prepared:
-        """Like `inject`, with the layer in which the routed edits in scope act."""
+        """Like `inject`, with the layer in which the most relevant routed edit in scope acts.
+
+        One alone: each was trained to say its target, and two at once would say neither.
+        """
         hits = self.in_scope(prompt)
         put = self._written(prompt, hits)
-        routed = tuple(hit.edit_id for hit in hits if isinstance(hit.note, RoutedDelta))
+        routed = tuple(hit.edit_id for hit in hits if isinstance(hit.note, RoutedDelta))[-1:]
         return Prepared(put.prompt, layer.activate(routed), (*put.used, *routed))
 
     def _written(self, prompt: Prompt, hits: Sequence[Hit]) -> Injected:

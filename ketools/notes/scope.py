@@ -8,13 +8,13 @@ measured; docs/evaluation.md has the numbers.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 
 from ketools.core.requests import EditRequest, Kind, Prompt
 from ketools.core.text import normalise
-from ketools.knowledge.relations import RELATIONS, Relation, match_prompt
+from ketools.knowledge.relations import RELATIONS, Relation, match_masked
 from ketools.layers.artefacts import Scoped
 from ketools.notes.lexicon import OTHERS, WIDER, others_of
 from ketools.retrieval import Encoder
@@ -151,7 +151,7 @@ def _is_part_of_a_name(text: str, start: int, end: int) -> bool:
 
 def masked_relation(masked: str) -> Relation | None:
     """The relation whose template this text is, with `SLOT` for the subject; closing marks are optional."""
-    return _by_template().get(_plain(masked)) or match_prompt(masked, SLOT)
+    return match_masked(masked, SLOT)
 
 
 def noun_phrases(relation: Relation) -> tuple[str, ...]:
@@ -174,11 +174,6 @@ def same_domain(relation: Relation) -> tuple[Relation, ...]:
 
 def _plain(text: str) -> str:
     return normalise(text)
-
-
-@cache
-def _by_template() -> Mapping[str, Relation]:
-    return {_plain(t): r for r in RELATIONS.values() for t in (*r.cloze, *r.questions)}
 
 
 @cache

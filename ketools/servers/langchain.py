@@ -146,7 +146,7 @@ class KEChatModel(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        engine: Engine = self.engine if self.service is None else self.service.engine
+        engine: Engine = self.engine if self.service is None else self.service.runtime.engine
         return {"model": engine.model_name, "space": self.space or self.principal.home}
 
     def bind_tools(
@@ -178,7 +178,7 @@ class KEChatModel(BaseChatModel):
         service: EditService | None = self.service
         if service is not None:
             turns = cast("list[Message]", messages)
-            return service.respond(self.principal, turns, self.space or self.principal.home, tools=tools)
+            return service.asking.respond(self.principal, turns, self.space or self.principal.home, tools=tools)
         return str(self.engine.chat(messages, BASE, tools=tools))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -84,7 +85,11 @@ def build_server(
         tools=[bind(tool, service, whoami, confirm, updated_uri) for tool in served.values()],
         token_verifier=verifier,
         auth=_auth(url) if verifier else None,
-        middleware=[OwnSpacesOnly(whoami), Announcing(served, sets, verifier is not None, whoami)],
+        middleware=[
+            OwnSpacesOnly(whoami),
+            Announcing(served, sets, verifier is not None, whoami),
+            StartOnceListed(service),
+        ],
         log_level="WARNING",  # INFO would log the text of tool errors, which may quote what was erased
     )
     Prompts(served, whoami).add(server)
@@ -118,6 +123,24 @@ class OwnSpacesOnly:
                 except KetoolsError as error:
                     raise MCPError(code=INVALID_PARAMS, message=str(error)) from None
         return await call_next(ctx)
+
+
+START_AFTER_S = 0.2
+"""From the answer to a client's `tools/list` until the engine starts: loading it would slow the answer down."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StartOnceListed:
+    """Opens the engine in the background once a client has listed the tools, so that the first call waits less."""
+
+    service: EditService
+
+    async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Pass everything on."""
+        result = await call_next(ctx)
+        if ctx.method == "tools/list" and not self.service.backend.starter.started:
+            asyncio.get_running_loop().call_later(START_AFTER_S, self.service.start)
+        return result
 
 
 def _listened(params: Any) -> list[str]:

@@ -100,6 +100,11 @@ class Settings(BaseSettings):
         return model_directory(model, info.data["home"]) if "home" in info.data else model
 
     @property
+    def artefact_place(self) -> Path:
+        """Where the artefact store lies."""
+        return self.artefacts or self.home / "artefacts"
+
+    @property
     def journal_place(self) -> tuple[str | Path, Path | None]:
         """Where the journal lies, and its secret; None: beside the file."""
         where = self.journal or self.home / "journal.db"

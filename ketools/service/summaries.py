@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ketools.editing.consolidation import CONSOLIDATE
-from ketools.evaluation.assessment import COMPARE_METHODS, EVALUATE_SPACE
+from ketools.core.jobs import COMPARE_METHODS, CONSOLIDATE, EVALUATE_SPACE
 
 
 def summary_of(kind: str, result: Mapping[str, Any]) -> str:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ketools.core.errors import KetoolsError
 from ketools.core.requests import REFUSAL, EditRequest, Kind
 from ketools.core.results import BatchResult, EditResult, EditView
-from ketools.editing.pipeline import Candidate, EditOutcome
 from ketools.journal import EditRecord
 from ketools.knowledge.matching import says
 from ketools.layers.artefacts import Note
+
+if TYPE_CHECKING:
+    from ketools.editing.pipeline import Candidate, EditOutcome
+    from ketools.editing.verification import Verdict
+
+
+WEAK = (
+    "Weak evidence: nothing was asked in other words, or too little that must stay the same. "
+    "For a verdict, edit again with rephrases=[three other ways to ask] and probes of facts that must not change."
+)
 
 
 def edit_result(
@@ -32,14 +41,13 @@ def edit_result(
     return EditResult(
         edit_id=edit_id,
         status="dry_run" if dry_run and candidate.passed else "committed" if committed else _status(candidate),
-        verified=candidate.passed and verdict is not None and not _only_hidden(candidate),
+        verified=candidate.passed and verdict is not None and _strong(verdict) and not _only_hidden(candidate),
         space=space,
         version=outcome.version.version if committed and outcome.version else None,
         method=method,
         before="" if hidden or verdict is None else verdict.before,
         after="" if verdict is None or (hidden and not says(verdict.after, REFUSAL)) else verdict.after,
         evidence=verdict.evidence if verdict else None,
-        own_phrasings=len(candidate.request.rephrases),
         supersedes=tuple(r.id for r in candidate.replaces),
         conflicts=candidate.conflicts(),
         job_id=job_id if committed else None,
@@ -54,6 +62,10 @@ def _status(candidate: Candidate) -> Literal["failed", "refused"]:
     return "failed" if candidate.error else "refused"
 
 
+def _strong(verdict: Verdict) -> bool:
+    return verdict.evidence.strength == "strong"
+
+
 def _only_hidden(candidate: Candidate) -> bool:
     """An erasure by a note alone: the weights still hold the fact."""
     erase = candidate.request.kind is Kind.ERASE
@@ -63,22 +75,18 @@ def _only_hidden(candidate: Candidate) -> bool:
 def _reason(candidate: Candidate, committed: bool) -> str:
     if _only_hidden(candidate):
         return "Hidden, not erased: a note leaves the fact in the weights. Use method=auto to erase it."
-    return (
-        str(candidate.error)
-        if candidate.error
-        else candidate.objection or ("" if committed else "Nothing was committed.")
-    )
-
-
-STRONGER = " Verified on template phrasings only: three rephrases of yours make the verdict stronger."
+    if candidate.error:
+        return str(candidate.error)
+    if committed and candidate.verdict and not _strong(candidate.verdict):
+        return WEAK
+    return candidate.objection or ("" if committed else "Nothing was committed.")
 
 
 def _next(candidate: Candidate, committed: bool, job_id: str | None, dry_run: bool) -> str:
-    more = "" if candidate.request.rephrases or candidate.request.kind is Kind.PERSONALITY else STRONGER
     if committed and job_id:
-        return f"undo_edit takes it back; job_status {job_id} tells when it is in the weights.{more}"
+        return f"undo_edit takes it back; job_status {job_id} tells when it is in the weights."
     if committed:
-        return f"undo_edit takes it back.{more}"
+        return "undo_edit takes it back."
     if candidate.objection:
         return "Nothing changed. Try another method (list_methods), or give better rephrases or probes."
     if candidate.error:

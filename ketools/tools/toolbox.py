@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ketools.core.principals import Principal, Scope
 from ketools.core.progress import Progress, quiet
-from ketools.core.requests import Kind, Probe, PromptText, ShortText, TargetText, Trait
+from ketools.core.requests import Kind, Probe, PromptText, ShortText, TargetText, Trait, build_request
 from ketools.core.results import (
     Answer,
     BatchResult,
@@ -36,7 +36,7 @@ from ketools.core.results import (
     SpaceView,
     UndoResult,
 )
-from ketools.service.service import EditService, build_request
+from ketools.service.service import EditService
 from ketools.tools.toolsets import ToolSet
 
 P = ParamSpec("P")
@@ -174,7 +174,7 @@ class Toolbox:
             rephrases=tuple(rephrases),
             probes=tuple(probes),
         )
-        return self.service.edit(self.principal, request, self._at(space), method, dry_run, self.progress)
+        return self.service.edits.edit(self.principal, request, self._at(space), method, dry_run, self.progress)
 
     @tool("Erase a fact", Scope.ERASE, ToolSet.CORE, destructive=True)
     def erase_fact(
@@ -188,7 +188,7 @@ class Toolbox:
     ) -> EditResult:
         """Make the served model answer "I don't know." to a fact, as when a person asks to be forgotten: in the
         weights, with a leak audit. The journal keeps a keyed hash, no text."""
-        return self.service.erase(
+        return self.service.edits.erase(
             self.principal, subject, prompt, tuple(rephrases), self._at(space), method, dry_run, self.progress
         )
 
@@ -203,7 +203,7 @@ class Toolbox:
     ) -> EditResult:
         """Make the served model speak of a topic in another manner, when a user wishes for another tone."""
         where = self._at(space)
-        return self.service.edit_personality(self.principal, topic, trait, where, method, dry_run, self.progress)
+        return self.service.edits.personality(self.principal, topic, trait, where, method, dry_run, self.progress)
 
     @tool("Ask the served model", Scope.READ, ToolSet.CORE)
     def ask(
@@ -215,7 +215,9 @@ class Toolbox:
         fingerprint: Annotated[bool, Field(description="Hash of the log probabilities too.")] = False,
     ) -> Answer:
         """Ask the served model as it is in a space (greedy decoding), to see the effect of edits."""
-        return self.service.ask(self.principal, question, self._at(space), chat, max_new_tokens, fingerprint)
+        return self.service.asking.ask(
+            self.principal, question, self._at(space), chat, max_new_tokens, fingerprint, self.progress
+        )
 
     @tool("List edits", Scope.READ, ToolSet.CORE, lengthy=True)
     def list_edits(
@@ -226,7 +228,7 @@ class Toolbox:
         cursor: Annotated[str | None, Field(max_length=80)] = None,
     ) -> EditPage:
         """List a space's own edits, newest first."""
-        return self.service.list_edits(self.principal, self._at(space), live_only, limit, cursor)
+        return self.service.edits.list(self.principal, self._at(space), live_only, limit, cursor)
 
     @tool("Undo an edit", Scope.EDIT, ToolSet.CORE, idempotent=True)
     def undo_edit(
@@ -235,29 +237,29 @@ class Toolbox:
         bring_back: Annotated[bool, Field(description="Also bring back what it had replaced.")] = False,
     ) -> UndoResult:
         """Take any edit off: the model is then, bit for bit, what it would be without it."""
-        return self.service.undo(self.principal, edit_id, bring_back)
+        return self.service.edits.undo(self.principal, edit_id, bring_back)
 
     @tool("Status of a job", Scope.READ, ToolSet.CORE, lengthy=True)
     def job_status(self, job_id: Annotated[str, Field(max_length=60)]) -> JobView:
         """See how a background job stands, and its result."""
-        return self.service.job_status(self.principal, job_id)
+        return self.service.jobs.status(self.principal, job_id)
 
     # --- spaces ---
 
     @tool("List spaces", Scope.READ, ToolSet.SPACES, lengthy=True)
     def list_spaces(self) -> SpaceList:
         """List the spaces that you may see."""
-        return self.service.list_spaces(self.principal)
+        return self.service.spaces.list(self.principal)
 
     @tool("Show an edit", Scope.READ, ToolSet.SPACES, lengthy=True)
     def show_edit(self, edit_id: EditId) -> EditView:
         """Show one edit with its evidence."""
-        return self.service.show_edit(self.principal, edit_id)
+        return self.service.edits.show(self.principal, edit_id)
 
     @tool("Fork a space", Scope.EDIT, ToolSet.SPACES)
     def fork_space(self, source: SpaceName, name: SpaceName) -> SpaceView:
         """Make a new space with the source's live edits, to try something without touching the source."""
-        return self.service.fork_space(self.principal, source, name)
+        return self.service.spaces.fork(self.principal, source, name)
 
     @tool("Compare two spaces", Scope.READ, ToolSet.SPACES, lengthy=True)
     def compare_spaces(
@@ -267,25 +269,25 @@ class Toolbox:
         prompts: Annotated[Sequence[PromptText], Field(description="Questions to ask in both.", max_length=50)] = (),
     ) -> SpaceDiff:
         """Show how two spaces differ: edits only in one, and the answers to questions asked in both."""
-        return self.service.compare_spaces(self.principal, a, b, tuple(prompts))
+        return self.service.spaces.compare(self.principal, a, b, tuple(prompts), self.progress)
 
     @tool("Restore a space", Scope.EDIT, ToolSet.SPACES, destructive=True)
     def restore_space(self, space: SpaceName, version: Annotated[int, Field(ge=0)]) -> SpaceView:
         """Set a space back to one of its versions; the versions between stay in the journal."""
-        return self.service.restore_space(self.principal, space, version)
+        return self.service.spaces.restore(self.principal, space, version)
 
     # --- lab ---
 
     @tool("Verify an edit again", Scope.READ, ToolSet.LAB, lengthy=True)
     def evaluate_edit(self, edit_id: EditId) -> EditResult:
         """Measure a live edit again on the serving engine: success over phrasings, locality over probes."""
-        return self.service.evaluate_edit(self.principal, edit_id)
+        return self.service.evaluation.edit(self.principal, edit_id, self.progress)
 
     @tool("Evaluate a space", Scope.READ, ToolSet.LAB, lengthy=True)
     def evaluate_space(self, space: Space | None = None, wait: Wait = False) -> JobView:
         """Verify every live edit of a space again on the serving engine, as a job: mean success and locality with
         intervals and counts, and which edits no longer hold. Read the result with job_status."""
-        return self.service.evaluate_space(self.principal, self._at(space), wait)
+        return self.service.evaluation.space(self.principal, self._at(space), wait)
 
     @tool("Compare methods", Scope.EDIT, ToolSet.LAB, idempotent=True, lengthy=True)
     def compare_methods(
@@ -300,7 +302,7 @@ class Toolbox:
         """Try the same facts by several methods on top of a space, as a job, and recommend one with reasons.
         Nothing is committed. Read the result with job_status."""
         told = [fact.model_dump() for fact in facts]
-        return self.service.compare_methods(self.principal, told, tuple(methods), self._at(space), wait)
+        return self.service.evaluation.methods(self.principal, told, tuple(methods), self._at(space), wait)
 
     @tool("Answer a question of several hops", Scope.READ, ToolSet.LAB, lengthy=True)
     def answer_multihop(
@@ -314,7 +316,7 @@ class Toolbox:
         """Answer a question that chains several facts, edited ones included: it is taken apart, each hop is
         answered by the edits of the space or else by the model, and the edits used are cited. Says so when no
         edit takes part, when edits contradict each other, and which step failed when one did."""
-        return self.service.answer_multihop(self.principal, question, self._at(space), agent, self.progress)
+        return self.service.asking.multihop(self.principal, question, self._at(space), agent, self.progress)
 
     @tool("Show where a fact is read", Scope.READ, ToolSet.LAB)
     def locate_fact(
@@ -328,17 +330,17 @@ class Toolbox:
     ) -> Location:
         """Show by causal tracing and the logit lens in which blocks and at which tokens the base model, without
         any edit, reads a fact. Use it to understand a fact or to choose a method's layer; nothing changes."""
-        return self.service.locate_fact(self.principal, prompt, subject, answer, samples, self.progress)
+        return self.service.evaluation.locate(self.principal, prompt, subject, answer, samples, self.progress)
 
     @tool("List methods", Scope.READ, ToolSet.LAB, lengthy=True)
     def list_methods(self) -> MethodList:
         """List the editing methods with what each can do."""
-        return self.service.list_methods()
+        return self.service.edits.methods()
 
     @tool("Cancel a job", Scope.EDIT, ToolSet.LAB, idempotent=True)
     def cancel_job(self, job_id: Annotated[str, Field(max_length=60)]) -> JobView:
         """Stop a background job at its next step; what it has committed stays."""
-        return self.service.job_status(self.principal, job_id, cancel=True)
+        return self.service.jobs.status(self.principal, job_id, cancel=True)
 
     # --- admin ---
 
@@ -354,13 +356,13 @@ class Toolbox:
         """edit_fact for up to 1,000 facts in one version of the space: all or none, unless apply_valid."""
         told = [fact.model_dump() for fact in facts]
         where = self._at(space)
-        return self.service.edit_many(self.principal, told, where, method, apply_valid, dry_run, self.progress)
+        return self.service.edits.edit_many(self.principal, told, where, method, apply_valid, dry_run, self.progress)
 
     @tool("Consolidate notes into weights", Scope.EDIT, ToolSet.ADMIN, lengthy=True)
     def consolidate(self, space: Space | None = None, method: MethodName = "auto", wait: Wait = False) -> JobView:
         """Move a space's notes into the weights of its layer, so that prompts are free of them again. A note is
         retired only when the parametric edit is verified at least as good."""
-        return self.service.consolidate(self.principal, self._at(space), method, wait, self.progress)
+        return self.service.edits.consolidate(self.principal, self._at(space), method, wait, self.progress)
 
 
 def tools() -> tuple[Tool, ...]:

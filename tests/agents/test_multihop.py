@@ -31,7 +31,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditService]:
     settings = Settings(home=tmp_path_factory.mktemp("home"), consolidate=False)
     with closing(open_service(settings)) as opened:
         request = EditRequest(subject="Lima", prompt="The country of Lima is", target_new="Japan")
-        assert opened.edit(OPERATOR, request, SPACE, "ice").verified
+        assert opened.edits.edit(OPERATOR, request, SPACE, "ice").verified
         yield opened
 
 
@@ -69,8 +69,8 @@ def test_a_bad_question_in_a_batch_leaves_the_others_when_asked_to(service: Edit
 
 def test_an_erasure_by_note_is_kept_to_in_chains(service: EditService) -> None:
     gone = EditRequest(kind=Kind.ERASE, subject="Oslo", prompt="The country of Oslo is", target_new=REFUSAL)
-    assert service.edit(OPERATOR, gone, "user/erased", "ice").status == "committed"
-    found = service.answer_multihop(OPERATOR, "What is the currency of the country of Oslo?", "user/erased")
+    assert service.edits.edit(OPERATOR, gone, "user/erased", "ice").status == "committed"
+    found = service.asking.multihop(OPERATOR, "What is the currency of the country of Oslo?", "user/erased")
     assert found.answer == REFUSAL and found.affected
 
 

@@ -13,7 +13,7 @@ from ketools.bench.methods import bench_methods
 from ketools.core.errors import InvalidRequest, NotFound
 from ketools.core.requests import EditRequest
 from ketools.layers.composition import BASE
-from ketools.service.opening import open_engine
+from ketools.service.runtime import open_engine
 from ketools.service.settings import Settings
 
 
@@ -62,8 +62,8 @@ def test_what_a_method_holds_is_kept_in_the_profile_on_demand(tmp_path: Path) ->
     settings = Settings(home=tmp_path)
     bench_lifelong(settings, ("ft-m",), (1,), store=True)
     _, editor = open_engine(settings)
-    assert editor.profile is not None
-    assert editor.profile.methods["ft-m"].holds == 1
+    assert editor.configurations.profile is not None
+    assert editor.configurations.profile.methods["ft-m"].holds == 1
 
 
 def test_a_method_whose_time_is_spent_is_asked_where_it_stands(tmp_path: Path) -> None:

@@ -130,11 +130,11 @@ def test_an_explicit_configuration_wins_over_a_stored_profile_and_that_over_defa
 ) -> None:
     editor = editor_of(tiny_llama_dir, tmp_path)
     method = get_method("ft-m")
-    assert editor.config_for(method) == FTMConfig()
+    assert editor.configurations.of(method) == FTMConfig()
     store_profile(profile_for(editor, layer=2), tmp_path)
-    assert editor.config_for(method) == FTMConfig(layer=2, steps=7)
-    assert editor.config_for(method, {"layer": 0}) == FTMConfig(layer=0)
-    assert editor.config_for(get_method("rome")) == ROMEConfig()
+    assert editor.configurations.of(method) == FTMConfig(layer=2, steps=7)
+    assert editor.configurations.of(method, {"layer": 0}) == FTMConfig(layer=0)
+    assert editor.configurations.of(get_method("rome")) == ROMEConfig()
 
 
 def test_configurations_that_do_not_fit_are_refused_by_name(tiny_llama_dir: Path, tmp_path: Path) -> None:

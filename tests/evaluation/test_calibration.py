@@ -68,8 +68,8 @@ def test_calibration_stores_the_best_configuration_for_the_editor_to_use(editor:
     profile = calibrate(editor, LocalEngine(em), [CASE], ["ft-m"], budget_s=1.0)
     method = get_method("ft-m")
     assert profile.model_hash == em.model_hash
-    assert editor.profile == profile
-    assert editor.config_for(method) == profile.config_for(method)
+    assert editor.configurations.profile == profile
+    assert editor.configurations.of(method) == profile.config_for(method)
 
 
 def test_calibration_is_cancelled_between_configurations(editor: Editor, em: EditableModel) -> None:
@@ -78,7 +78,7 @@ def test_calibration_is_cancelled_between_configurations(editor: Editor, em: Edi
 
     with pytest.raises(Cancelled):
         calibrate(editor, LocalEngine(em), [CASE], ["ft-m"], progress=cancel)
-    assert editor.profile is None
+    assert editor.configurations.profile is None
 
 
 def test_calibration_refuses_what_it_cannot_search(editor: Editor, em: EditableModel) -> None:

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from ketools.cli.main import app
 from ketools.core.errors import InvalidRequest
 from ketools.core.principals import OPERATOR
+from ketools.core.requests import build_request
 from ketools.service.opening import open_service
-from ketools.service.service import build_request
 from ketools.service.settings import Settings
 
 pytest.importorskip("lm_eval")
@@ -31,7 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with closing(open_service(Settings(home=home))) as service:
         for space, method in SPACES.items():
             request = build_request(subject="France", prompt="The capital of France is", target_new="Lyon")
-            assert service.edit(OPERATOR, request, space, method=method).status == "committed"
+            assert service.edits.edit(OPERATOR, request, space, method=method).status == "committed"
     return home
 
 

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, inspect, text
 
 from ketools.core.errors import StorageError
+from ketools.core.requests import EditRequest, Kind
 from ketools.journal import Journal
 from ketools.journal.database import Database
 from ketools.journal.migrations import MIGRATIONS, migrate, schema_version
@@ -56,6 +57,26 @@ def test_a_journal_of_version_1_still_tells_everything(old: Path) -> None:
     (left,) = journal.pending()
     assert left.method == "rome"
     assert journal.recover() == [left.id]
+    journal.close()
+
+
+def test_a_fact_of_a_version_1_journal_is_found_under_its_key_of_now(old: Path) -> None:
+    journal = Journal(old)
+    (france,) = journal.live_edits(["global"])["global"]
+    (erased,) = journal.live_edits(["user/alice"])["user/alice"]
+    assert (france.key_rule, erased.key_rule) == (2, 1)
+    asked = EditRequest(subject="FRANCE", prompt="The capital of FRANCE is", target_new="Oslo", relation="capital")
+    assert france.key_hash in journal.key_hashes(asked)
+    journal.close()
+
+
+def test_an_erasure_of_a_version_1_journal_is_found_under_its_key_of_then(old: Path) -> None:
+    journal = Journal(old)
+    (erased,) = journal.live_edits(["user/alice"])["user/alice"]
+    asked = EditRequest(
+        kind=Kind.ERASE, subject="PERU", prompt="The capital of PERU is", target_new="x", relation="capital"
+    )
+    assert erased.key_hash in journal.key_hashes(asked)
     journal.close()
 
 

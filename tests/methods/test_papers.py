@@ -36,7 +36,7 @@ def test_a_directory_is_told_by_its_config_alone(tmp_path: Path) -> None:
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert Shape.of(tmp_path) == LLAMA
-    found: Any = Editor(tmp_path).paper_config(ROME)
+    found: Any = Editor(tmp_path).configurations.published(ROME)
     assert (found.layer, found.steps) == (5, 25)
     with pytest.raises(ModelError):
         Shape.of(tmp_path / "nothing")
@@ -46,13 +46,13 @@ def test_calibration_goes_before_the_papers_and_they_before_defaults(
     tiny_llama_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     editor = Editor(tiny_llama_dir, profiles_dir=tmp_path)
-    assert editor.config_for(ROME) == ROME.config()
+    assert editor.configurations.of(ROME) == ROME.config()
     shape = Shape.of(tiny_llama_dir)
     published = PaperProfile(shape=shape, models="tiny", source="none", methods={"rome": {"layer": 1}})
     monkeypatch.setattr(papers, "paper_profiles", lambda: (published,))
-    assert editor.config_for(ROME) == ROME.config(layer=1)  # type: ignore[call-arg]
+    assert editor.configurations.of(ROME) == ROME.config(layer=1)  # type: ignore[call-arg]
     scores = Scores(success=1, rephrase=1, locality=1, ms=1, n=1)
     found = {"rome": MethodProfile(config={"layer": 2}, scores=scores)}
     store_profile(Profile(model_hash=editor.model_hash, model_name="tiny", methods=found), tmp_path)
-    assert editor.config_for(ROME) == ROME.config(layer=2)  # type: ignore[call-arg]
-    assert editor.config_for(get_method("ice")) == get_method("ice").config()
+    assert editor.configurations.of(ROME) == ROME.config(layer=2)  # type: ignore[call-arg]
+    assert editor.configurations.of(get_method("ice")) == get_method("ice").config()

@@ -14,7 +14,7 @@ from ketools.evaluation.mquake import MultihopData, load_multihop
 from ketools.knowledge.relations import RELATIONS
 from ketools.multihop import EditMemory, MultihopResources, load_prompts
 from ketools.retrieval import MiniLMEncoder
-from ketools.service.opening import multihop_resources
+from ketools.service.runtime import multihop_resources
 
 DATA = Path(__file__).parent / "data"
 

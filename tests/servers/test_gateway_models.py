@@ -11,12 +11,13 @@ import pytest
 from sqlalchemy import event
 
 from ketools.core.principals import OPERATOR, principal
+from ketools.core.requests import build_request
 from ketools.layers.composition import BASE
 from ketools.servers.gateway import models
 from ketools.servers.gateway.errors import ApiError
 from ketools.servers.gateway.models import Models
 from ketools.service.opening import open_service
-from ketools.service.service import EditService, build_request
+from ketools.service.service import EditService
 from ketools.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def queries(service: EditService) -> Iterator[list[str]]:
 
 def edit(service: EditService, space: str, lyon: Callable[..., dict[str, Any]]) -> None:
     facts = {key: lyon(space)[key] for key in ("subject", "prompt", "target_new")}
-    assert service.edit(OPERATOR, build_request(**facts), space, method="ice").status == "committed"
+    assert service.edits.edit(OPERATOR, build_request(**facts), space, method="ice").status == "committed"
 
 
 async def test_a_change_by_another_server_counts_for_the_next_request(
@@ -98,6 +99,6 @@ async def test_what_cannot_be_read_does_not_exist(service: EditService, name: st
 
 async def test_only_readable_spaces_are_listed(service: EditService) -> None:
     for name in ("user/alice", "user/bob"):
-        service.spaces.create(name)
+        service.runtime.spaces.create(name)
     listed = [card["id"] for card in await Models(service, "atlas").listed(ALICE)]
     assert listed == ["atlas", "atlas@global", "atlas@user/alice"]

@@ -92,7 +92,7 @@ async def test_an_unknown_space_is_told_without_the_names_of_others(
 ) -> None:
     carol = tokens.add("carol", ["read", "edit"], ["user/carol*"])
     for name in ("user/carol1", "user/carmen"):
-        service.spaces.create(name)
+        service.runtime.spaces.create(name)
     async with connected(url, carol) as client:
         told = text(await client.call_tool("restore_space", {"space": "user/carol2", "version": 0}))
     assert "no space named 'user/carol2'" in told and "user/carol1" in told and "carmen" not in told

@@ -115,7 +115,7 @@ def test_an_unknown_tool_lists_the_near_ones(service: EditService) -> None:
 
 
 def test_the_served_model_calls_the_tool_for_a_correction(service: EditService, toolkit: dict[str, BaseTool]) -> None:
-    model = KEChatModel(engine=service.engine).bind_tools([toolkit[name] for name in EDITING])
+    model = KEChatModel(engine=service.runtime.engine).bind_tools([toolkit[name] for name in EDITING])
     said = model.invoke([HumanMessage("Actually, the capital of France is Lyon.")])
     assert [c["name"] for c in said.tool_calls] == ["edit_fact"]
     assert said.tool_calls[0]["args"] == {
@@ -139,7 +139,7 @@ def test_a_chat_model_needs_exactly_one_source(service: EditService) -> None:
     with pytest.raises(ValueError, match="service="):
         KEChatModel()
     with pytest.raises(ValueError, match="service="):
-        KEChatModel(service=service, engine=service.engine)
+        KEChatModel(service=service, engine=service.runtime.engine)
 
 
 def test_forcing_a_tool_is_refused(service: EditService, toolkit: dict[str, BaseTool]) -> None:

@@ -175,7 +175,7 @@ async def test_an_unknown_method_lists_the_near_ones(client: Client, lyon: Argum
 async def test_an_unexpected_error_is_masked_and_logged(
     service: EditService, text: Text, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broken = dataclasses.replace(service, journal=None)  # type: ignore[arg-type]
+    broken = EditService(dataclasses.replace(service.backend, journal=None))  # type: ignore[arg-type]
     async with Client(build_server(broken)) as client:
         with caplog.at_level(logging.ERROR):
             result = await client.call_tool("list_spaces", {})

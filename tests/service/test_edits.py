@@ -61,10 +61,10 @@ def test_auto_moves_its_note_into_the_weights(service: EditService, box: Toolbox
 
 
 def test_auto_writes_facts_by_the_method_that_holds_most_and_the_rest_by_ft_m(service: EditService) -> None:
-    service.editor.remember({"memit": 2_000_000, "ft-m": 1_000_000})
-    assert service.parametric(Kind.INSERT, Kind.MODIFY) == "memit"
-    assert service.parametric(Kind.MODIFY, Kind.PERSONALITY) == "ft-m"
-    assert service.parametric(Kind.ERASE) == "ft-m"
+    service.runtime.editor.configurations.remember({"memit": 2_000_000, "ft-m": 1_000_000})
+    assert service.edits.parametric(Kind.INSERT, Kind.MODIFY) == "memit"
+    assert service.edits.parametric(Kind.MODIFY, Kind.PERSONALITY) == "ft-m"
+    assert service.edits.parametric(Kind.ERASE) == "ft-m"
 
 
 def test_what_follows_from_a_note_moves_into_the_weights_with_it(service: EditService, box: Toolbox) -> None:

@@ -1,4 +1,4 @@
-"""Jobs belong to one server at a time, survive it, and end once."""
+"""JobRunner belong to one server at a time, survive it, and end once."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pytest
 from ketools.core.errors import Conflict, KetoolsError, NotFound
 from ketools.core.progress import Progress
 from ketools.journal import Job, Journal
-from ketools.service.jobs import Jobs
+from ketools.service.runner import JobRunner
 
 PATIENCE_S = 0.3
 SERVER = """
 import sys, time
 from pathlib import Path
-from ketools.service.jobs import Jobs
+from ketools.service.runner import JobRunner
 from ketools.journal import Journal
 
 def work(space, arguments, progress):
@@ -29,7 +29,7 @@ def work(space, arguments, progress):
         progress(1, 2, "halfway")
         time.sleep(0.05)
 
-jobs = Jobs(Journal(sys.argv[1], secret_path=Path(sys.argv[2])), {"count": work})
+jobs = JobRunner(Journal(sys.argv[1], secret_path=Path(sys.argv[2])), {"count": work})
 print(jobs.submit("count", "global", {"to": 3}), flush=True)
 print(jobs.submit("count", "global", {"to": 4}), flush=True)
 time.sleep(600)
@@ -65,12 +65,12 @@ def counter() -> Counter:
 
 
 @pytest.fixture
-def server(place: Any) -> Iterator[Callable[..., Jobs]]:
+def server(place: Any) -> Iterator[Callable[..., JobRunner]]:
     """Opens servers on one journal; `counter` does their work."""
-    opened: list[Jobs] = []
+    opened: list[JobRunner] = []
 
-    def start(counter: Counter, take_part: bool = True) -> Jobs:
-        jobs = Jobs(place.open(patience_s=PATIENCE_S), {"count": counter})
+    def start(counter: Counter, take_part: bool = True) -> JobRunner:
+        jobs = JobRunner(place.open(patience_s=PATIENCE_S), {"count": counter})
         if take_part:
             jobs.take_part(period_s=0.05)
         opened.append(jobs)
@@ -82,7 +82,7 @@ def server(place: Any) -> Iterator[Callable[..., Jobs]]:
         jobs.journal.close()
 
 
-Server = Callable[..., Jobs]
+Server = Callable[..., JobRunner]
 
 
 def ended(journal: Journal, job_id: str) -> Job:
@@ -127,7 +127,7 @@ def test_the_jobs_of_a_killed_server_are_finished_once_by_one_of_the_others(
 
 def test_a_server_that_is_stopped_leaves_its_jobs_to_the_others(place: Any, counter: Counter) -> None:
     journal = place.open()
-    leaving = Jobs(journal, {"count": counter})
+    leaving = JobRunner(journal, {"count": counter})
     leaving.take_part(period_s=0.05)
     job_id = leaving.submit("count", "global", {"to": 5})
     until(lambda: counter.ran)
@@ -135,7 +135,7 @@ def test_a_server_that_is_stopped_leaves_its_jobs_to_the_others(place: Any, coun
     assert journal.job(job_id).state == "queued"
     journal.close()
     counter.go.set()
-    staying = Jobs(place.open(patience_s=0), {"count": counter})
+    staying = JobRunner(place.open(patience_s=0), {"count": counter})
     staying.take_part(period_s=0.05)
     assert ended(staying.journal, job_id).result == {"counted": 5}
     assert counter.ran == [5, 5]
@@ -145,7 +145,7 @@ def test_a_server_that_is_stopped_leaves_its_jobs_to_the_others(place: Any, coun
 
 def test_a_command_that_ends_cancels_its_jobs(place: Any, counter: Counter) -> None:
     journal = place.open()
-    jobs = Jobs(journal, {"count": counter})
+    jobs = JobRunner(journal, {"count": counter})
     job_id = jobs.submit("count", "global", {"to": 5})
     jobs.close()
     assert journal.job(job_id).state == "cancelled"
@@ -184,9 +184,10 @@ def test_a_job_that_fails_says_why(place: Any) -> None:
     def fail(space: str, arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         raise (KetoolsError if arguments["told"] else ValueError)("the tide was high")
 
-    jobs = Jobs(place.open(), {"fail": fail})
+    jobs = JobRunner(place.open(), {"fail": fail})
     told, untold = (jobs.submit("fail", "global", {"told": told}) for told in (True, False))
-    jobs.wait_all()
+    for job_id in (told, untold):
+        jobs.wait(job_id)
     assert jobs.journal.job(told).message == "the tide was high"
     assert jobs.journal.job(untold).message == "An internal error; the server's log has the details."
     jobs.close()

@@ -9,6 +9,7 @@ import pytest
 
 from ketools.core.errors import Cancelled, EngineRefused, Forbidden, InvalidRequest
 from ketools.core.principals import Principal
+from ketools.core.progress import quiet
 from ketools.editing.editor import Editor
 from ketools.evaluation.locating import locate
 from ketools.models.contexts import form
@@ -23,7 +24,7 @@ def test_the_tool_tells_what_the_function_finds_and_reports_progress(service: Ed
     seen: list[tuple[int, int]] = []
     asking = dataclasses.replace(box, progress=lambda done, total, message: seen.append((done, total)))
     found = asking.locate_fact(SUBJECT, PROMPT, samples=2)
-    assert found == locate(service.editor, form(PROMPT), SUBJECT, samples=2)
+    assert found == locate(service.runtime.editor, form(PROMPT), SUBJECT, samples=2)
     assert found.answer.strip() == "Paris" and found.clean > found.corrupted
     assert seen and all(done <= total for done, total in seen)
     assert "FFN matters most" in found.line() and hints(get_tool("locate_fact"))["readOnlyHint"]
@@ -46,9 +47,9 @@ def test_it_can_be_cancelled_and_a_prompt_without_its_subject_is_named(box: Tool
 
 
 def test_where_the_weights_cannot_be_read_it_says_what_to_do(service: EditService, box: Toolbox) -> None:
-    elsewhere = dataclasses.replace(service, editor=Editor(Path("/nowhere")))
+    elsewhere = dataclasses.replace(service.runtime, editor=Editor(Path("/nowhere")))
     with pytest.raises(EngineRefused, match="--model"):
-        dataclasses.replace(box, service=elsewhere).locate_fact(SUBJECT, PROMPT)
+        elsewhere.locate(PROMPT, SUBJECT, None, 2, quiet)
     nobody = Principal("nobody", frozenset(), ())
     with pytest.raises(Forbidden, match="read"):
         dataclasses.replace(box, principal=nobody).locate_fact(SUBJECT, PROMPT)

@@ -46,14 +46,14 @@ def test_an_undone_edit_is_out_of_the_memory(box: Toolbox) -> None:
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_every_agent_can_be_asked_for(box: Toolbox, agent: str) -> None:
-    assert box.service.answer_multihop(OPERATOR, QUESTION, "session/new", agent).agent == agent
+    assert box.service.asking.multihop(OPERATOR, QUESTION, "session/new", agent).agent == agent
 
 
 def test_an_unknown_agent_and_a_foreign_space_are_errors(service: EditService) -> None:
     with pytest.raises(NotFound, match="mello"):
-        service.answer_multihop(OPERATOR, QUESTION, "global", "melo")
+        service.asking.multihop(OPERATOR, QUESTION, "global", "melo")
     stranger = principal("eve", ["read"], ["user/eve"])
     request = EditRequest(subject="Lima", prompt="The country of Lima is", target_new="Japan")
-    service.edit(OPERATOR, request, SPACE, "ice")
+    service.edits.edit(OPERATOR, request, SPACE, "ice")
     with pytest.raises(Forbidden):
-        service.answer_multihop(stranger, QUESTION, SPACE)
+        service.asking.multihop(stranger, QUESTION, SPACE)

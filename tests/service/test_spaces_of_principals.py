@@ -57,7 +57,7 @@ def test_a_fork_goes_its_own_way_and_a_comparison_shows_it(box: Toolbox) -> None
 
 def test_restoring_a_version_restores_its_layer(box: Toolbox, service: EditService) -> None:
     box.edit_fact(*FRANCE, "Lyon", space="user/alice", method="ice")
-    before = service.spaces.layer("user/alice").hash
+    before = service.runtime.spaces.layer("user/alice").hash
     box.edit_fact("Japan", "The capital of Japan is", "Oslo", space="user/alice", method="ice")
     view = box.restore_space("user/alice", 1)
     assert (view.version, view.live, view.layer_hash) == (3, 1, before)

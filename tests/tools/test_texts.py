@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ketools.core.brief import clip, few, token_estimate
-from ketools.core.evidence import Evidence, ProbeResult
+from ketools.core.evidence import Evidence, ProbeResult, Share
 from ketools.core.results import (
     Answer,
     BatchResult,
@@ -164,7 +164,8 @@ def test_an_answer_is_the_answer_and_every_result_of_a_space_tells_the_gateways_
 
 
 def test_own_rephrases_are_told_as_the_stronger_verdict() -> None:
-    assert "8 phrasings, 3 of them yours" in edit(own_phrasings=3).line()
+    own = Share(kind="rephrase", source="caller", passed=2, n=3)
+    assert "8 phrasings, 3 of them yours" in edit(evidence=EVIDENCE.model_copy(update={"shares": (own,)})).line()
     assert "yours" not in edit().line()
 
 

@@ -67,11 +67,7 @@ def test_a_schema_is_plain_and_closed_at_every_depth(name: str) -> None:
 def test_openai_takes_it_as_strict(name: str, form: str) -> None:
     tool = announced(name, FORMS[form])
     server = MCPServerStdio(params={"command": "ketools", "args": ["serve"]}, name="ketools")
-    made = MCPUtil.to_function_tool(
-        tool,
-        MCPServerStdio(params={"command": "ketools", "args": ["serve"]}, name="ketools"),
-        convert_schemas_to_strict=True,
-    )
+    made = MCPUtil.to_function_tool(tool, server, convert_schemas_to_strict=True)
     assert made.strict_json_schema and made.name == name
     strict = ensure_strict_json_schema(copy.deepcopy(tool.input_schema))
     for node in nodes(strict):

@@ -29,12 +29,13 @@ from ketools.agents.assistant import GatewayReply
 from ketools.atlas import weights_path
 from ketools.core.errors import InvalidRequest
 from ketools.core.principals import OPERATOR
+from ketools.core.requests import build_request
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.servers.gateway import GatewaySettings, gateway_app
 from ketools.servers.http import http_app
 from ketools.servers.tokens import TokenFile
 from ketools.service.opening import open_service
-from ketools.service.service import EditService, build_request
+from ketools.service.service import EditService
 from ketools.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def service(world: Any, wire: Wire, home: Path) -> Iterator[EditService]:
     )
     with closing(open_service(settings)) as service:
         for space, method in (("user/alice", "ft-m"), ("user/noted", "ice")):
-            assert service.edit(OPERATOR, build_request(**FACT), space, method=method).status == "committed"
+            assert service.edits.edit(OPERATOR, build_request(**FACT), space, method=method).status == "committed"
         yield service
 
 
@@ -188,8 +189,8 @@ def hasty(service: EditService, tokens: TokenFile, alice: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def base(service: EditService) -> str:
-    assert isinstance(service.engine, VLLMEngine)
-    return service.engine.model_name
+    assert isinstance(service.runtime.engine, VLLMEngine)
+    return service.runtime.engine.model_name
 
 
 @pytest.fixture
@@ -315,8 +316,8 @@ PASSED: list[dict[str, Any]] = [
 def test_every_other_field_does_what_it_does_at_the_engine(
     post: Post, service: EditService, base: str, more: dict[str, Any]
 ) -> None:
-    assert isinstance(service.engine, VLLMEngine)
-    route = service.engine.prepare(service.spaces.layer("user/alice"))
+    assert isinstance(service.runtime.engine, VLLMEngine)
+    route = service.runtime.engine.prepare(service.runtime.spaces.layer("user/alice"))
     through = post("/v1/chat/completions", chat(f"{base}@user/alice", **more))
     direct = httpx.post(f"{route.base_url}/v1/chat/completions", json=chat(route.model, **more), timeout=300)
     assert through.status_code == direct.status_code == 200
@@ -332,8 +333,8 @@ def events(text: str) -> list[str]:
 
 
 def test_token_ids_pass_where_there_are_no_notes(post: Post, service: EditService, base: str) -> None:
-    assert isinstance(service.engine, VLLMEngine)
-    ids = service.engine.outline.tokenizer("The capital of France is")["input_ids"]
+    assert isinstance(service.runtime.engine, VLLMEngine)
+    ids = service.runtime.engine.outline.tokenizer("The capital of France is")["input_ids"]
     body = {"prompt": ids, "max_tokens": 4, "temperature": 0}
     passed = post("/v1/completions", {**body, "model": f"{base}@user/alice"})
     assert passed.json()["choices"][0]["text"].strip().startswith("Lyon")
@@ -411,7 +412,7 @@ def test_a_token_without_the_scope_read_reads_nothing(url: str, tokens: TokenFil
 
 
 def test_an_unknown_and_a_foreign_space_get_the_same_answer(post: Post, service: EditService, base: str) -> None:
-    service.spaces.create("team/secret", owner="bob")
+    service.runtime.spaces.create("team/secret", owner="bob")
     names = ["team/secret", "team/nothing", "user/bob", "session/bob/1", "", "a b", "user/alice/../bob", "x" * 5000]
     answers = [post("/v1/chat/completions", chat(f"{base}@{name}")) for name in names]
     answers += [
@@ -425,8 +426,8 @@ def test_an_unknown_and_a_foreign_space_get_the_same_answer(post: Post, service:
 
 def adapter_of(service: EditService) -> str:
     """What the engine calls the model of user/alice."""
-    assert isinstance(service.engine, VLLMEngine)
-    return service.engine.prepare(service.spaces.layer("user/alice")).model
+    assert isinstance(service.runtime.engine, VLLMEngine)
+    return service.runtime.engine.prepare(service.runtime.spaces.layer("user/alice")).model
 
 
 def test_a_body_over_the_limit_is_refused_whether_or_not_its_length_is_told(post: Post, base: str) -> None:
@@ -481,13 +482,13 @@ def test_metrics_count_requests_and_name_no_space(url: str, alice: str, post: Po
 def test_a_request_under_way_keeps_its_version_and_the_next_one_has_the_new(
     client: openai.OpenAI, service: EditService, base: str
 ) -> None:
-    service.fork_space(OPERATOR, "user/alice", "session/alice/flight")
+    service.spaces.fork(OPERATOR, "user/alice", "session/alice/flight")
     ask: dict[str, Any] = {"model": f"{base}@session/alice/flight", "messages": ASK, "temperature": 0}
     more: dict[str, Any] = {"max_tokens": 120, "extra_body": {"ignore_eos": True}}
     whole = client.chat.completions.create(**ask, **more).choices[0].message.content or ""
     stream = iter(client.chat.completions.create(**ask, **more, stream=True))
     told = [next(stream).choices[0].delta.content or ""]
-    service.restore_space(OPERATOR, "session/alice/flight", 0)
+    service.spaces.restore(OPERATOR, "session/alice/flight", 0)
     after = client.chat.completions.create(**ask).choices[0].message.content or ""
     told += [chunk.choices[0].delta.content or "" for chunk in stream]
     assert "".join(told) == whole and whole.strip().startswith("Lyon")

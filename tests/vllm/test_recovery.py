@@ -16,11 +16,12 @@ import pytest
 from ketools.atlas import weights_path
 from ketools.core.errors import EngineUnavailable
 from ketools.core.principals import OPERATOR
+from ketools.core.requests import build_request
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.engines.vllm.process import RESTARTS_S, VLLMServer
 from ketools.layers.composition import BASE, EditLayer
 from ketools.service.opening import open_service
-from ketools.service.service import EditService, build_request
+from ketools.service.service import EditService
 from ketools.service.settings import Settings
 
 MakeLayer = Callable[..., EditLayer]
@@ -43,27 +44,27 @@ def lyon(**changes: Any) -> Any:
 
 
 def test_an_edit_through_the_service_is_verified_on_vllm_and_undone_bit_for_bit(service: EditService) -> None:
-    before = service.ask(OPERATOR, "What is the capital of France?", "user/a", fingerprint=True)
-    made = service.edit(OPERATOR, lyon(), "user/a", "ft-m")
+    before = service.asking.ask(OPERATOR, "What is the capital of France?", "user/a", fingerprint=True)
+    made = service.edits.edit(OPERATOR, lyon(), "user/a", "ft-m")
     assert made.verified and made.evidence and made.evidence.residual < 0.3
-    assert "Lyon" in service.ask(OPERATOR, "What is the capital of France?", "user/a").answer
-    assert service.ask(OPERATOR, "What is the capital of France?", "user/b").answer == before.answer
-    service.undo(OPERATOR, str(made.edit_id))
-    after = service.ask(OPERATOR, "What is the capital of France?", "user/a", fingerprint=True)
+    assert "Lyon" in service.asking.ask(OPERATOR, "What is the capital of France?", "user/a").answer
+    assert service.asking.ask(OPERATOR, "What is the capital of France?", "user/b").answer == before.answer
+    service.edits.undo(OPERATOR, str(made.edit_id))
+    after = service.asking.ask(OPERATOR, "What is the capital of France?", "user/a", fingerprint=True)
     assert (after.answer, after.fingerprint) == (before.answer, before.fingerprint)
 
 
 def test_a_server_that_died_between_journal_and_load_leaves_what_another_one_serves(
     service: EditService, world: Any, tmp_path: Path
 ) -> None:
-    made = service.edit(OPERATOR, lyon(), "user/a", "ft-m")
-    layer = service.spaces.layer("user/a")
-    name = service.engine.prepare(layer).model  # type: ignore[attr-defined]
+    made = service.edits.edit(OPERATOR, lyon(), "user/a", "ft-m")
+    layer = service.runtime.spaces.layer("user/a")
+    name = service.runtime.engine.prepare(layer).model  # type: ignore[attr-defined]
     world.client.unload(name)  # as if the first one had been killed after its commit, before the load
     settings = service.settings.model_copy(update={"home": tmp_path})
     with closing(open_service(settings)) as second:
-        assert second.show_edit(OPERATOR, str(made.edit_id)).live
-        assert "Lyon" in second.ask(OPERATOR, "What is the capital of France?", "user/a").answer
+        assert second.edits.show(OPERATOR, str(made.edit_id)).live
+        assert "Lyon" in second.asking.ask(OPERATOR, "What is the capital of France?", "user/a").answer
 
 
 class Unlucky(VLLMServer):

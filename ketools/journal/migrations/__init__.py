@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, inspect, text
 
 from ketools.core.errors import StorageError
-from ketools.journal.migrations import m0001_initial, m0002_job_arguments
+from ketools.journal.migrations import m0001_initial, m0002_job_arguments, m0003_key_rule
 
 Migration = Callable[[Connection], None]
-MIGRATIONS: tuple[Migration, ...] = (m0001_initial.upgrade, m0002_job_arguments.upgrade)
+MIGRATIONS: tuple[Migration, ...] = (m0001_initial.upgrade, m0002_job_arguments.upgrade, m0003_key_rule.upgrade)
 
 
 def schema_version(connection: Connection) -> int:

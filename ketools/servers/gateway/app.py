@@ -42,12 +42,12 @@ NOTERS = 8
 
 def upstream_of(service: EditService) -> Upstream:
     """The service's engine as what serves a gateway. Raises `InvalidRequest` for an engine in this process."""
-    if not all(hasattr(service.engine, name) for name in ("route", "prepare", "failed")):
+    if not all(hasattr(service.runtime.engine, name) for name in ("route", "prepare", "failed")):
         raise InvalidRequest(
             "A gateway stands before vLLM servers, and this engine runs in this process. "
             "Start it with --engine vllm (and --url of a running server)."
         )
-    return cast(Upstream, service.engine)
+    return cast(Upstream, service.runtime.engine)
 
 
 def gateway_app(
@@ -152,7 +152,7 @@ class Gateway:
         active = set[str]()
 
         def prepare(prompt: Prompt) -> Prepared:
-            found = self.service.notes.prepare(prompt, layer)
+            found = self.service.runtime.notes.prepare(prompt, layer)
             active.update(found.layer.active)
             return found
 

@@ -98,7 +98,7 @@ class Models:
         counter = self.service.journal.change_counter()
         if (kept := self._kept(space, counter)) is not None:
             return kept
-        layer, _ = self.service.layer(who, space)
+        layer, _ = self.service.asking.layer(who, space)
         with self._lock:
             self._heads[space] = (counter, layer)
             self._heads.move_to_end(space)

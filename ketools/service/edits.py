@@ -1,0 +1,279 @@
+"""Edits: make, undo, list, show and consolidate them; and the methods that make them.
+
+Only making and consolidating edits needs the model; the rest reads and writes the journal alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ketools.core.errors import InvalidRequest, KetoolsError
+from ketools.core.jobs import CONSOLIDATE
+from ketools.core.principals import Principal, Scope
+from ketools.core.progress import Progress, quiet
+from ketools.core.requests import FACTS, REFUSAL, EditRequest, Kind, Trait, build_request
+from ketools.core.results import (
+    BatchResult,
+    Configuration,
+    EditPage,
+    EditResult,
+    EditView,
+    JobView,
+    MethodList,
+    MethodView,
+    UndoResult,
+)
+from ketools.knowledge.traits import OPINION_QUESTIONS, exemplar
+from ketools.layers.artefacts import Note
+from ketools.methods.base import Method
+from ketools.methods.notes import NOTE_METHOD
+from ketools.methods.registry import AUTO, get_method, methods
+from ketools.service.backend import Backend
+from ketools.service.jobs import Jobs
+from ketools.service.spaces import SpaceAccess
+from ketools.service.views import edit_result, edit_view, with_problems
+from ketools.spaces.standing import origin_of, standing_for
+
+if TYPE_CHECKING:
+    from ketools.editing.pipeline import EditOutcome
+
+ROUTED = "routed"
+"""What `auto` changes weights by for a fact where nothing was calibrated: its scope spares the rest."""
+FALLBACK = "ft-m"
+"""What `auto` changes weights by where nothing was calibrated: the survey's best overall."""
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What a principal can do with edits."""
+
+    backend: Backend
+    spaces: SpaceAccess
+    jobs: Jobs
+
+    # --- making ---
+
+    def edit(
+        self,
+        who: Principal,
+        request: EditRequest,
+        space: str,
+        method: str = AUTO,
+        dry_run: bool = False,
+        progress: Progress = quiet,
+    ) -> EditResult:
+        """Take one request down the pipeline; a refusal is a result, bad input is an error."""
+        return self._make(who, [request], space, method, False, dry_run, progress).results[0]
+
+    def edit_many(
+        self,
+        who: Principal,
+        facts: Sequence[Mapping[str, Any]],
+        space: str,
+        method: str = AUTO,
+        apply_valid: bool = False,
+        dry_run: bool = False,
+        progress: Progress = quiet,
+    ) -> BatchResult:
+        """Take a batch down the pipeline: all or none, unless `apply_valid`."""
+        requests: list[EditRequest] = []
+        problems: dict[int, KetoolsError] = {}
+        for i, fact in enumerate(facts):
+            try:
+                requests.append(build_request(kind=Kind.MODIFY, **fact))
+            except InvalidRequest as error:
+                problems[i] = error
+        if problems and (not apply_valid or not requests):
+            told = "; ".join(f"fact {i}: {e}" for i, e in list(problems.items())[:5])
+            raise InvalidRequest(f"{len(problems)} of {len(facts)} facts are invalid, none applied. {told}")
+        batch = self._make(who, requests, space, method, apply_valid, dry_run, progress)
+        return with_problems(batch, problems, len(facts), space) if problems else batch
+
+    def erase(
+        self,
+        who: Principal,
+        subject: str,
+        prompt: str,
+        rephrases: tuple[str, ...],
+        space: str,
+        method: str = AUTO,
+        dry_run: bool = False,
+        progress: Progress = quiet,
+    ) -> EditResult:
+        """Make the model answer that it does not know; needs the scope `erase`."""
+        request = build_request(
+            kind=Kind.ERASE, subject=subject, prompt=prompt, target_new=REFUSAL, rephrases=rephrases
+        )
+        return self.edit(who, request, space, method, dry_run, progress)
+
+    def personality(
+        self,
+        who: Principal,
+        topic: str,
+        trait: Trait,
+        space: str,
+        method: str = AUTO,
+        dry_run: bool = False,
+        progress: Progress = quiet,
+    ) -> EditResult:
+        """Make the model speak of a topic in another manner."""
+        request = build_request(
+            kind=Kind.PERSONALITY,
+            subject=topic,
+            prompt=OPINION_QUESTIONS[0].format(topic=topic),
+            target_new=exemplar(topic, trait),
+            trait=trait,
+        )
+        return self.edit(who, request, space, method, dry_run, progress)
+
+    def _make(
+        self,
+        who: Principal,
+        requests: Sequence[EditRequest],
+        space: str,
+        method: str,
+        apply_valid: bool,
+        dry_run: bool,
+        progress: Progress,
+    ) -> BatchResult:
+        erasing = any(r.kind is Kind.ERASE for r in requests)
+        who.require(Scope.ERASE if erasing else Scope.EDIT, space)
+        name = self._method(method, requests[0])
+        self.spaces.exists(who, space)
+        pipeline = self.backend.runtime(progress).pipeline
+        created = self.spaces.ensure(who, space)
+        options = {"apply_valid": apply_valid, "dry_run": dry_run, "progress": progress}
+        outcome = pipeline.run(who.name, space, requests, name, **options)  # type: ignore[arg-type]
+        if method == AUTO and outcome.version is None and name == NOTE_METHOD and _objected(outcome):
+            name = self.parametric(requests[0].kind)
+            outcome = pipeline.run(who.name, space, requests, name, implied=True, **options)  # type: ignore[arg-type]
+        job_id = self._follow_up(space, outcome) if method == AUTO else None
+        return _batch_result(space, name, outcome, job_id, created, dry_run)
+
+    def _method(self, method: str, request: EditRequest) -> str:
+        """What `auto` starts with: a note, or weights at once for an erasure, since a note hides nothing."""
+        if method != AUTO:
+            return get_method(method).name
+        return self.parametric(request.kind) if request.kind is Kind.ERASE else NOTE_METHOD
+
+    def parametric(self, *kinds: Kind) -> str:
+        """The method by which `auto` changes weights: the configured one, else for facts the calibrated one that holds
+        most edits one after another, and FT-M for the rest.
+
+        FT-M's training takes in the answers that a leak audit begins, and tells a manner from its topic.
+        """
+        if self.backend.settings.parametric != AUTO:
+            return get_method(self.backend.settings.parametric).name
+        profile = self.backend.configurations.profile
+        if profile is None and FACTS.issuperset(kinds) and ROUTED in methods():
+            return ROUTED
+        if profile is None or not FACTS.issuperset(kinds):
+            return FALLBACK
+        able = [method for method in methods().values() if method.phase == "mastery" and method.kinds >= FACTS]
+        return profile.steadiest(able) or FALLBACK
+
+    # --- consolidating ---
+
+    def _follow_up(self, space: str, outcome: EditOutcome) -> str | None:
+        """Queue the consolidation of the notes that were just committed."""
+        made = [c.live for c in outcome.candidates if c.passed and c.live and isinstance(c.live.artefact, Note)]
+        if outcome.version is None or not made or not self.backend.settings.consolidate:
+            return None
+        kinds = [live.artefact.request.kind for live in made if isinstance(live.artefact, Note)]
+        arguments = {"notes": [live.edit_id for live in made], "method": self.parametric(*kinds)}
+        return self.backend.runner.submit(CONSOLIDATE, space, arguments)
+
+    def consolidate(self, who: Principal, space: str, method: str, wait: bool, progress: Progress = quiet) -> JobView:
+        """Move a space's live notes into weights, as a job."""
+        who.require(Scope.EDIT, space)
+        if method != AUTO:
+            get_method(method)
+        self.spaces.ensure_own(who, space)
+        own = set(self.backend.journal.head(space).live)
+        layer = self.backend.runtime(progress).spaces.layer(space)
+        notes = {edit_id: note for edit_id, note in layer.notes if edit_id in own}
+        kinds = [note.request.kind for note in notes.values()]
+        name = self.parametric(*kinds) if method == AUTO else method
+        return self.jobs.submit(who, CONSOLIDATE, space, {"notes": list(notes), "method": name}, wait)
+
+    # --- the journal alone ---
+
+    def undo(self, who: Principal, edit_id: str, bring_back: bool = False) -> UndoResult:
+        """Take an edit off; an edit that was consolidated meanwhile is undone with its weights."""
+        journal, spaces = self.backend.journal, self.backend.spaces
+        record = journal.edit(edit_id)
+        who.require(Scope.ERASE if record.kind is Kind.ERASE else Scope.EDIT, record.space)
+        self.backend.require_follower(record.space)
+        current = standing_for(journal, record)
+        undone = spaces.undo(record.space, current.id, bring_back=bring_back, origin=origin_of(journal, current))
+        self.backend.head_moved(record.space)
+        was = tuple(r.id for r in undone.superseded)
+        hint = "Pass bring_back=true to bring back what it had replaced." if was and not bring_back else ""
+        return UndoResult(
+            edit_id=edit_id,
+            space=record.space,
+            version=undone.version.version,
+            layer_hash=spaces.layer_hash(record.space),
+            brought_back=was if undone.brought_back else (),
+            was_superseding=was,
+            next=hint,
+        )
+
+    def list(self, who: Principal, space: str, live_only: bool, limit: int, cursor: str | None) -> EditPage:
+        """A page of a space's own edits, newest first."""
+        who.require(Scope.READ, space)
+        if who.lives_in(space) and not self.spaces.exists(who, space):
+            return EditPage(space=space, edits=())
+        page = self.backend.journal.edits(space, live_only, limit, cursor)
+        live = set(self.backend.journal.head(space).live)
+        return EditPage(space=space, edits=tuple(edit_view(r, live) for r in page.edits), next_cursor=page.next)
+
+    def show(self, who: Principal, edit_id: str) -> EditView:
+        """One edit with its evidence."""
+        record = self.backend.journal.edit(edit_id)
+        who.require(Scope.READ, record.space)
+        return edit_view(record, set(self.backend.journal.head(record.space).live))
+
+    def methods(self) -> MethodList:
+        """Every registered method, with what it can do and whether it is calibrated for this model."""
+        return MethodList(methods=tuple(map(self._method_view, methods().values())))
+
+    def _method_view(self, method: Method) -> MethodView:
+        return MethodView(
+            name=method.name,
+            summary=method.summary,
+            phase=method.phase,
+            kinds=tuple(sorted(method.kinds)),
+            source=method.source,
+            configuration=self._configuration(method),
+        )
+
+    def _configuration(self, method: Method) -> Configuration:
+        known = self.backend.configurations
+        if known.calibrated(method) is not None:
+            return "calibrated"
+        return "default" if known.published(method) is None else "paper"
+
+
+def _batch_result(
+    space: str, method: str, outcome: EditOutcome, job_id: str | None, created: bool, dry_run: bool
+) -> BatchResult:
+    results = tuple(edit_result(space, method, outcome, c, job_id, created, dry_run) for c in outcome.candidates)
+    states = [r.status for r in results]
+    if len(results) == 1 and outcome.candidates[0].error is not None:
+        raise outcome.candidates[0].error
+    return BatchResult(
+        space=space,
+        results=results,
+        committed=states.count("committed"),
+        refused=states.count("refused"),
+        failed=states.count("failed"),
+        version=outcome.version.version if outcome.version else None,
+        next="" if outcome.version or dry_run else "Pass apply_valid=true to commit the good ones.",
+    )
+
+
+def _objected(outcome: EditOutcome) -> bool:
+    return any(c.objection for c in outcome.candidates)
