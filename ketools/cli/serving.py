@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -110,6 +111,8 @@ def serve(
         "toolsets": names(toolsets),
     }
     select(**choice)
+    if options.model is None and not os.environ.get("KETOOLS_MODEL"):
+        options = _with_default_model(options)
     if http is None:
         if gateway:
             raise typer.BadParameter("a gateway is served over HTTP; add --http HOST:PORT", param_hint="--gateway")
@@ -122,6 +125,18 @@ def serve(
             serve_stdio(build_server(service, allow_erase=allow_erase, **choice), service)
     doors = {"gateway": gateway, "as_json": as_json}
     _serve_http(options, address(http), token_path, allowed_host or [], **doors, allow_erase=allow_erase, **choice)
+
+
+def _with_default_model(options: Session) -> Session:
+    """The options with the model that stands in for none; one line on stderr says which, and how to name another."""
+    from ketools.models.catalogue import BUNDLED, DEFAULTS, ModelStore
+
+    home = options.home_directory()
+    fetched = ModelStore(home).default()
+    name = fetched.name if fetched else BUNDLED
+    known = f"fetched into {home}" if fetched else f"bundled; a pretrained one: ketools model get {DEFAULTS[0]}"
+    sys.stderr.write(f"ketools: serving {name} ({known}); another model: --model NAME, or KETOOLS_MODEL\n")
+    return options.but(model=Path(name))
 
 
 def _serve_http(
