@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,20 +18,16 @@ from ketools.cli.session import (
     Json,
     Model,
     Session,
-    Space,
     Urls,
     VLLMPython,
     names,
-    own_space,
     session,
     show_json,
 )
 
 if TYPE_CHECKING:
-    from ketools.agents.editing import EditingAgent, Turn
     from ketools.servers.mcp import Choice
     from ketools.servers.tokens import TokenFile
-    from ketools.service.service import EditService
 
 TokenPath = Annotated[
     Path | None, typer.Option("--token-file", envvar="KETOOLS_TOKEN_FILE", help="Default: HOME/tokens.json.")
@@ -217,72 +211,3 @@ def token_revoke(
         show_json({"name": name, "revoked": revoked})
     else:
         print(f"Revoked {revoked} token(s) of {name}.")
-
-
-def chat(context: typer.Context, space: Space = None, as_json: Json = False) -> None:
-    """Talk with the model; a correction becomes an edit. /undo takes the last edit back, /quit ends."""
-    with session(context).service() as service:
-        talk(service, own_space(space), _lines(prompt=not as_json), lambda turn: _say(turn, as_json))
-
-
-def _lines(prompt: bool) -> Iterator[str]:
-    while True:
-        try:
-            text = input("you> " if prompt and sys.stdin.isatty() else "").strip()
-        except EOFError:
-            return
-        if text == "/quit":
-            return
-        if text:
-            yield text
-
-
-def _say(turn: Turn | str, as_json: bool) -> None:
-    if isinstance(turn, str):
-        show_json({"notice": turn}) if as_json else print(turn)
-    elif as_json:
-        calls = [{"name": call["name"], "arguments": call["args"]} for call in turn.calls]
-        show_json({"said": turn.said, "answer": turn.answer, "calls": calls})
-    else:
-        for call in turn.calls:
-            print(f"[{call['name']} {call['args']}]")
-        print(turn.answer)
-
-
-def talk(service: EditService, space: str, lines: Iterator[str], say: Callable[[Any], None]) -> None:
-    """A conversation in a space: each line is a turn of the editing agent, or a command."""
-    agent = _agent(service, space)
-    done: list[str] = []
-    for text in lines:
-        if text == "/undo":
-            say(_undo(service, done))
-            continue
-        turn = asyncio.run(agent.say(text))
-        done += [r.artifact.edit_id for r in turn.results if getattr(r.artifact, "edit_id", None)]
-        say(turn)
-
-
-def _agent(service: EditService, space: str) -> EditingAgent:
-    from ketools.agents.editing import EditingAgent
-    from ketools.servers.langchain import KEChatModel, KEToolkit
-
-    return EditingAgent(
-        KEChatModel(engine=service.runtime.engine), KEToolkit(service).get_tools(), space, _reply(service, space)
-    )
-
-
-def _reply(service: EditService, space: str) -> Callable[[str], Awaitable[str]]:
-    async def reply(question: str) -> str:
-        from ketools.cli.session import run_tool
-
-        return run_tool(service, "ask", {"question": question, "space": space}).line()
-
-    return reply
-
-
-def _undo(service: EditService, done: list[str]) -> str:
-    from ketools.cli.session import run_tool
-
-    if not done:
-        return "There is nothing to undo in this conversation."
-    return run_tool(service, "undo_edit", {"edit_id": done.pop()}).line()
