@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from ketools import __version__
-from ketools.cli import benching, evaluation, gateway, knowledge, locating, models, multihop, research, scoping, serving
+from ketools.cli import (
+    benching,
+    chat,
+    evaluation,
+    gateway,
+    knowledge,
+    locating,
+    models,
+    multihop,
+    research,
+    scoping,
+    serving,
+)
 from ketools.cli.errors import Group
 from ketools.cli.session import Adapters, EngineName, Home, JournalPlace, Model, Session, Urls, VLLMPython
 from ketools.core.plugins import plugins
@@ -52,7 +64,7 @@ def _add(panel: str, commands: Mapping[str, Callable[..., None]]) -> None:
         app.command(name, rich_help_panel=panel)(command)
 
 
-_add("Serve", {"serve": serving.serve, "gateway": gateway.gateway, "chat": serving.chat})
+_add("Serve", {"serve": serving.serve, "gateway": gateway.gateway, "chat": chat.chat})
 app.add_typer(models.model_app, name="model", rich_help_panel="Serve")
 app.add_typer(serving.token_app, name="token", rich_help_panel="Serve")
 _add(

@@ -57,7 +57,7 @@ def _share(value: float | None) -> str:
 def ask(
     context: typer.Context,
     question: Annotated[str, typer.Argument(help="What is asked.")],
-    space: Space = "global",
+    space: Space = None,
     agent: Annotated[str, typer.Option(help="auto, mello or pokemqa.")] = "auto",
     as_json: Json = False,
 ) -> None:

@@ -498,5 +498,5 @@ def _lifts(request: EditRequest, erasures: Sequence[EditRecord]) -> KetoolsError
 def _last_of_each_key(candidates: Sequence[Candidate]) -> list[Candidate]:
     """In one batch the last request of a key counts; earlier ones are told so."""
     last = {d.request.key: i for i, d in enumerate(candidates)}
-    text = "A later fact of this batch has the same subject and relation; only that one was applied."
+    text = "A later fact of this batch has the same subject and relation: leave this one out, or set apply_valid=true."
     return [d if last[d.request.key] == i else replace(d, error=InvalidRequest(text)) for i, d in enumerate(candidates)]

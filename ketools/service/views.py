@@ -55,7 +55,7 @@ def edit_result(
         created_space=created,
         timings=outcome.timings,
         reason=_reason(candidate, committed),
-        next=_next(candidate, edit_id, committed, job_id, dry_run),
+        next=_next(candidate, committed, job_id, dry_run),
     )
 
 
@@ -83,11 +83,11 @@ def _reason(candidate: Candidate, committed: bool) -> str:
     return candidate.objection or ("" if committed else "Nothing was committed.")
 
 
-def _next(candidate: Candidate, edit_id: str | None, committed: bool, job_id: str | None, dry_run: bool) -> str:
+def _next(candidate: Candidate, committed: bool, job_id: str | None, dry_run: bool) -> str:
     if committed and job_id:
-        return f"job_status {job_id} tells when it is in the weights; undo_edit {edit_id} takes it back."
+        return f"undo_edit takes it back; job_status {job_id} tells when it is in the weights."
     if committed:
-        return f"undo_edit {edit_id} takes it back."
+        return "undo_edit takes it back."
     if candidate.objection:
         return "Nothing changed. Try another method (list_methods), or give better rephrases or probes."
     if candidate.error:
