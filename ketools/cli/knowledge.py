@@ -224,6 +224,21 @@ def consolidate(
     show(session(context).run("consolidate", space=space, method=method, wait=True), as_json)
 
 
+def rebase(
+    context: typer.Context,
+    space: Annotated[str, typer.Argument(help="The space whose edits are computed anew.")],
+    as_json: Json = False,
+) -> None:
+    """Compute the edits of a space anew that were made for another model; they are verified and keep their ids."""
+    from ketools.core.principals import OPERATOR
+
+    with session(context).service() as service:
+        found = service.edits.rebase(OPERATOR, space, wait=True)
+    show(found, as_json, _rebased)
+    if found.state != "done":
+        raise typer.Exit(1)
+
+
 def job(
     context: typer.Context,
     job_id: Annotated[str, typer.Argument(help="A job id.")],
@@ -277,6 +292,12 @@ def _edit_view(view: EditView) -> str:
     if view.reason:
         lines.append(f"  {view.reason}")
     return "\n".join(lines)
+
+
+def _rebased(job: JobView) -> str:
+    kept = job.result.get("kept", {})
+    lines = [job.line(), f"{job.result.get('rebased', 0)} edits computed anew, {len(kept)} not"]
+    return "\n".join([*lines, *(f"  {edit_id}: {why}" for edit_id, why in kept.items())])
 
 
 def _diff(diff: SpaceDiff) -> str:

@@ -74,6 +74,7 @@ _add(
         "compare": knowledge.compare,
         "restore": knowledge.restore,
         "consolidate": knowledge.consolidate,
+        "rebase": knowledge.rebase,
         "job": knowledge.job,
     },
 )
@@ -92,6 +93,7 @@ _add(
         "locate": locating.locate,
         "locate-similarity": locating.locate_similarity,
         "schemas": research.schemas,
+        "train-manners": research.train_manners,
     },
 )
 app.add_typer(research.atlas_app, name="atlas", rich_help_panel="Measure")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -116,3 +116,20 @@ def atlas_train(
 
     path = train(TrainingPlan() if tokens is None else TrainingPlan(tokens=tokens), folder, until)
     show_json({"model": str(path)}) if as_json else print(path)
+
+
+def train_manners(
+    out: Annotated[Path, typer.Argument(help="Where to write the head's weights.")] = Path("weights.safetensors"),
+    as_json: Json = False,
+) -> None:
+    """Train the classifier of manners on the packaged texts, and measure it on those kept back."""
+    from ketools.knowledge.manners import train_manners as train
+    from ketools.retrieval import MiniLMEncoder
+
+    head, quality = train(MiniLMEncoder())
+    head.save(out)
+    if as_json:
+        show_json({"weights": str(out), **asdict(quality)})
+        return
+    print(f"{out}: right {quality.head:.2f}, lexicon {quality.lexicon:.2f}, agreement {quality.agreement:.2f}")
+    print(f"of {quality.n} texts kept back")

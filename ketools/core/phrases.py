@@ -43,7 +43,7 @@ def plain(text: str) -> str:
 @cache
 def _simplified() -> Mapping[int, str]:
     pairs = sections("ketools.core", "han.txt")["simplified"].split()
-    return str.maketrans({traditional: simplified for traditional, simplified in pairs})
+    return str.maketrans({pair[0]: pair[1] for pair in pairs})
 
 
 def simplified(text: str) -> str:

@@ -98,9 +98,12 @@ class EditView(Result):
     fact: str = Field(description="The edit as a sentence, or a keyed hash for an erased fact.")
     evidence: Evidence | None = None
     reason: str = ""
+    not_served: str = Field(default="", description="Why a live edit does not act on the model at hand.")
 
     def line(self) -> str:
-        return f"{self.edit_id} [{self.outcome}{', live' if self.live else ''}] {self.space}: {self.fact}"
+        live = ", live but not served" if self.not_served else ", live" if self.live else ""
+        why = f" ({self.not_served})" if self.not_served else ""
+        return f"{self.edit_id} [{self.outcome}{live}] {self.space}: {self.fact}{why}"
 
 
 class EditPage(Result):

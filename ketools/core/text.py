@@ -31,3 +31,12 @@ def word_list(text: str) -> tuple[str, ...]:
 def word_set(text: str) -> frozenset[str]:
     """The words of a constant written with spaces between them, without order."""
     return frozenset(text.split())
+
+
+_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "IDEOGRAPHIC", "FULLWIDTH")
+
+
+def gap(before: str) -> str:
+    """What separates a text from its continuation: a space, or nothing behind a script that writes without spaces."""
+    last = before[-1:]
+    return "" if last.isspace() or unicodedata.name(last or " ", "").startswith(_UNSPACED) else " "

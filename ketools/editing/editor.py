@@ -23,6 +23,7 @@ from ketools.models.contexts import relation_of
 from ketools.models.covariance import CovarianceStore
 from ketools.models.directory import directory_hash
 from ketools.models.editable import EditableModel
+from ketools.models.identity import ModelIdentity
 from ketools.models.loading import load_editable
 
 
@@ -50,7 +51,7 @@ class Editor:
         self._idle_s = idle_s
         self._background = background
         self._cache_dir = cache_dir
-        self.configurations = Configurations(self._shared or Path(str(model)), profiles_dir)
+        self.configurations = Configurations(ModelIdentity(self._shared or Path(str(model))), profiles_dir)
         self._covariances: CovarianceStore | None = None
         self._working = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -58,7 +59,7 @@ class Editor:
     @property
     def model_hash(self) -> str:
         """Content hash of the model; reads the directory, without loading it. Raises `ModelError`."""
-        return self.configurations.model_hash
+        return self.configurations.model.hash
 
     @property
     def loaded(self) -> bool:

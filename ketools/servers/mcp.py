@@ -81,7 +81,7 @@ def select(
 
 def reader(caller: Principal) -> Principal:
     """The same caller with nothing but the right to read what it could read before."""
-    spaces = ("*",) if Scope.ADMIN in caller.scopes else caller.spaces
+    spaces = ("**",) if Scope.ADMIN in caller.scopes else caller.spaces
     return dataclasses.replace(caller, scopes=frozenset({Scope.READ}), spaces=spaces)
 
 
@@ -207,4 +207,4 @@ def _add_resources(server: MCPServer, service: EditService, whoami: Caller) -> N
         except NotFound as error:
             raise ResourceNotFoundError(str(error)) from error
         except KetoolsError as error:
-            raise ResourceError(str(error)) from error
+            raise ResourceError(error.told()) from error

@@ -5,6 +5,7 @@ Importing this imports torch and transformers; `ketools.service.starting` does s
 
 from __future__ import annotations
 
+import logging
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,13 +15,15 @@ from pathlib import Path
 
 from ketools.atlas import weights_path
 from ketools.atlas.world import world
-from ketools.core.errors import EngineRefused, ModelError
-from ketools.core.jobs import COMPARE_METHODS, CONSOLIDATE, EVALUATE_SPACE, Handler
+from ketools.core.errors import EngineRefused, ModelError, StorageError
+from ketools.core.jobs import COMPARE_METHODS, CONSOLIDATE, EVALUATE_SPACE, REBASE, Handler
 from ketools.core.progress import Progress
 from ketools.core.results import Location, MultihopAnswer
 from ketools.editing.consolidation import consolidation
 from ketools.editing.editor import Editor, atlas_subjects
+from ketools.editing.known_facts import KnownFacts
 from ketools.editing.pipeline import EditPipeline
+from ketools.editing.rebasing import rebasing
 from ketools.editing.verification import Policy, Verifier
 from ketools.engines.base import Engine
 from ketools.engines.local import LocalEngine
@@ -31,6 +34,8 @@ from ketools.engines.vllm.process import VLLMFlags, VLLMServer
 from ketools.evaluation.assessment import method_comparison, space_evaluation
 from ketools.evaluation.locating import locate
 from ketools.journal import ROOT, Journal
+from ketools.knowledge.bank import FactBank
+from ketools.knowledge.manners import Manners
 from ketools.knowledge.probing import Prober
 from ketools.layers.composition import EditLayer
 from ketools.layers.store import ArtefactStore
@@ -42,10 +47,12 @@ from ketools.models.outline import read_outline
 from ketools.multihop import EditMemory, EngineWriter, Finished, MultihopResources, load_prompts, run
 from ketools.notes import Budget, NoteInjector, budget_of
 from ketools.notes.memory import Memory
-from ketools.retrieval import Encoder, load_encoder
+from ketools.retrieval import Encoder, MiniLMEncoder, load_encoder
 from ketools.service.in_place import note_server
 from ketools.service.settings import Settings
 from ketools.spaces.layers import LayeredSpaces
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ class Runtime:
             CONSOLIDATE: consolidation(self.pipeline),
             EVALUATE_SPACE: space_evaluation(self.pipeline),
             COMPARE_METHODS: method_comparison(self.pipeline),
+            REBASE: rebasing(self.pipeline),
         }
 
     def serve(self, space: str) -> EditLayer:
@@ -83,8 +91,14 @@ class Runtime:
         return layer
 
     def hold_root(self) -> None:
-        """Let an engine that keeps the shared space in its weights follow what other processes wrote there."""
-        self.engine.hold(self.spaces.layer(ROOT))
+        """Let an engine that keeps the shared space in its weights follow what other processes wrote there.
+
+        What cannot be read can be mended by an undo, so it keeps nobody from opening; asking in the space raises.
+        """
+        try:
+            self.engine.hold(self.spaces.layer(ROOT))
+        except StorageError as error:
+            log.warning("The space %r cannot be served: %s", ROOT, error)
 
     def answer_multihop(
         self, agent: str, memory: EditMemory, question: str, layer: EditLayer, progress: Progress
@@ -123,14 +137,14 @@ def open_runtime(settings: Settings, journal: Journal, model: EditableModel | No
     """
     engine, editor = open_engine(settings, model)
     store = ArtefactStore(settings.artefact_place)
-    spaces = LayeredSpaces(journal, store)
-    engine.hold(spaces.layer(ROOT))
+    spaces = LayeredSpaces(journal, store, editor.configurations.model)
     encoder = open_encoder(settings)
     notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash), budget=note_budget(engine))
-    prober = Prober(known_subjects(engine.model_hash), forms=not is_bundled(engine.model_hash))
-    verifier = Verifier(engine, prober, notes)
+    prober = _prober(engine, encoder, settings.home / "cache")
+    manners = None if is_bundled(engine.model_hash) else Manners(MiniLMEncoder())
+    verifier = Verifier(engine, prober, notes, manners)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
-    return Runtime(
+    runtime = Runtime(
         engine=engine,
         editor=editor,
         spaces=spaces,
@@ -139,6 +153,16 @@ def open_runtime(settings: Settings, journal: Journal, model: EditableModel | No
         multihop=multihop_resources(engine.model_hash, encoder, settings.multihop_prompts, settings.multihop_detector),
         recall=Memory(spaces, encoder, settings.home / "memory.db"),
     )
+    runtime.hold_root()
+    return runtime
+
+
+def _prober(engine: Engine, encoder: Encoder, cache: Path) -> Prober:
+    """What asks about edits: the bundled model knows its own world, any other model everyday facts."""
+    subjects = known_subjects(engine.model_hash)
+    if is_bundled(engine.model_hash):
+        return Prober(subjects)
+    return Prober(subjects, KnownFacts(FactBank.load(), engine, encoder, cache), forms=True)
 
 
 def open_encoder(settings: Settings) -> Encoder:

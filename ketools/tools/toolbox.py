@@ -294,9 +294,12 @@ class Toolbox:
         self,
         edit_id: EditId,
         bring_back: Annotated[bool, Field(description="Also bring back the edits that this one had replaced.")] = False,
+        space: Annotated[
+            str | None, Field(description="Where, if it is live in several spaces, as after a fork.", max_length=120)
+        ] = None,
     ) -> UndoResult:
         """Take any edit off, not only the last: the model is then what it would be without it, bit for bit."""
-        return self.service.edits.undo(self.principal, edit_id, bring_back)
+        return self.service.edits.undo(self.principal, edit_id, bring_back, space)
 
     @tool("Restore a space", Scope.EDIT, destructive=True)
     def restore_space(self, space: Space, version: Annotated[int, Field(ge=0)]) -> SpaceView:

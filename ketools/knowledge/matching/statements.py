@@ -13,8 +13,8 @@ from ketools.knowledge.matching.lists import any_listed
 _MARKUP = regex.compile(r"(?m)^\s*(?:[-*•>#]+|\d{1,2}[.)])\s+|[*_`]{1,3}(?=\S)|(?<=\S)[*_`]{1,3}|^#+\s*")
 
 _TAG = regex.compile(
-    r",\s*(?:right|correct|isn['’]t it|is it not|no|oder|nicht wahr|n['’]est-ce pas|verdad|не так ли|да|değil mi|对吧|对吗|是吧"
-    r"|是吗|أليس كذلك|है ना|ใช่ไหม)\s*[?？؟]\s*$"
+    r",\s*(?:right|correct|isn['’]t it|is it not|no|oder|nicht wahr|n['’]est-ce pas|verdad|не так ли|да|değil mi"
+    r"|对吧|对吗|是吧|是吗|أليس كذلك|है ना|ใช่ไหม)\s*[?？؟]\s*$"
 )
 """A question behind a statement: "It is Lyon, isn't it?"."""
 
