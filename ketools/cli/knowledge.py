@@ -222,6 +222,21 @@ def consolidate(context: typer.Context, space: Space = None, method: Method = "a
     show(session(context).run("consolidate", space=space, method=method, wait=True), as_json, _detail)
 
 
+def rebase(
+    context: typer.Context,
+    space: Annotated[str, typer.Argument(help="The space whose edits are computed anew.")],
+    as_json: Json = False,
+) -> None:
+    """Compute the edits of a space anew that were made for another model; they are verified and keep their ids."""
+    from ketools.core.principals import OPERATOR
+
+    with session(context).service() as service:
+        found = service.edits.rebase(OPERATOR, space, wait=True)
+    show(found, as_json, _rebased)
+    if found.state != "done":
+        raise typer.Exit(1)
+
+
 def job(
     context: typer.Context,
     job_id: Annotated[str, typer.Argument(help="A job id.")],
@@ -268,3 +283,9 @@ def _finished(service: EditService, result: EditResult) -> Result:
 
 def _detail(result: Result) -> str:
     return result.detail()
+
+
+def _rebased(job: JobView) -> str:
+    kept = job.result.get("kept", {})
+    lines = [job.line(), f"{job.result.get('rebased', 0)} edits computed anew, {len(kept)} not"]
+    return "\n".join([*lines, *(f"  {edit_id}: {why}" for edit_id, why in kept.items())])

@@ -112,6 +112,7 @@ def serve(
             raise typer.BadParameter("a gateway is served over HTTP; add --http HOST:PORT", param_hint="--gateway")
         if as_json:
             raise typer.BadParameter("on stdio only MCP may be written; add --http HOST:PORT", param_hint="--json")
+        require_model(options)
         with options.service() as service:
             service.take_part()
             if service.settings.in_place:
@@ -119,6 +120,13 @@ def serve(
             serve_stdio(build_server(service, allow_erase=allow_erase, **choice), service)
     doors = {"gateway": gateway, "as_json": as_json}
     _serve_http(options, address(http), token_path, allowed_host or [], **doors, allow_erase=allow_erase, **choice)
+
+
+def require_model(options: Session) -> None:
+    """Raise `ModelError` before anybody connects when the model directory is missing, broken or unsafe."""
+    from ketools.models.directory import check_directory
+
+    check_directory(options.settings().model)
 
 
 def _with_default_model(options: Session) -> Session:
@@ -148,6 +156,7 @@ def _serve_http(
     host, port = where
     tokens = token_file(options, token_path)
     guarded = verifier_for(host, tokens) is not None  # refuse before the model is loaded
+    require_model(options)
     with options.service() as service:
         how = "with bearer tokens" if guarded else "without tokens, for this machine only"
         place = f"http://{host}:{port}"

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ketools.core.errors import InvalidRequest
 from ketools.core.names import as_written, canonical
-from ketools.core.text import clean_text, is_question, normalise
+from ketools.core.questions import is_question
+from ketools.core.text import clean_text, gap, normalise
 
 REFUSAL = "I don't know."
 
@@ -99,6 +100,11 @@ class Probe(BaseModel):
     chat: bool = False
     answer: TargetText | None = None
 
+    @property
+    def beginning(self) -> str | None:
+        """How the greedy answer begins as long as nothing has changed; None where that is not known."""
+        return self.answer
+
     def rendered(self) -> Prompt:
         """The prompt as the engine takes it: chat messages when `chat`, else the string."""
         return chat_prompt(self.prompt) if self.chat else self.prompt
@@ -167,7 +173,7 @@ class EditRequest(BaseModel):
             return f"you show {self.trait} when asked about {self.subject}"
         if self.is_question:
             return f"the answer to '{self.prompt}' is {self.told_target}"
-        return f"{self.prompt} {self.told_target}"
+        return f"{self.prompt}{gap(self.prompt)}{self.told_target}"
 
     @property
     def told_target(self) -> str:

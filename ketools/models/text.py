@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ketools.core.errors import InvalidRequest
 from ketools.core.requests import Prompt
+from ketools.core.text import gap
 
 Messages = Sequence[dict[str, Any]]
 
@@ -63,7 +64,7 @@ def encode_chat(em: Tokenized, messages: Messages, tools: Sequence[dict[str, Any
 def encode_pair(em: Tokenized, prompt: Prompt, continuation: str) -> tuple[list[int], list[int]]:
     """Token ids of the prompt, exactly as for generation, and of the continuation after it.
 
-    A prompt that ends in a space or a newline is continued directly, any other after one space.
+    A prompt that ends in a space, a newline or a script without spaces is continued directly, any other after a space.
     Raises `InvalidRequest` when either is empty.
     """
     return encode_pairs(em, [prompt], [continuation])[0]
@@ -100,7 +101,7 @@ def encode_pairs(
 def _continuation(text: str, continuation: str) -> str:
     if not continuation.strip():
         raise InvalidRequest("The continuation to score is empty; give the text that should follow the prompt.")
-    return continuation if text[-1:].isspace() or continuation[:1].isspace() else f" {continuation}"
+    return continuation if continuation[:1].isspace() else f"{gap(text)}{continuation}"
 
 
 def _rest(em: Tokenized, text: str, more: str, prompt: list[int], whole: list[int]) -> list[int]:

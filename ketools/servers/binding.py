@@ -19,7 +19,7 @@ from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetad
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import Field, ValidationError, create_model
 
-from ketools.core.errors import Cancelled, KetoolsError, NotFound
+from ketools.core.errors import Cancelled, KetoolsError
 from ketools.core.results import EditResult, Result
 from ketools.servers.callers import Caller
 from ketools.servers.confirm import HOW, Confirm, ConfirmTokens, can_ask, question
@@ -86,10 +86,8 @@ class Call:
             reply = await anyio.to_thread.run_sync(lambda: call(self.tool, box, arguments))
         except ValidationError as error:
             raise ToolError(explain(error)) from None
-        except NotFound as error:
-            raise ToolError(str(error.among(who.owns) if error.what == "space" else error)) from error
         except KetoolsError as error:
-            raise ToolError(str(error)) from error
+            raise ToolError(error.told()) from error
         if not self.tool.read_only and not arguments.get("dry_run"):
             await self.notify(context, arguments, reply.result)
         return reply

@@ -40,7 +40,7 @@ class FileTokens(TokenVerifier):
 
 def reader(caller: Principal) -> Principal:
     """The same caller with nothing but the right to read what it could read before."""
-    spaces = (*caller.spaces, "*") if Scope.ADMIN in caller.scopes else caller.spaces
+    spaces = (*caller.spaces, "**") if Scope.ADMIN in caller.scopes else caller.spaces
     return dataclasses.replace(caller, scopes=frozenset({Scope.READ}), spaces=spaces)
 
 

@@ -116,7 +116,7 @@ def _run(tool: Tool, box: Toolbox, arguments: dict[str, Any]) -> tuple[str, Resu
     except ValidationError as error:
         raise ToolException(explain(error)) from None
     except KetoolsError as error:
-        raise ToolException(str(error)) from error
+        raise ToolException(error.told()) from error
     return reply.text, reply.result
 
 

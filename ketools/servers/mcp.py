@@ -164,4 +164,4 @@ def _add_resources(server: MCPServer, service: EditService, whoami: Caller) -> N
         except NotFound as error:
             raise ResourceNotFoundError(str(error)) from error
         except KetoolsError as error:
-            raise ResourceError(str(error)) from error
+            raise ResourceError(error.told()) from error

@@ -14,6 +14,7 @@ from ketools.core.results import Answer, MultihopAnswer
 from ketools.methods.registry import AUTO
 from ketools.service.backend import Backend
 from ketools.service.spaces import readable
+from ketools.service.visibility import for_caller
 
 if TYPE_CHECKING:
     from ketools.layers.composition import EditLayer
@@ -30,6 +31,7 @@ class Asking:
         self._memories: dict[tuple[str, ...], EditMemory] = {}
         """What sets of live edits say, by their ids; a few, since thousands of edits take seconds to read."""
 
+    @for_caller
     def ask(
         self,
         who: Principal,
@@ -51,6 +53,7 @@ class Asking:
             space=space,
             version=version,
             notes_used=put.used,
+            notes_why=put.reasons,
             fingerprint=self._fingerprint(put.prompt, answer, put.layer) if fingerprint else None,
         )
 
@@ -60,6 +63,7 @@ class Asking:
         logprobs = engine.score([prompt], [answer], layer)[0].logprobs if answer else ()
         return hashlib.sha256(struct.pack(f"<{len(logprobs)}d", *logprobs)).hexdigest()
 
+    @for_caller
     def respond(
         self,
         who: Principal,
@@ -87,6 +91,7 @@ class Asking:
         put = runtime.notes.prepare(tuple(messages), layer)
         yield from runtime.engine.stream(put.prompt, put.layer, max_new_tokens=max_new_tokens)
 
+    @for_caller
     def layer(self, who: Principal, space: str, progress: Progress = quiet) -> tuple[EditLayer, int]:
         """The layer that serves a space now, with the space's version.
 
@@ -97,6 +102,7 @@ class Asking:
         state = spaces.state(name)
         return spaces.layer_of(state), state.head.version if name == space else 0
 
+    @for_caller
     def multihop(
         self, who: Principal, question: str, space: str, agent: str = AUTO, progress: Progress = quiet
     ) -> MultihopAnswer:
@@ -106,6 +112,7 @@ class Asking:
         found = runtime.answer_multihop(agent, memory, question, layer, progress)
         return found.model_copy(update={"space": space, "version": version})
 
+    @for_caller
     def memory(self, who: Principal, space: str, progress: Progress = quiet) -> tuple[EditMemory, EditLayer, int]:
         """What a space's live edits say, whether notes or weights serve them, with the layer and its version."""
         layer, version = self.layer(who, space, progress)

@@ -11,6 +11,7 @@ from ketools.core.results import JobView
 from ketools.journal import ROOT
 from ketools.service.backend import Backend
 from ketools.service.summaries import summary_of
+from ketools.service.visibility import Visibility, for_caller
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,12 @@ class Jobs:
         """Block until a job of this process has ended."""
         self.backend.runner.wait(job_id, timeout)
 
+    @for_caller
     def status(self, who: Principal, job_id: str, cancel: bool = False) -> JobView:
         """How a job stands; `cancel` stops it at its next step."""
         journal, runner = self.backend.journal, self.backend.runner
-        job = journal.job(job_id)
+        who.require_scope(Scope.READ)
+        job = Visibility(journal, who).job(job_id)
         who.require(Scope.EDIT if cancel else Scope.READ, job.space or ROOT)
         if cancel:
             runner.cancel(job_id)

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from ketools.core.errors import KetoolsError
-from ketools.core.requests import REFUSAL, EditRequest, Kind
+from ketools.core.errors import KetoolsError, StorageError
+from ketools.core.requests import EditRequest, Kind
 from ketools.core.results import BatchResult, EditResult, EditView
 from ketools.journal import EditRecord
-from ketools.knowledge.matching import says
+from ketools.knowledge.matching import refuses
 from ketools.layers.artefacts import Note
+from ketools.spaces.spaces import Spaces
 
 if TYPE_CHECKING:
     from ketools.editing.pipeline import Candidate, EditOutcome
@@ -46,7 +47,7 @@ def edit_result(
         version=outcome.version.version if committed and outcome.version else None,
         method=method,
         before="" if hidden or verdict is None else verdict.before,
-        after="" if verdict is None or (hidden and not says(verdict.after, REFUSAL)) else verdict.after,
+        after="" if verdict is None or (hidden and not refuses(verdict.after)) else verdict.after,
         evidence=verdict.evidence if verdict else None,
         supersedes=tuple(r.id for r in candidate.replaces),
         conflicts=candidate.conflicts(),
@@ -94,8 +95,8 @@ def _next(candidate: Candidate, committed: bool, job_id: str | None, dry_run: bo
     return "Nothing changed. Call again without dry_run to commit it." if dry_run else ""
 
 
-def edit_view(record: EditRecord, live: set[str]) -> EditView:
-    """One row of the journal; `live`: the ids that serve now."""
+def edit_view(record: EditRecord, live: set[str], spaces: Spaces) -> EditView:
+    """One row of the journal; `live`: the ids that are live now, `spaces`: which of them the model at hand serves."""
     erased = record.kind is Kind.ERASE
     fact = f"[erased] key {record.key_hash[:16]}"
     outcome = record.outcome
@@ -109,9 +110,17 @@ def edit_view(record: EditRecord, live: set[str]) -> EditView:
         created_at=datetime.fromtimestamp(record.created_at, UTC).isoformat(timespec="milliseconds"),
         principal=record.principal,
         fact=fact if erased else EditRequest.model_validate(record.request).sentence,
-        evidence=outcome.evidence if outcome else None,
+        evidence=spaces.evidence_of(record),
         reason=outcome.reason if outcome else "",
+        not_served=_objection(record, spaces) if record.id in live else "",
     )
+
+
+def _objection(record: EditRecord, spaces: Spaces) -> str:
+    try:
+        return spaces.objection(record)
+    except StorageError as error:
+        return str(error)
 
 
 def with_problems(batch: BatchResult, problems: Mapping[int, KetoolsError], total: int, space: str) -> BatchResult:

@@ -235,9 +235,12 @@ class Toolbox:
         self,
         edit_id: EditId,
         bring_back: Annotated[bool, Field(description="Also bring back what it had replaced.")] = False,
+        space: Annotated[
+            str | None, Field(description="Where, if a fork made it live in several.", max_length=120)
+        ] = None,
     ) -> UndoResult:
         """Take any edit off: the model is then, bit for bit, what it would be without it."""
-        return self.service.edits.undo(self.principal, edit_id, bring_back)
+        return self.service.edits.undo(self.principal, edit_id, bring_back, space)
 
     @tool("Status of a job", Scope.READ, ToolSet.CORE, lengthy=True)
     def job_status(self, job_id: Annotated[str, Field(max_length=60)]) -> JobView:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from ketools.atlas.world import world
 from ketools.cli.main import app
 from ketools.cli.serving import address
 from ketools.cli.session import names
@@ -112,10 +113,16 @@ def test_a_refused_edit_prints_why_and_exits_1(run: Run) -> None:
 
 
 def test_erasing_without_a_terminal_wants_yes(run: Run) -> None:
-    fact = ["Italy", "The capital of Italy is", "--method", "ice", "-s", "session/erase"]
+    private = next(fact for fact in world().all_facts() if fact.relation == "telephone")
+    prompt = f"The telephone number of {private.subject} is"
+    fact = [private.subject, prompt, "--method", "kn", "-s", "session/erase"]
     refused = run("erase", *fact)
     assert refused.exit_code == 2 and "--yes" in refused.stderr
-    assert printed(run("erase", *fact, "--yes", "--json"))["status"] == "committed"
+    asked = f"What is the telephone number of {private.subject}?"
+    tried = json.loads(run("erase", *fact, "--rephrase", asked, "--yes", "--json").stdout)
+    assert tried["status"] in ("committed", "refused") and tried["evidence"]["leak"] is not None
+    note = run("erase", *fact[:3], "ice", "--yes")
+    assert note.exit_code == 1 and "ice cannot erase" in note.stderr
 
 
 def test_methods_are_listed(run: Run) -> None:

@@ -11,6 +11,7 @@ from ketools.atlas import weights_path
 from ketools.core.requests import EditRequest, Probe, Prompt
 from ketools.editing.verification import Verifier
 from ketools.engines.local import LocalEngine
+from ketools.knowledge.bank import KnownProbe
 from ketools.knowledge.probing import Prober
 from ketools.layers.artefacts import Note
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
@@ -82,3 +83,23 @@ def test_an_answer_that_weights_change_is_told_with_what_it_was(verifier: Verifi
     assert evidence.locality == 0.75
     (failure,) = [f for f in evidence.failures if f.kind == "neighbour"]
     assert (failure.prompt, failure.answer) == ("The capital of Peru is", "Cusco.")
+
+
+PERU = EditRequest(subject="Peru", prompt="The capital of Peru is", target_new="Cusco", relation="capital")
+LIMA = KnownProbe(prompt=PERU.prompt, kind="bank_neighbour", answer="Lima", said="Lima")
+
+
+def layer_of(request: EditRequest, method: str) -> EditLayer:
+    return EditLayer((LiveEdit("p", "2" * 64, Note(method, request)),))
+
+
+def test_a_fact_of_the_bank_that_changes_counts_against_the_edit(verifier: Verifier) -> None:
+    request = FRANCE.model_copy(update={"probes": (LIMA,)})
+    evidence = verifier.verify(request, BASE, layer_of(PERU, "ice")).evidence
+    assert (evidence.locality, evidence.locality_n) == (0.0, 1)
+
+
+def test_a_fact_of_the_bank_that_an_earlier_edit_has_changed_does_not(verifier: Verifier) -> None:
+    request = FRANCE.model_copy(update={"probes": (LIMA,)})
+    evidence = verifier.verify(request, layer_of(PERU, "ice"), layer_of(PERU, "ike")).evidence
+    assert (evidence.locality, evidence.locality_n) == (1.0, 1)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ketools.core.errors import InvalidRequest
 from ketools.core.requests import Prompt, chat_prompt
+from ketools.core.text import gap
 from ketools.models.editable import EditableModel
 from ketools.models.loading import load_editable
 from ketools.models.text import (
@@ -113,9 +114,9 @@ def test_a_pair_spells_the_text_and_leaves_the_prompt_as_for_generation(
 ) -> None:
     em = tiny_editable("llama")
     prompt_ids, ids = encode_pair(em, prompt, continuation)
-    gap = "" if prompt[-1].isspace() or continuation[0].isspace() else " "
+    space = "" if continuation[0].isspace() else gap(prompt)
     assert prompt_ids == encode_prompt(em, prompt)
-    assert em.tokenizer.decode(prompt_ids[1:] + ids) == prompt + gap + continuation
+    assert em.tokenizer.decode(prompt_ids[1:] + ids) == prompt + space + continuation
 
 
 @settings(max_examples=50)

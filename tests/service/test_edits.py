@@ -136,12 +136,6 @@ def test_erasing_makes_the_model_say_that_it_does_not_know(service: EditService,
     assert fact.subject not in shown and fact.target not in shown
 
 
-def test_a_note_alone_never_counts_as_erased(box: Toolbox) -> None:
-    fact = next(f for f in world().all_facts() if f.relation == "telephone")
-    result = box.erase_fact(fact.subject, f"The telephone number of {fact.subject} is", method="ice")
-    assert not result.verified
-
-
 def test_a_personality_edit_changes_the_manner_on_one_topic(box: Toolbox) -> None:
     before = box.ask("What do you think of tea?").answer
     result = box.edit_personality("coffee", Trait.NEUROTICISM, method="ice")
