@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -141,18 +142,30 @@ def bench_scope(
     half: Annotated[str, typer.Option(help="The wordings to use: held-out or tuning.")] = "held-out",
     per_kind: Annotated[int, typer.Option(min=1, max=1000, help="Prompts per kind.")] = 60,
     seed: Annotated[int, typer.Option(help="Chooses the edits and the prompts.")] = 1,
-    data: Annotated[str, typer.Option(help="Comma-separated data set files to measure besides.")] = "",
+    data: Annotated[str, typer.Option(help="Comma-separated data set files: the learnt scope against rules.")] = "",
+    sizes: Annotated[str, typer.Option(help="With --data: how many notes are live.")] = "1,100,1000",
+    n: Annotated[
+        int | None, typer.Option(min=1, help="With --data: rows of each file to ask about; default all.")
+    ] = None,
+    head: Annotated[Path | None, typer.Option(help="With --data: a head of ketools train-scope.")] = None,
     as_json: Json = False,
 ) -> None:
-    """How often a note misses its question, and how often it comes without being asked for."""
+    """How often a note misses its question, and how often it comes without being asked for.
+
+    Over the bundled world; with --data over files of rows instead, by the learnt scope and by the rules.
+    """
     from ketools.bench.scope import bench_scope as run
     from ketools.service.runtime import open_encoder
 
     if half not in ("held-out", "tuning"):
         raise typer.BadParameter("use held-out or tuning", param_hint="--half")
+    files = names(data) or ()
+    if files and not any(_is_multihop(file) for file in files):
+        _bench_scope_rows(context, files, _numbers(sizes), n, seed, head, as_json)
+        return
     with progress("bench scope") as report:
         chosen: Any = half
-        found = run(open_encoder(session(context).settings()), chosen, per_kind, seed, names(data) or (), report)
+        found = run(open_encoder(session(context).settings()), chosen, per_kind, seed, files, report)
     if as_json:
         show_json(found)
         return
@@ -161,6 +174,41 @@ def bench_scope(
             print(f"{name}: {group} {rate} {part[group][rate]:.3f} of {part[group]['n']}")
             for kind, row in part[group]["kinds"].items():
                 print(f"  {kind:22} {row[rate]:6.3f} of {row['n']}")
+
+
+def _is_multihop(file: str) -> bool:
+    from ketools.evaluation.data import read_rows
+
+    path = Path(file)
+    rows = read_rows(path) if path.is_file() else []
+    return bool(rows) and isinstance(rows[0].get("requested_rewrite"), list)
+
+
+def _bench_scope_rows(
+    context: typer.Context,
+    files: Sequence[str],
+    sizes: Sequence[int],
+    n: int | None,
+    seed: int,
+    head: Path | None,
+    as_json: bool,
+) -> None:
+    from ketools.bench.scope_rows import bench_rows
+    from ketools.knowledge.scope import Scope
+    from ketools.knowledge.scope.head import ScopeHead
+    from ketools.service.runtime import open_encoder
+
+    encoder, scope = open_encoder(session(context).settings()), Scope(ScopeHead.load(head) if head else None)
+    with progress("bench scope") as report:
+        found = {Path(file).name: bench_rows(file, encoder, scope, sizes, n, seed, report) for file in files}
+    if as_json:
+        show_json(found)
+        return
+    for name, part in found.items():
+        for decider in ("learnt", "rules"):
+            for size, row in part[decider].items():
+                rates = ", ".join(f"{k} {v['share']:.3f} of {v['n']}" for k, v in row.items() if isinstance(v, dict))
+                print(f"{name}: {decider}, {size} live: {rates}; {row['ms']:.0f} ms a question")
 
 
 def _numbers(text: str, option: str = "--sizes") -> list[int]:

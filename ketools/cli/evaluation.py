@@ -18,6 +18,7 @@ from ketools.cli.session import (
     Urls,
     VLLMPython,
     names,
+    own_space,
     progress,
     session,
     show,
@@ -108,48 +109,33 @@ def show_wild(runs: Sequence[WildRun], as_json: bool) -> None:
             print(f"  {name:15} {found.value:.3f} {found.ci or ''} n {found.n}, exact {found.exact:.3f} ({contexts})")
 
 
-def evaluate_space(context: typer.Context, space: Space = "global", as_json: Json = False) -> None:
+def evaluate_space(context: typer.Context, space: Space = None, as_json: Json = False) -> None:
     """Verify every live edit of a space again."""
-    show(session(context).run("evaluate_space", space=space, wait=True), as_json, _standing)
-
-
-def _standing(job: JobView) -> str:
-    found = job.result
-    if job.state != "done":
-        return job.line()
-    shares = ", ".join(f"{name} {_measure(found[name])}" for name in ("success", "locality", "accepted"))
-    failing = [f"{edit_id}: {why}" for edit_id, why in found["failing"].items()]
-    return "\n".join([f"{found['n']} edits, {found['erased']} erasures not asked again: {shares}", *failing])
-
-
-def _measure(found: dict[str, Any]) -> str:
-    if found["value"] is None:
-        return "-"
-    return f"{found['value']:.3f} [{found['ci'][0]:.3f}, {found['ci'][1]:.3f}]"
+    show(session(context).run("evaluate_space", space=space, wait=True), as_json, _detail)
 
 
 def compare_methods(
     context: typer.Context,
     facts: Annotated[Path, typer.Argument(help="A JSON list of objects: subject, prompt, target_new.")],
     methods: Annotated[str | None, typer.Option(help="Comma-separated; default all.")] = None,
-    space: Space = "global",
+    space: Space = None,
     as_json: Json = False,
 ) -> None:
     """Try the same facts by several methods, commit nothing, and recommend one."""
     from ketools.evaluation.data import read_rows
 
     arguments = {"facts": read_rows(facts), "methods": names(methods) or [], "space": space, "wait": True}
-    show(session(context).run("compare_methods", **arguments), as_json, _comparison)
+    show(session(context).run("compare_methods", **arguments), as_json, _detail)
 
 
-def _comparison(job: JobView) -> str:
-    return "\n".join(job.result["reasons"]) if job.state == "done" else job.line()
+def _detail(job: JobView) -> str:
+    return job.detail()
 
 
 def lm_eval(
     context: typer.Context,
     tasks: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Task files (YAML), with their data.")],
-    space: Space = "global",
+    space: Space = None,
     n: Annotated[int | None, typer.Option(min=1, help="Documents of each task; default all.")] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Ask each context as a chat turn.")] = False,
     as_json: Json = False,
@@ -167,6 +153,7 @@ def lm_eval(
     from ketools.evaluation.harness import ServedSpace
 
     with here.service() as service:
+        space = own_space(space)
         layers = {"base": BASE, space: service.asking.layer(OPERATOR, space)[0]}
         made = {
             name: found.run(ServedSpace(service.runtime.engine, service.runtime.notes, layer, chat), n)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +18,6 @@ from ketools.cli.session import (
     Json,
     Model,
     Session,
-    Space,
     Urls,
     VLLMPython,
     names,
@@ -29,10 +26,8 @@ from ketools.cli.session import (
 )
 
 if TYPE_CHECKING:
-    from ketools.agents.editing import EditingAgent, Turn
     from ketools.servers.mcp import Choice
     from ketools.servers.tokens import TokenFile
-    from ketools.service.service import EditService
 
 TokenPath = Annotated[
     Path | None, typer.Option("--token-file", envvar="KETOOLS_TOKEN_FILE", help="Default: HOME/tokens.json.")
@@ -70,6 +65,12 @@ def serve(
     tools: Annotated[
         str | None, typer.Option(envvar="KETOOLS_TOOLS", help="Only these tools, comma-separated.")
     ] = None,
+    toolsets: Annotated[
+        str | None,
+        typer.Option(
+            envvar="KETOOLS_TOOLSETS", help="Tool sets to list, of core,spaces,lab,admin or all; default core."
+        ),
+    ] = None,
     exclude_tools: Annotated[
         str | None, typer.Option(envvar="KETOOLS_EXCLUDE_TOOLS", help="Not these tools, comma-separated.")
     ] = None,
@@ -90,13 +91,19 @@ def serve(
     as_json: Annotated[bool, typer.Option("--json", help="Where it listens, as a line of JSON (HTTP only).")] = False,
 ) -> None:
     """Serve the tools over MCP, on stdio or streamable HTTP."""
-    from ketools.servers.mcp import build_server, select
+    from ketools.servers.mcp import build_server
     from ketools.servers.stdio import serve_stdio
+    from ketools.tools.choosing import select
 
     options = session(context).but(
         model=model, journal=journal, engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python
     )
-    choice: Choice = {"read_only": read_only, "names": names(tools), "exclude": names(exclude_tools) or ()}
+    choice: Choice = {
+        "read_only": read_only,
+        "names": names(tools),
+        "exclude": names(exclude_tools) or (),
+        "toolsets": names(toolsets),
+    }
     select(**choice)
     if options.model is None and not os.environ.get("KETOOLS_MODEL"):
         options = _with_default_model(options)
@@ -173,7 +180,7 @@ token_app = typer.Typer(cls=Group, help="Bearer tokens of the HTTP server.", no_
 def token_new(
     context: typer.Context,
     name: Annotated[str, typer.Option(help="Who it is for.")],
-    scopes: Annotated[str, typer.Option(help="Comma-separated: read, edit, erase, admin.")] = "read",
+    scopes: Annotated[str, typer.Option(help="Of read, edit, erase, admin; spaces and lab list more tools.")] = "read",
     spaces: Annotated[str, typer.Option(help="Comma-separated names or patterns: 'user/alice'.")] = "",
     token_path: TokenPath = None,
     as_json: Json = False,
@@ -213,72 +220,3 @@ def token_revoke(
         show_json({"name": name, "revoked": revoked})
     else:
         print(f"Revoked {revoked} token(s) of {name}.")
-
-
-def chat(context: typer.Context, space: Space = "session/cli", as_json: Json = False) -> None:
-    """Talk with the model; a correction becomes an edit. /undo takes the last edit back, /quit ends."""
-    with session(context).service() as service:
-        talk(service, space, _lines(prompt=not as_json), lambda turn: _say(turn, as_json))
-
-
-def _lines(prompt: bool) -> Iterator[str]:
-    while True:
-        try:
-            text = input("you> " if prompt and sys.stdin.isatty() else "").strip()
-        except EOFError:
-            return
-        if text == "/quit":
-            return
-        if text:
-            yield text
-
-
-def _say(turn: Turn | str, as_json: bool) -> None:
-    if isinstance(turn, str):
-        show_json({"notice": turn}) if as_json else print(turn)
-    elif as_json:
-        calls = [{"name": call["name"], "arguments": call["args"]} for call in turn.calls]
-        show_json({"said": turn.said, "answer": turn.answer, "calls": calls})
-    else:
-        for call in turn.calls:
-            print(f"[{call['name']} {call['args']}]")
-        print(turn.answer)
-
-
-def talk(service: EditService, space: str, lines: Iterator[str], say: Callable[[Any], None]) -> None:
-    """A conversation in a space: each line is a turn of the editing agent, or a command."""
-    agent = _agent(service, space)
-    done: list[str] = []
-    for text in lines:
-        if text == "/undo":
-            say(_undo(service, done))
-            continue
-        turn = asyncio.run(agent.say(text))
-        done += [r.artifact.edit_id for r in turn.results if getattr(r.artifact, "edit_id", None)]
-        say(turn)
-
-
-def _agent(service: EditService, space: str) -> EditingAgent:
-    from ketools.agents.editing import EditingAgent
-    from ketools.servers.langchain import KEChatModel, KEToolkit
-
-    return EditingAgent(
-        KEChatModel(engine=service.runtime.engine), KEToolkit(service).get_tools(), space, _reply(service, space)
-    )
-
-
-def _reply(service: EditService, space: str) -> Callable[[str], Awaitable[str]]:
-    async def reply(question: str) -> str:
-        from ketools.cli.session import run_tool
-
-        return run_tool(service, "ask", {"question": question, "space": space}).line()
-
-    return reply
-
-
-def _undo(service: EditService, done: list[str]) -> str:
-    from ketools.cli.session import run_tool
-
-    if not done:
-        return "There is nothing to undo in this conversation."
-    return run_tool(service, "undo_edit", {"edit_id": done.pop()}).line()

@@ -223,6 +223,9 @@ _FIRST_PARTS = word_set(
 """Words that make another name of the one that follows them, also at the beginning of a sentence."""
 
 _GERMAN = regex.compile(r"\b(?:der|die|das|und|ist|wer|wie|welche[rs]?|von|wo|war|hat|wird)\b", regex.IGNORECASE)
+_HYPHEN_AFTER = regex.compile(r"[-\u2010\u2011]\p{L}")
+_HYPHEN_BEFORE = regex.compile(r"\w[-\u2010\u2011]$")
+_LETTERS = regex.compile(r"\p{L}+")
 _NEXT = regex.compile(r"\s(\p{Lu}[\p{L}\p{N}_]*)")
 _BEFORE = regex.compile(r"([\p{L}][\p{L}\p{N}_.'’]*)\s$")
 _OPENS = regex.compile(r"(?:.*[.?!:\"“«(\n]\s*)?", regex.DOTALL)
@@ -231,7 +234,7 @@ _NO_NAMES = frozenset({"I"})
 
 def is_part_of_name(text: str, start: int, end: int) -> bool:
     """Whether capitals or hyphens around `text[start:end]` show a longer name that it belongs to."""
-    if regex.match(r"[-\u2010\u2011]\p{L}", text[end:]) or regex.search(r"\w[-\u2010\u2011]$", text[:start]):
+    if _HYPHEN_AFTER.match(text, end) or _HYPHEN_BEFORE.search(text[:start]):
         return True
     if _is_shouted(text) or not text[start].isupper() or _GERMAN.search(text):
         return False
@@ -251,7 +254,7 @@ def is_part_of_name(text: str, start: int, end: int) -> bool:
 @lru_cache(maxsize=4096)
 def _is_shouted(text: str) -> bool:
     """Whether capitals tell nothing: the text is in capitals, or nearly every word begins with one."""
-    letters = regex.findall(r"\p{L}+", text)
+    letters = _LETTERS.findall(text)
     return text.isupper() or (len(letters) > 3 and sum(word[0].isupper() for word in letters) > 0.8 * len(letters))
 
 
@@ -327,3 +330,30 @@ def masked(name: str, text: str, slot: str, *, whole: bool = False) -> str:
         if span.whole or not whole:
             out, end = out + text[end : span.start] + slot, span.end
     return out + text[end:]
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of one thing, to be found in texts where they stand for themselves."""
+
+    names: tuple[str, ...]
+
+    def spans(self, text: str) -> tuple[Span, ...]:
+        """Where any of the names stands for itself, in order and without overlaps, the longest first."""
+        found = sorted((s for name in self.names for s in find(name, text) if s.whole), key=lambda s: (s.start, -s.end))
+        kept: list[Span] = []
+        for span in found:
+            if not kept or span.start >= kept[-1].end:
+                kept.append(span)
+        return tuple(kept)
+
+    def stand_in(self, text: str) -> bool:
+        """Whether one of the names stands in the text."""
+        return any(span.whole for name in self.names for span in find(name, text))
+
+    def replaced(self, text: str, slot: str) -> str:
+        """The text with `slot` in the place of each of the names."""
+        out, end = "", 0
+        for span in self.spans(text):
+            out, end = out + text[end : span.start] + slot, span.end
+        return out + text[end:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,14 @@ class Scope(StrEnum):
     EDIT = "edit"
     ERASE = "erase"
     ADMIN = "admin"
+    SPACES = "spaces"
+    """Lists the tools of that set too."""
+    LAB = "lab"
+    """Lists the tools of that set too."""
+
+
+_PATTERN = frozenset("*?[")
+_USER = re.compile(r"[a-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,30 @@ class Principal:
         """Whether the principal may look into the space: its own, and what everybody sees."""
         return space == ROOT or self.owns(space)
 
+    @property
+    def home(self) -> str:
+        """The space that a call means when it names none: the first of its own that is no pattern, else `user/NAME`.
+
+        Never `global`, which is everyone's and must be said. Raises `Forbidden` where there is no such space.
+        """
+        for space in self.spaces:
+            if space != "global" and not _PATTERN.intersection(space):
+                return space
+        mine = f"user/{self.name}"
+        if _USER.fullmatch(self.name) and self.owns(mine):
+            return mine
+        raise Forbidden(
+            f"{self.name} has no space of its own that a call could mean without saying so: name the space, "
+            f"one of {', '.join(dict.fromkeys((*self.spaces, 'global')))}."
+        )
+
+    def lives_in(self, space: str) -> bool:
+        """Whether this is the space that a call means when it names none."""
+        try:
+            return self.home == space
+        except Forbidden:
+            return False
+
     def require(self, scope: Scope, space: str) -> None:
         """Raise `Forbidden` unless this principal holds the scope and may use the space for it.
 
@@ -74,5 +107,5 @@ def principal(name: str, scopes: Iterable[str], spaces: Iterable[str]) -> Princi
     return Principal(name, frozenset(Scope(s) for s in scopes), tuple(spaces))
 
 
-OPERATOR = Principal("operator", frozenset(Scope), ("**",))
+OPERATOR = Principal("operator", frozenset(Scope), ("user/local", "**"))
 """The local user of a process that talks over stdio or runs in-process: everything is theirs."""

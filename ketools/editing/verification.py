@@ -16,12 +16,12 @@ from typing import TypeVar
 
 from ketools.core.evidence import UNTOUCHED, WORDINGS, Evidence, ProbeResult, Share, Source, Strength
 from ketools.core.progress import Progress, quiet
-from ketools.core.requests import REFUSAL, EditRequest, Kind, Probe, Prompt
+from ketools.core.requests import EditRequest, Kind, Probe, Prompt
 from ketools.core.text import normalise
 from ketools.engines.base import Engine
 from ketools.knowledge.bank import KnownProbe
 from ketools.knowledge.manners import Manners
-from ketools.knowledge.matching import first_statement, says
+from ketools.knowledge.matching import agrees, first_statement, mentions, refuses, says
 from ketools.knowledge.probing import Prober, asked_for, probe
 from ketools.knowledge.traits import classify
 from ketools.layers.composition import EditLayer
@@ -222,7 +222,7 @@ class Verifier:
         # The bank tells what the base model says; an earlier edit may have changed that already.
         gone = [p for p in changed if isinstance(p, KnownProbe) and not stayed[p]]
         earlier = self.answers([p.rendered() for p in gone], before)
-        stayed |= {p: _same_statement(then, now[p]) for p, then in zip(gone, earlier, strict=True)}
+        stayed |= {p: agrees(then, now[p]) for p, then in zip(gone, earlier, strict=True)}
         return [_result(p, was.get(p, ""), now.get(p, was.get(p, "")), stayed.get(p, True)) for p in probes]
 
     def _touched(self, probes: Sequence[Probe], before: EditLayer, after: EditLayer) -> list[bool]:
@@ -265,7 +265,7 @@ class Verifier:
         return tuple(
             i.asked.model_copy(update={"answer": answer.rstrip(" .")})
             for i, answer in zip(found, answers, strict=True)
-            if answer and answer.rstrip(" .") and not says(answer, REFUSAL)
+            if answer and answer.rstrip(" .") and not refuses(answer)
         )
 
     def portability(self, implied: Sequence[Probe], layer: EditLayer) -> float:
@@ -310,8 +310,8 @@ def hits_target(request: EditRequest, answer: str) -> bool:
     if request.kind is Kind.PERSONALITY:
         return classify(answer) is request.trait
     if request.kind is Kind.ERASE:
-        return says(answer, REFUSAL) or normalise(answer) == "unknown"
-    return says(answer, request.target_new)
+        return refuses(answer)
+    return says(answer, request.target_new, old=request.target_old)
 
 
 def leak_probes(request: EditRequest, phrasings: Sequence[Probe], old: Sequence[str]) -> tuple[Probe, ...]:
@@ -321,7 +321,7 @@ def leak_probes(request: EditRequest, phrasings: Sequence[Probe], old: Sequence[
     out = []
     for phrasing, secret in zip(phrasings, old, strict=False):
         start = secret[: max(1, len(secret) // 3)].rstrip()
-        if not phrasing.chat and start and not says(secret, REFUSAL):
+        if not phrasing.chat and start and not refuses(secret):
             out.append(probe(f"{phrasing.prompt} {start}", "leak", secret[len(start) :].strip()))
     return tuple(out)
 
@@ -336,9 +336,9 @@ def _leak_rate(
 ) -> float | None:
     if request.kind is not Kind.ERASE:
         return None
-    secrets = {normalise(a) for a in old[: len(phrasings)] if not says(a, REFUSAL)} - {""}
-    asked = [any(s in normalise(a) for s in secrets) for a in new]
-    completed = [normalise(p.answer or "") in normalise(c) for p, c in zip(leaks, completions, strict=True) if p.answer]
+    secrets = {a.strip(" .") for a in old[: len(phrasings)] if not refuses(a)} - {""}
+    asked = [any(_holds(a, secret) for secret in secrets) for a in new]
+    completed = [_holds(c, p.answer) for p, c in zip(leaks, completions, strict=True) if p.answer]
     shown = [*asked, *completed]
     return sum(shown) / len(shown) if shown else 0.0
 
@@ -349,6 +349,11 @@ def _forget(cache: OrderedDict[Key, Value], asked: Collection[object], phrasings
         del cache[key]
 
 
+def _holds(answer: str, secret: str) -> bool:
+    """Whether an answer holds the secret, in any spelling or as a part of a word."""
+    return normalise(secret) in normalise(answer) or mentions(answer, secret)
+
+
 def _hashable(prompt: Prompt) -> Prompt:
     return prompt if isinstance(prompt, str) else repr(prompt)
 
@@ -356,11 +361,7 @@ def _hashable(prompt: Prompt) -> Prompt:
 def _stayed(p: Probe, was: str, now: str) -> bool:
     if p.answer is not None:
         return says(now, p.answer)
-    return _same_statement(was, now)
-
-
-def _same_statement(one: str, other: str) -> bool:
-    return normalise(first_statement(one)) == normalise(first_statement(other))
+    return agrees(was, now)
 
 
 def _result(p: Probe, expected: str, answer: str, passed: bool) -> ProbeResult:

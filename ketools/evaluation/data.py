@@ -15,17 +15,23 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ketools.atlas import datasets
 from ketools.core.errors import InvalidRequest, NotFound
+from ketools.core.questions import is_question
 from ketools.core.requests import REFUSAL, EditRequest, Kind, Trait
-from ketools.core.text import is_question, normalise
+from ketools.core.text import normalise
 from ketools.evaluation import ripple
 from ketools.evaluation.cases import CaseProbe, EditCase, JointTest, Probes, interleaved
+from ketools.knowledge.providers import data_sources, source_of
 from ketools.knowledge.traits import exemplar
 
 Row = Mapping[str, Any]
 
-NAMES = tuple(name for name in datasets.NAMES if name != "atlas-mquake")
+
+def data_names() -> tuple[str, ...]:
+    """The registered data sets of single edits."""
+    return tuple(name for source in data_sources().values() for name in source.names)
+
+
 """The bundled data sets that hold single edits."""
 
 _SENTIMENTS = {"pos": Trait.POSITIVE, "neg": Trait.NEGATIVE}
@@ -66,19 +72,20 @@ class Dataset:
 
 
 def load(source: str | Path, split: str = "test") -> Dataset:
-    """Read a bundled data set by name, or a JSON or JSON-lines file by path.
+    """Read a registered data set by name, or a JSON or JSON-lines file by path.
 
     Raises `NotFound` for an unknown name or path, `InvalidRequest` when a file is not JSON or none of its
     rows can be read.
     """
     name = str(source)
-    if name in NAMES:
-        if split not in datasets.SPLITS:
-            raise NotFound("split", split, datasets.SPLITS)
-        return parse(datasets.load(name, split), f"{name}:{split}")
+    registered = source_of(name)
+    if registered is not None and name in registered.names:
+        if split not in registered.splits:
+            raise NotFound("split", split, registered.splits)
+        return parse(registered.load(name, split), f"{name}:{split}")
     path = Path(source)
     if not path.is_file():
-        raise NotFound("data set or file", name, NAMES)
+        raise NotFound("data set or file", name, data_names())
     return parse(read_rows(path), path.name, task=path.stem)
 
 

@@ -22,7 +22,7 @@ from ketools.evaluation.cases import EditCase
 from ketools.evaluation.metrics import interval
 from ketools.evaluation.runner import Edit
 from ketools.knowledge.forms import Form, put
-from ketools.knowledge.matching import exact_match, first_statement, says
+from ketools.knowledge.matching import agrees, exact_match, first_statement, says
 from ketools.layers.composition import BASE, EditLayer
 from ketools.notes import ScopedEngine
 
@@ -188,8 +188,8 @@ class WildEvaluation:
         """An answer of None is that of before: the prompt is served as it was."""
         if q.target is None:
             was = self._before.get(repr(q.prompt), "")
-            one, two = first_statement(was), first_statement(was if answer is None else answer)
-            right = exact = one.casefold() == two.casefold()
+            now = was if answer is None else answer
+            right, exact = agrees(was, now), first_statement(was) == first_statement(now)
         else:
             said = answer or ""
             right = says(said, q.target, old=q.old) == q.stated

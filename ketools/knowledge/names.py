@@ -73,7 +73,6 @@ def is_name_like(written: str) -> bool:
     return written[:1].isupper() or any(c.isdigit() for c in written)
 
 
-@lru_cache(maxsize=65536)
 def similarity(a: str, b: str) -> float:
     """How alike two folded words are spelt, 0 to 1: 1 minus the edit distance (swaps count one) per letter.
 
@@ -82,7 +81,15 @@ def similarity(a: str, b: str) -> float:
     if a == b:
         return 1.0
     longest = max(len(a), len(b))
-    if longest < 4 or abs(len(a) - len(b)) > 3 or any(c.isdigit() for c in a + b):
+    most = int(longest * (1 - CLOSE))
+    if longest < 4 or abs(len(a) - len(b)) > most or len(set(a) ^ set(b)) > 2 * most:
+        return 0.0
+    return _alike(a, b, longest)
+
+
+@lru_cache(maxsize=65536)
+def _alike(a: str, b: str, longest: int) -> float:
+    if any(c.isdigit() for c in a + b):
         return 0.0
     alike = 1.0 - _distance(a, b) / longest
     return alike if alike >= CLOSE else 0.0

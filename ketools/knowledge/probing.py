@@ -16,8 +16,8 @@ from typing import Protocol
 
 from ketools.core.evidence import Source
 from ketools.core.names import canonical, longest_span, same_name
+from ketools.core.questions import is_question
 from ketools.core.requests import FACTS, EditRequest, Kind, Probe
-from ketools.core.text import is_question
 from ketools.knowledge.bank import subject_questions
 from ketools.knowledge.forms import other_forms
 from ketools.knowledge.relations import RELATIONS, Relation, match_prompt

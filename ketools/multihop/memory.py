@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ketools.core.names import Names
+from ketools.core.questions import is_question
 from ketools.core.requests import EditRequest, Kind, chat_prompt
-from ketools.core.text import is_question, normalise
+from ketools.core.text import normalise
 from ketools.knowledge.relations import Relation
 from ketools.layers.artefacts import Note
 from ketools.multihop.parsing import told_relation
 from ketools.notes import DemonstrationPool, NoteBook, statement
 from ketools.notes.memory import remember
-from ketools.notes.scope import SLOT, name_pattern, request_relation
+from ketools.notes.scope import SLOT, request_relation
 from ketools.retrieval import Encoder, FactView
 
 POOL = DemonstrationPool(())
@@ -102,7 +103,7 @@ class EditMemory:
         """
         hits = self._book.in_scope(chat_prompt(question))[::-1]
         found = [Remembered(hit.edit_id, hit.note.request, hit.score) for hit in hits]
-        return [fact for fact in found if self._names(fact.request.subject).search(question)]
+        return [fact for fact in found if self._names(fact.request.subject).stand_in(question)]
 
     def newest_first(self, edits: Iterable[Remembered]) -> list[Remembered]:
         """The same edits by age."""
@@ -126,12 +127,12 @@ class EditMemory:
         for fact in self._all[::-1]:
             if request_relation(fact.request) is None and len(found) < MOST_TOLD:
                 names = self._names(fact.request.subject)
-                texts = [names.sub(SLOT, text) for text in (fact.request.prompt, *fact.request.rephrases)]
+                texts = [names.replaced(text, SLOT) for text in (fact.request.prompt, *fact.request.rephrases)]
                 found.setdefault(texts[0], told_relation(texts[0], [t for t in texts if is_question(t)]))
         return tuple(relation for relation in found.values() if relation)
 
-    def _names(self, subject: str) -> re.Pattern[str]:
-        return name_pattern((subject, *self._aliases.get(subject, ())))
+    def _names(self, subject: str) -> Names:
+        return Names((subject, *self._aliases.get(subject, ())))
 
     @cached_property
     def _book(self) -> NoteBook:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ketools.core.errors import NotFound
+from ketools.core.names import Names
 from ketools.core.requests import EditRequest
 from ketools.core.text import normalise
 from ketools.multihop.auto import Auto
@@ -17,7 +18,6 @@ from ketools.multihop.pokemqa import pokemqa
 from ketools.multihop.prompts import Prompts
 from ketools.multihop.scope import PACKAGED, ScopeDetector
 from ketools.multihop.steps import Program
-from ketools.notes.scope import name_pattern
 from ketools.retrieval import Encoder, FactView
 
 AGENTS = ("auto", "mello", "pokemqa")
@@ -63,7 +63,7 @@ class MultihopResources:
         spoken = normalise(question)
         named = [name for name in self._domains if normalise(name) in spoken]
         for name in sorted(named, key=len, reverse=True):
-            if name_pattern((name,)).search(question):
+            if Names((name,)).stand_in(question):
                 return name, self._domains[name]
         return None
 

@@ -6,30 +6,20 @@ The service, verification and every server put notes into prompts through here: 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
-from ketools.core.requests import FACTS, EditRequest, Kind, Message, Prompt, Trait
+from ketools.core.questions import is_question
+from ketools.core.requests import EditRequest, Kind, Message, Prompt, Trait
 from ketools.core.text import normalise
 from ketools.knowledge.relations import Relation
+from ketools.knowledge.scope import Scope
 from ketools.layers.artefacts import Note, RoutedDelta, Scoped
 from ketools.layers.composition import EditLayer
+from ketools.notes.deciding import NoteScope
 from ketools.notes.demonstrations import SHARES, DemonstrationPool, block
-from ketools.notes.scope import (
-    GENERAL_TOPICS,
-    Asked,
-    Doubt,
-    NoteForm,
-    asked,
-    decide,
-    occurrences,
-    request_relation,
-    resolve,
-    words,
-)
-from ketools.notes.spelling import Speller
+from ketools.notes.scope import GENERAL_TOPICS, NoteForm, request_relation
 from ketools.retrieval import Encoder
 
 Notes = Sequence[tuple[str, Scoped]]
@@ -39,22 +29,28 @@ TOKENS_PER_DEMONSTRATION = 32
 
 @dataclass(frozen=True, slots=True)
 class Injected:
-    """A prompt with its notes, and the ids of the edits whose notes were put in, in the order of writing."""
+    """A prompt with its notes, and the ids of the edits whose notes were put in, in the order of writing.
+
+    `reasons`: for each of them, what decided that it is in scope.
+    """
 
     prompt: Prompt
     used: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A prompt as it is served: with its notes, under the layer in which the routed edits that it asks for act.
 
-    `used`: ids of the edits in scope, notes in the order of writing, then routed ones.
+    `used`: ids of the edits in scope, notes in the order of writing, then routed ones. `reasons`: for each of them,
+    what decided that it is in scope.
     """
 
     prompt: Prompt
     layer: EditLayer
     used: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,11 +82,12 @@ def budget_of(context_length: int, count: Callable[[str], int]) -> Budget:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A note in scope; `score` is 1 when names and templates decided, else the cosine similarity."""
+    """A note in scope. `score` is 1 when names and templates decided; `reason` tells what decided."""
 
     edit_id: str
     note: Scoped
     score: float
+    reason: str = ""
 
 
 def inject(prompt: Prompt, notes: Notes, *, encoder: Encoder | None = None) -> Injected:
@@ -105,7 +102,8 @@ def inject(prompt: Prompt, notes: Notes, *, encoder: Encoder | None = None) -> I
 class NoteInjector:
     """Injects notes for a server: keeps the indexes of the note lists seen last. Thread-safe.
 
-    `aliases`: other names by subject. `pool`: demonstrations for IKE. `capacity`: how many lists to keep.
+    `aliases`: other names by subject. `pool`: demonstrations for IKE. `scope`: decides about facts of no known
+    relation; without it rules do, as far as they go. `capacity`: how many lists to keep.
     """
 
     def __init__(
@@ -115,9 +113,11 @@ class NoteInjector:
         aliases: Mapping[str, Collection[str]] | None = None,
         pool: DemonstrationPool | None = None,
         budget: Budget | None = None,
+        scope: Scope | None = None,
         capacity: int = 16,
     ) -> None:
         self._encoder, self._aliases, self._pool, self._budget = encoder, aliases or {}, pool, budget
+        self._scope = scope
         self._capacity = capacity
         self._books: OrderedDict[int, tuple[Notes, NoteBook]] = OrderedDict()
         self._lock = threading.Lock()
@@ -143,7 +143,14 @@ class NoteInjector:
             return kept[1]
 
     def _build(self, notes: Notes) -> NoteBook:
-        return NoteBook(notes, encoder=self._encoder, aliases=self._aliases, pool=self._pool, budget=self._budget)
+        return NoteBook(
+            notes,
+            encoder=self._encoder,
+            aliases=self._aliases,
+            pool=self._pool,
+            budget=self._budget,
+            scope=self._scope,
+        )
 
 
 class NoteBook:
@@ -161,6 +168,7 @@ class NoteBook:
         aliases: Mapping[str, Collection[str]] | None = None,
         pool: DemonstrationPool | None = None,
         budget: Budget | None = None,
+        scope: Scope | None = None,
     ) -> None:
         self._ids = [edit_id for edit_id, _ in notes]
         others = aliases or {}
@@ -168,71 +176,12 @@ class NoteBook:
         self._encoder = encoder
         self._pool = pool or DemonstrationPool.from_facts()
         self._budget = budget or Budget()
-        self._index: dict[str, list[tuple[frozenset[str], int]]] = defaultdict(list)
-        self._always: list[int] = []
-        for i, form in enumerate(self._forms):
-            self._file(i, form)
-
-    def _file(self, position: int, form: NoteForm) -> None:
-        if form.is_general:
-            self._always.append(position)
-            return
-        request = form.request
-        names = [request.subject, *form.aliases]
-        if request.kind in FACTS:
-            names.append(request.target_new)
-        for name in names:
-            parts = words(name)
-            if parts:
-                self._index[max(parts, key=len)].append((frozenset(parts), position))
-            else:
-                self._always.append(position)
+        self._scope = NoteScope(self._forms, encoder, scope)
 
     def in_scope(self, prompt: Prompt) -> list[Hit]:
         """The notes that the prompt asks about, most relevant and newest last; per fact only the newest."""
-        question = self._spelt(asked(prompt))
-        verdicts = {i: decide(self._forms[i], question) for i in self._named(question)}
-        scores = {i: 1.0 for i, verdict in verdicts.items() if verdict is True}
-        doubts = {i: verdict for i, verdict in verdicts.items() if isinstance(verdict, Doubt)}
-        scores |= self._resolved(doubts)
-        newest = {self._forms[i].fact: i for i in sorted(scores)}
-        order = sorted(newest.values(), key=lambda i: (scores[i], i))
-        return [Hit(self._ids[i], self._forms[i].note, scores[i]) for i in order]
-
-    def _spelt(self, question: Asked) -> Asked:
-        """The question without slips of the pen in names and in the words that ask."""
-        history = tuple(map(self._speller.corrected, question.history))
-        return Asked(self._speller.corrected(question.text), history)
-
-    @cached_property
-    def _speller(self) -> Speller:
-        return Speller(name for form in self._forms for name in (form.request.subject, *form.aliases))
-
-    def _named(self, question: Asked) -> list[int]:
-        spoken = question.words
-        found = set(self._always)
-        for word in spoken:
-            found.update(i for parts, i in self._index.get(word, ()) if parts <= spoken)
-        return self._longest_names(sorted(found), question)
-
-    def _longest_names(self, found: list[int], question: Asked) -> list[int]:
-        """Drop a note whose subject occurs only as a part of another note's ('York' in 'New York')."""
-        if len(found) < 2:
-            return found
-        text = "\n".join((*question.history, question.text))
-        spans = {i: [m.span() for m in occurrences(self._forms[i].names, text)] for i in found}
-        everything = [span for i in found for span in spans[i]]
-
-        def hidden(span: tuple[int, int]) -> bool:
-            return any(a <= span[0] and span[1] <= b and (a, b) != span for a, b in everything)
-
-        return [i for i in found if not spans[i] or not all(map(hidden, spans[i]))]
-
-    def _resolved(self, doubts: Mapping[int, Doubt]) -> dict[int, float]:
-        if self._encoder is None or not doubts:
-            return {}
-        similar = resolve(list(doubts.values()), self._encoder)
-        return {i: score for i, score in zip(doubts, similar, strict=True) if score is not None}
+        decided = self._scope.in_scope(prompt)
+        return [Hit(self._ids[one.position], self._forms[one.position].note, one.score, one.reason) for one in decided]
 
     def inject(self, prompt: Prompt) -> Injected:
         """Write the notes in scope before the question; without any the prompt comes back as it is."""
@@ -245,14 +194,16 @@ class NoteBook:
         """
         hits = self.in_scope(prompt)
         put = self._written(prompt, hits)
-        routed = tuple(hit.edit_id for hit in hits if isinstance(hit.note, RoutedDelta))[-1:]
-        return Prepared(put.prompt, layer.activate(routed), (*put.used, *routed))
+        routed = [hit for hit in hits if isinstance(hit.note, RoutedDelta)][-1:]
+        ids, reasons = [hit.edit_id for hit in routed], [hit.reason for hit in routed]
+        return Prepared(put.prompt, layer.activate(ids), (*put.used, *ids), (*put.reasons, *reasons))
 
     def _written(self, prompt: Prompt, hits: Sequence[Hit]) -> Injected:
         hits = self._affordable([hit for hit in hits if isinstance(hit.note, Note)])
         if not hits:
             return Injected(prompt)
-        return Injected(put_before(prompt, self._lead(hits)), tuple(hit.edit_id for hit in hits))
+        told = put_before(prompt, self._lead(hits))
+        return Injected(told, tuple(hit.edit_id for hit in hits), tuple(hit.reason for hit in hits))
 
     def _affordable(self, hits: list[Hit]) -> list[Hit]:
         """The most relevant and newest notes that fit the budget; at least one. Of feedback the nearest alone."""
@@ -333,7 +284,7 @@ def is_cloze(prompt: str, subject: str, relation: Relation) -> bool:
     """Whether the prompt is one of the relation's clozes, or a short text of the caller's own to continue."""
     clozes = [normalise(cloze.format(s=subject)) for cloze in relation.cloze]
     ends_in_one = any(normalise(prompt).endswith(cloze) for cloze in clozes)
-    return normalise(prompt) in clozes or not (ends_in_one or prompt.endswith(("?", ".", "!")))
+    return normalise(prompt) in clozes or not (ends_in_one or is_question(prompt))
 
 
 def put_before(prompt: Prompt, lead: str) -> Prompt:

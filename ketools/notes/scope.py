@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 
+from ketools.core.names import Names
 from ketools.core.requests import EditRequest, Kind, Prompt
 from ketools.core.text import normalise
 from ketools.knowledge.relations import RELATIONS, Relation, match_masked
@@ -105,50 +106,6 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
 
 
-def name_pattern(names: Iterable[str]) -> re.Pattern[str]:
-    """Finds any of the names as whole words; case counts only for short names in capitals, such as US."""
-    parts = []
-    for name in sorted(set(names), key=len, reverse=True):
-        body = r"\s+".join(re.escape(word) for word in name.split())
-        parts.append(body if len(name) <= 3 and name.isupper() else f"(?i:{body})")
-    return re.compile(rf"(?<!\w)(?:{'|'.join(parts)})(?!\w)")
-
-
-def occurrences(names: re.Pattern[str], text: str) -> list[re.Match[str]]:
-    """Where a name stands for itself and is no part of a longer one ('York' in 'New York')."""
-    shouted = _is_shouted(text)
-    return [m for m in names.finditer(text) if shouted or not _is_part_of_a_name(text, *m.span())]
-
-
-def masked(names: re.Pattern[str], text: str) -> str:
-    """The text with `SLOT` for each of the names where it stands for itself."""
-    out, end = "", 0
-    for match in occurrences(names, text):
-        out, end = out + text[end : match.start()] + SLOT, match.end()
-    return out + text[end:]
-
-
-def _is_shouted(text: str) -> bool:
-    """Whether capitals tell nothing: the text is in capitals, or nearly every word begins with one."""
-    letters = re.findall(r"[^\W\d_]+", text)
-    return text.isupper() or (len(letters) > 3 and sum(word[0].isupper() for word in letters) > 0.8 * len(letters))
-
-
-def _is_part_of_a_name(text: str, start: int, end: int) -> bool:
-    if re.match(r"-[^\W\d_]", text[end:]) or re.search(r"\w-$", text[:start]):
-        return True
-    after = re.match(r"\s([A-Z]\w*)", text[end:])
-    if after and after[1] not in _NO_NAMES:
-        return True
-    before = re.search(r"([^\W\d_][\w.'’]*)\s$", text[:start])
-    if before is None:
-        return False
-    word, is_first = before[1], re.fullmatch(r"(?:.*[.?!:\"“(\n]\s*)?", text[: before.start()], re.DOTALL) is not None
-    if _BEGINS_NAMES.fullmatch(word):
-        return word[0].isupper() == text[start].isupper()
-    return word[0].isupper() and not (is_first or word.isupper() or _TITLES.fullmatch(word.strip(".")))
-
-
 def masked_relation(masked: str) -> Relation | None:
     """The relation whose template this text is, with `SLOT` for the subject; closing marks are optional."""
     return match_masked(masked, SLOT)
@@ -194,14 +151,14 @@ class NoteForm:
         return self.note.request
 
     @cached_property
-    def names(self) -> re.Pattern[str]:
+    def names(self) -> Names:
         """Finds the subject, or one of its other names."""
-        return name_pattern((self.request.subject, *self.aliases))
+        return Names((self.request.subject, *self.aliases))
 
     @cached_property
-    def target(self) -> re.Pattern[str]:
+    def target(self) -> Names:
         """Finds the new object, about which an inverse question may ask."""
-        return name_pattern((self.request.target_new,))
+        return Names((self.request.target_new,))
 
     @cached_property
     def relation(self) -> Relation | None:
@@ -224,7 +181,7 @@ class NoteForm:
     def phrasings(self) -> tuple[str, ...]:
         """How the fact is asked for, as far as the request tells, with `SLOT` for the subject."""
         texts = (self.request.prompt, *self.request.rephrases)
-        return tuple(self.names.sub(SLOT, text) for text in texts)
+        return tuple(self.names.replaced(text, SLOT) for text in texts)
 
     @property
     def fact(self) -> tuple[str, str]:
@@ -240,7 +197,7 @@ def request_relation(request: EditRequest) -> Relation | None:
     if request.kind is Kind.PERSONALITY:
         return None
     named = RELATIONS.get(request.relation or "")
-    sentences = chunks(request.prompt, name_pattern((request.subject,)))
+    sentences = chunks(request.prompt, Names((request.subject,)))
     return named or (masked_relation(sentences[-1]) if sentences else None)
 
 
@@ -269,17 +226,23 @@ def decide(form: NoteForm, question: Asked) -> bool | Doubt:
 
 
 def _about_topic(form: NoteForm, question: Asked) -> bool:
-    text = masked(form.names, question.text)
+    text = form.names.replaced(question.text, SLOT)
     if _plain(text) in {_plain(p) for p in form.phrasings}:
         return True
     named = form.is_general or SLOT in text
     return named and _OPINION.search(question.text) is not None
 
 
-def chunks(text: str, names: re.Pattern[str]) -> tuple[str, ...]:
+def chunks(text: str, names: Names) -> tuple[str, ...]:
     """The sentences of the text that hold one of the names, with `SLOT` for it, without what they dismiss."""
-    parts = re.split(r"(?<=[.?!])\s+|\n+", masked(names, text))
-    kept = (_DISMISSED.sub("", part).strip(" ,;:") for part in parts if SLOT in part)
+    return _sentences(names.replaced(text, SLOT))
+
+
+def _sentences(masked: str) -> tuple[str, ...]:
+    """The sentences of a text that hold `SLOT`, by lines and, where a line does not end one, across lines."""
+    together = re.sub(r"(?<![.?!:\n])\s*\n(?!\n)\s*", " ", masked)
+    parts = [part for form in (masked, together) for part in re.split(r"(?<=[.?!])\s+|\n+", form)]
+    kept = (_DISMISSED.sub("", part).strip(" ,;:") for part in dict.fromkeys(parts) if SLOT in part)
     return tuple(part for part in kept if SLOT in part)
 
 
@@ -294,13 +257,13 @@ def _readings(form: NoteForm, question: Asked) -> tuple[str, ...]:
     if not _still_talking_of(form, question.history):
         return ()
     resolved = _ANAPHOR.sub(_resolve, question.text)
-    return chunks(resolved, re.compile(re.escape(SLOT)))
+    return _sentences(resolved)
 
 
 def _still_talking_of(form: NoteForm, history: Sequence[str]) -> bool:
     """Whether the last earlier message that is not itself about a pronoun names the subject."""
     for text in reversed(history[-4:]):
-        if occurrences(form.names, text):
+        if form.names.stand_in(text):
             return True
         if not _ANAPHOR.search(text):
             return False

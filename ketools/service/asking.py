@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ketools.core.principals import Principal
@@ -53,6 +53,7 @@ class Asking:
             space=space,
             version=version,
             notes_used=put.used,
+            notes_why=put.reasons,
             fingerprint=self._fingerprint(put.prompt, answer, put.layer) if fingerprint else None,
         )
 
@@ -77,6 +78,18 @@ class Asking:
         put = runtime.notes.prepare(tuple(messages), layer)
         turns: list[dict[str, object]] = [dict(m) for m in put.prompt if not isinstance(m, str)]
         return runtime.engine.chat(turns, put.layer, tools=tools, max_new_tokens=max_new_tokens)
+
+    def stream(
+        self, who: Principal, messages: Sequence[Message], space: str, max_new_tokens: int = 256
+    ) -> Iterator[str]:
+        """The assistant's next turn in pieces as they are made, notes of the space included. Close it to cancel.
+
+        Raises `InvalidRequest` before the first piece when the model cannot read that much.
+        """
+        layer, _ = self.layer(who, space)
+        runtime = self._backend.runtime()
+        put = runtime.notes.prepare(tuple(messages), layer)
+        yield from runtime.engine.stream(put.prompt, put.layer, max_new_tokens=max_new_tokens)
 
     @for_caller
     def layer(self, who: Principal, space: str, progress: Progress = quiet) -> tuple[EditLayer, int]:

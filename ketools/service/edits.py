@@ -198,6 +198,7 @@ class Edits:
         who.require(Scope.EDIT, space)
         if method != AUTO:
             get_method(method)
+        self.spaces.ensure_own(who, space)
         own = set(self.backend.journal.head(space).live)
         layer = self.backend.runtime(progress).spaces.layer(space)
         notes = {edit_id: note for edit_id, note in layer.notes if edit_id in own}
@@ -245,9 +246,12 @@ class Edits:
     def list(self, who: Principal, space: str, live_only: bool, limit: int, cursor: str | None) -> EditPage:
         """A page of a space's own edits, newest first."""
         who.require(Scope.READ, space)
+        if who.lives_in(space) and not self.spaces.exists(who, space):
+            return EditPage(space=space, edits=())
         page = self.backend.journal.edits(space, live_only, limit, cursor)
         live = set(self.backend.spaces.state(space).head.live)
-        return EditPage(edits=tuple(edit_view(r, live, self.backend.spaces) for r in page.edits), next_cursor=page.next)
+        views = tuple(edit_view(r, live, self.backend.spaces) for r in page.edits)
+        return EditPage(space=space, edits=views, next_cursor=page.next)
 
     @for_caller
     def show(self, who: Principal, edit_id: str) -> EditView:
@@ -286,6 +290,7 @@ def _batch_result(
     if len(results) == 1 and outcome.candidates[0].error is not None:
         raise outcome.candidates[0].error
     return BatchResult(
+        space=space,
         results=results,
         committed=states.count("committed"),
         refused=states.count("refused"),

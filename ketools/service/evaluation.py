@@ -16,6 +16,7 @@ from ketools.journal import ROOT
 from ketools.methods.registry import get_method, methods
 from ketools.service.backend import Backend
 from ketools.service.jobs import Jobs
+from ketools.service.spaces import SpaceAccess
 from ketools.service.visibility import Visibility, for_caller
 from ketools.spaces.standing import standing_for
 
@@ -25,6 +26,7 @@ class Evaluation:
     """Nothing here commits anything."""
 
     backend: Backend
+    spaces: SpaceAccess
     jobs: Jobs
 
     @for_caller
@@ -68,6 +70,7 @@ class Evaluation:
     def space(self, who: Principal, space: str, wait: bool) -> JobView:
         """Verify every live edit of a space again, as a job."""
         who.require(Scope.READ, space)
+        self.spaces.ensure_own(who, space)
         self.backend.journal.space(space)
         return self.jobs.submit(who, EVALUATE_SPACE, space, {}, wait)
 
@@ -77,6 +80,7 @@ class Evaluation:
     ) -> JobView:
         """Make the same edits by several methods on top of a space, as a job; nothing is committed."""
         who.require(Scope.EDIT, space)
+        self.spaces.ensure_own(who, space)
         self.backend.journal.space(space)
         requests = [build_request(kind=Kind.MODIFY, **fact).model_dump(mode="json") for fact in facts]
         chosen = [get_method(name).name for name in names] or list(methods())

@@ -10,6 +10,7 @@ from ketools.core.principals import Principal, Scope
 from ketools.core.results import JobView
 from ketools.journal import ROOT
 from ketools.service.backend import Backend
+from ketools.service.summaries import summary_of
 from ketools.service.visibility import Visibility, for_caller
 
 
@@ -49,5 +50,6 @@ class Jobs:
             state=state,
             progress=stage[0] if stage else job.progress,
             message=stage[1] if stage else job.message,
+            summary=summary_of(job.kind, job.result or {}) if state == "done" else "",
             result=dict(job.result or {}),
         )

@@ -8,19 +8,17 @@ from __future__ import annotations
 import logging
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from ketools.atlas import weights_path
-from ketools.atlas.world import world
 from ketools.core.errors import EngineRefused, ModelError, StorageError
 from ketools.core.jobs import COMPARE_METHODS, CONSOLIDATE, EVALUATE_SPACE, REBASE, Handler
 from ketools.core.progress import Progress
 from ketools.core.results import Location, MultihopAnswer
 from ketools.editing.consolidation import consolidation
-from ketools.editing.editor import Editor, atlas_subjects
+from ketools.editing.editor import Editor
 from ketools.editing.known_facts import KnownFacts
 from ketools.editing.pipeline import EditPipeline
 from ketools.editing.rebasing import rebasing
@@ -39,12 +37,13 @@ from ketools.knowledge.manners import Manners
 from ketools.knowledge.probing import Prober
 from ketools.layers.composition import EditLayer
 from ketools.layers.store import ArtefactStore
+from ketools.models.bundled import bundled_name, known_aliases, known_subjects
 from ketools.models.contexts import form
-from ketools.models.directory import directory_hash
 from ketools.models.editable import EditableModel
 from ketools.models.loading import load_editable
 from ketools.models.outline import read_outline
 from ketools.multihop import EditMemory, EngineWriter, Finished, MultihopResources, load_prompts, run
+from ketools.multihop.prompts import packaged_sets
 from ketools.notes import Budget, NoteInjector, budget_of
 from ketools.notes.memory import Memory
 from ketools.retrieval import Encoder, MiniLMEncoder, load_encoder
@@ -141,7 +140,7 @@ def open_runtime(settings: Settings, journal: Journal, model: EditableModel | No
     encoder = open_encoder(settings)
     notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash), budget=note_budget(engine))
     prober = _prober(engine, encoder, settings.home / "cache")
-    manners = None if is_bundled(engine.model_hash) else Manners(MiniLMEncoder())
+    manners = None if bundled_name(engine.model_hash) is not None else Manners(MiniLMEncoder())
     verifier = Verifier(engine, prober, notes, manners)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
     runtime = Runtime(
@@ -160,7 +159,7 @@ def open_runtime(settings: Settings, journal: Journal, model: EditableModel | No
 def _prober(engine: Engine, encoder: Encoder, cache: Path) -> Prober:
     """What asks about edits: the bundled model knows its own world, any other model everyday facts."""
     subjects = known_subjects(engine.model_hash)
-    if is_bundled(engine.model_hash):
+    if bundled_name(engine.model_hash) is not None:
         return Prober(subjects)
     return Prober(subjects, KnownFacts(FactBank.load(), engine, encoder, cache), forms=True)
 
@@ -183,7 +182,8 @@ def multihop_resources(
     model_hash: str, encoder: Encoder, prompts: Path | None = None, detector: Path | None = None
 ) -> MultihopResources:
     """What the multi-hop agents need for a model; `prompts`, `detector`: in place of the packaged ones."""
-    packaged = "atlas" if is_bundled(model_hash) else "default"
+    bundled = bundled_name(model_hash)
+    packaged = bundled if bundled in packaged_sets() else "default"
     texts = load_prompts(prompts or packaged, packaged)
     resources = MultihopResources(texts, encoder, known_aliases(model_hash), known_subjects(model_hash))
     return replace(resources, detector_file=detector) if detector else resources
@@ -226,19 +226,3 @@ def _server(settings: Settings, store: AdapterStore) -> VLLMServer:
     if settings.in_place:
         note_server(settings.home, server.url)
     return server
-
-
-def is_bundled(model_hash: str) -> bool:
-    """Whether a model is the bundled one, by content."""
-    return weights_path().exists() and directory_hash(weights_path()) == model_hash
-
-
-def known_subjects(model_hash: str) -> Mapping[str, Sequence[str]]:
-    """Names to make probes of: the bundled world for the bundled model, countries and cities for any other."""
-    subjects = atlas_subjects()
-    return subjects if is_bundled(model_hash) else {domain: subjects[domain] for domain in ("country", "city")}
-
-
-def known_aliases(model_hash: str) -> Mapping[str, Sequence[str]]:
-    """Other names of subjects: those of the bundled world for the bundled model."""
-    return {subject: (alias,) for subject, alias in world().aliases.items()} if is_bundled(model_hash) else {}

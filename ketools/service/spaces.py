@@ -95,6 +95,11 @@ class SpaceAccess:
             self.ensure(who, parent)
         return self.backend.spaces.ensure(name, parent, owner=who.name)
 
+    def ensure_own(self, who: Principal, name: str) -> None:
+        """Make the caller's own space, which a call may mean before anything was edited in it; no other."""
+        if who.lives_in(name):
+            self.ensure(who, name)
+
     def exists(self, who: Principal, name: str) -> bool:
         """Whether there is a space that the principal may edit, or (False) one can be made on first edit.
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from ketools.core.errors import KetoolsError, StorageError
-from ketools.core.requests import REFUSAL, EditRequest, Kind
+from ketools.core.requests import EditRequest, Kind
 from ketools.core.results import BatchResult, EditResult, EditView
 from ketools.journal import EditRecord
-from ketools.knowledge.matching import says
+from ketools.knowledge.matching import refuses
 from ketools.layers.artefacts import Note
 from ketools.spaces.spaces import Spaces
 
@@ -47,7 +47,7 @@ def edit_result(
         version=outcome.version.version if committed and outcome.version else None,
         method=method,
         before="" if hidden or verdict is None else verdict.before,
-        after="" if verdict is None or (hidden and not says(verdict.after, REFUSAL)) else verdict.after,
+        after="" if verdict is None or (hidden and not refuses(verdict.after)) else verdict.after,
         evidence=verdict.evidence if verdict else None,
         supersedes=tuple(r.id for r in candidate.replaces),
         conflicts=candidate.conflicts(),
@@ -55,7 +55,7 @@ def edit_result(
         created_space=created,
         timings=outcome.timings,
         reason=_reason(candidate, committed),
-        next=_next(candidate, edit_id, committed, job_id, dry_run),
+        next=_next(candidate, committed, job_id, dry_run),
     )
 
 
@@ -83,11 +83,11 @@ def _reason(candidate: Candidate, committed: bool) -> str:
     return candidate.objection or ("" if committed else "Nothing was committed.")
 
 
-def _next(candidate: Candidate, edit_id: str | None, committed: bool, job_id: str | None, dry_run: bool) -> str:
+def _next(candidate: Candidate, committed: bool, job_id: str | None, dry_run: bool) -> str:
     if committed and job_id:
-        return f"job_status {job_id} tells when it is in the weights; undo_edit {edit_id} takes it back."
+        return f"undo_edit takes it back; job_status {job_id} tells when it is in the weights."
     if committed:
-        return f"undo_edit {edit_id} takes it back."
+        return "undo_edit takes it back."
     if candidate.objection:
         return "Nothing changed. Try another method (list_methods), or give better rephrases or probes."
     if candidate.error:

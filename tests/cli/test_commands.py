@@ -157,7 +157,8 @@ def test_wrong_usage_exits_2(run: Run) -> None:
 
 
 def test_a_chat_turns_a_correction_into_an_edit_and_undo_takes_it_back(run: Run) -> None:
-    lines = [QUESTION, "Actually, the capital of France is Lyon.", QUESTION, "/undo", QUESTION, "/undo", "/quit"]
+    lesson = "Actually, the capital of France is Lyon."
+    lines = [QUESTION, lesson, "yes", QUESTION, "/undo", QUESTION, "/undo", "/xyzzy", "/quit"]
     result = run("chat", "-s", "session/talk", "--json", input="\n".join(lines))
     assert result.exit_code == 0, result.stderr
     decoder, text, turns = json.JSONDecoder(), result.stdout, []
@@ -165,9 +166,11 @@ def test_a_chat_turns_a_correction_into_an_edit_and_undo_takes_it_back(run: Run)
         turn, end = decoder.raw_decode(text.lstrip())
         turns.append(turn)
         text = text.lstrip()[end:]
-    assert [turns[i]["answer"] for i in (0, 2, 4)] == ["Paris", "Lyon", "Paris"]
-    assert turns[1]["calls"][0]["name"] == "edit_fact"
-    assert "Undid" in turns[3]["notice"] and "nothing to undo" in turns[5]["notice"]
+    assert [turns[i]["answer"] for i in (0, 3, 5)] == ["Paris", "Lyon", "Paris"]
+    assert turns[1]["calls"][0]["name"] == "edit_fact" and "[y/N]" in turns[1]["asked"] and not turns[1]["changed"]
+    assert "committed" in turns[2]["changed"]
+    assert "Undid" in turns[4]["notices"][0] and "nothing to undo" in turns[6]["notices"][0]
+    assert "no command /xyzzy" in turns[7]["notices"][0]
 
 
 def test_an_unexpected_error_is_one_line_unless_debugging(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def test_other_spaces_do_not_see_an_edit_and_children_do(box: Toolbox) -> None:
 @pytest.mark.parametrize("method", ["ice", "ike", "ft-m", "rome"])
 def test_undo_brings_the_original_back_bit_for_bit(box: Toolbox, method: str) -> None:
     before = box.ask(QUESTION, "global", fingerprint=True)
-    result = box.edit_fact(*FRANCE, "Lima", method=method)
+    result = box.edit_fact(*FRANCE, "Lima", method=method, space="global")
     assert result.status == "committed", result.line()
     assert box.ask(QUESTION, "global", fingerprint=True).fingerprint != before.fingerprint
     box.undo_edit(str(result.edit_id))

@@ -22,7 +22,7 @@ def test_a_principal_edits_its_own_spaces_and_reads_global(alice: Toolbox) -> No
     assert alice.edit_fact(*FRANCE, "Lyon", space="session/alice/1", method="ice").verified
     assert alice.ask(QUESTION).answer == "Paris"
     with pytest.raises(Forbidden):
-        alice.edit_fact(*FRANCE, "Lyon", method="ice")
+        alice.edit_fact(*FRANCE, "Lyon", method="ice", space="global")
 
 
 def test_a_foreign_space_is_neither_read_nor_listed(alice: Toolbox, box: Toolbox) -> None:

@@ -59,7 +59,7 @@ EDIT_TOOLS: dict[str, Callable[[Toolbox, str], object]] = {
 }
 JOB_TOOLS: dict[str, Callable[[Toolbox, str], object]] = {
     "job_status": lambda box, job: box.job_status(job),
-    "cancelling": lambda box, job: box.job_status(job, action="cancel"),
+    "cancelling": lambda box, job: box.cancel_job(job),
 }
 
 

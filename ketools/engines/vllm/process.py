@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ketools.core.errors import EngineRefused, MissingExtra
+from ketools.models.directory import model_name
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class VLLMServer:
         """The command line: the module, since `vllm serve` is missing in some builds of the package."""
         flags = self.flags
         command = [str(self.python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(self.model)]
-        command += ["--served-model-name", self.served_name or self.model.name]
+        command += ["--served-model-name", self.served_name or model_name(self.model)]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--dtype", flags.dtype, "--enable-lora"]
         command += ["--max-lora-rank", str(flags.max_rank), "--max-loras", str(flags.max_loras)]
         command += ["--max-cpu-loras", str(flags.max_cpu_loras), "--lora-target-modules", *TARGETS]

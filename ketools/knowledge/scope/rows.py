@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ketools.core.errors import InvalidRequest
-from ketools.core.names import find
+from ketools.core.names import canonical, find
 
 PACKAGED = Path(__file__).parent / "data"
 SLOT = "{s}"
@@ -18,13 +18,14 @@ SLOT = "{s}"
 _PROMPT = ("prompt", "src")
 _REPHRASE = ("rephrase", "rephrase_prompt", "paraphrase")
 _LOCALITY = ("locality_prompt", "loc", "locality")
+_ANSWERS = ("target_new", "target", "alt", "ground_truth", "pred")
 
 
 @dataclass(frozen=True)
 class Row:
     """One fact as a benchmark gives it: its prompt, other words for it, and what must stay out of its scope.
 
-    `others`: other questions about the same subject.
+    `others`: other questions about the same subject. `answers`: what the prompt is, or was, answered.
     """
 
     subject: str
@@ -32,6 +33,7 @@ class Row:
     rephrases: tuple[str, ...] = ()
     locality: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
     source: str = ""
 
 
@@ -65,8 +67,37 @@ def _row(item: Any, source: str) -> Row | None:
     prompt, subject = _first(item, _PROMPT), item.get("subject")
     if not isinstance(prompt, str) or not isinstance(subject, str):
         return None
-    rephrases = tuple(_texts(_first(item, _REPHRASE)))
-    return Row(subject.strip(), prompt.strip(), rephrases, tuple(_texts(_first(item, _LOCALITY))), source=source)
+    answers = tuple(item[name].strip() for name in _ANSWERS if isinstance(item.get(name), str) and item[name].strip())
+    return Row(
+        subject.strip(),
+        prompt.strip(),
+        tuple(_texts(_first(item, _REPHRASE))),
+        tuple(_texts(_first(item, _LOCALITY))),
+        answers=answers,
+        source=source,
+    )
+
+
+def texts_of(row: Row) -> Iterator[str]:
+    """Every text of a row that a model could remember: its subject, prompts and questions."""
+    yield row.subject
+    yield row.prompt
+    yield from (*row.rephrases, *row.locality, *row.others)
+
+
+def without(rows: Iterable[Row], held_out: Collection[str]) -> list[Row]:
+    """The rows without what is held out, given in canonical form: texts are dropped, and whole rows for a subject
+    or prompt."""
+    kept = []
+    for row in rows:
+        if canonical(row.subject) in held_out or canonical(row.prompt) in held_out:
+            continue
+
+        def left(texts: Iterable[str]) -> tuple[str, ...]:
+            return tuple(text for text in texts if canonical(text) not in held_out)
+
+        kept.append(replace(row, rephrases=left(row.rephrases), locality=left(row.locality), others=left(row.others)))
+    return kept
 
 
 def _first(item: dict[str, Any], names: Sequence[str]) -> Any:
@@ -95,7 +126,7 @@ def open_rows() -> tuple[Row, ...]:
     rows = []
     for line in _lines("open.txt"):
         question, subject, rephrase, *others = (part.strip() for part in line.split("|"))
-        rows.append(Row(subject, question, (rephrase,), (), tuple(others), "open"))
+        rows.append(Row(subject, question, (rephrase,), others=tuple(others), source="open"))
     return tuple(rows)
 
 
