@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ketools.core.errors import NotFound
 from ketools.core.names import find, longest_span, masked, words
-from ketools.core.requests import EditRequest
+
+if TYPE_CHECKING:
+    from ketools.core.requests import EditRequest
 
 
 @dataclass(frozen=True)
