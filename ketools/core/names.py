@@ -40,6 +40,7 @@ _SPECIAL = str.maketrans(
     | {"ى": "ي", "ی": "ي", "ک": "ك", "ة": "ه", "ٱ": "ا"}
 )
 _ARTICLES = frozenset(("the", "a", "an"))
+_AROUND_ARTICLE = " \t\n_*\"“‘«'"
 _LOWER_ARTICLES = word_set(
     "le la les un une el los las uno una lo il gli i der die das den dem des ein eine einen einem einer de het een "
     "o os as um uma en ett"
@@ -151,7 +152,7 @@ def _is_article(found: Sequence[Word], name: str) -> bool:
     if first.text in _ELIDED:
         return written.islower() and second.start == first.end + 1 and name[first.end] in _APOSTROPHES
     if first.text in _ARTICLES:
-        return name[first.end : second.start].strip(" \t\n_*\"“‘«'") == ""
+        return name[first.end : second.start].strip(_AROUND_ARTICLE) == ""
     return first.text in _LOWER_ARTICLES and written.islower() and name[second.start].isupper()
 
 
@@ -184,7 +185,7 @@ def find(name: str, text: str) -> tuple[Span, ...]:
     while i < len(found):
         end = _match(wanted, found, i, text, endings)
         if end and not (is_acronym and text[found[i].start : found[i].end].islower()):
-            spans.append(_span(found, i, end, text))
+            spans.append(_span(found, _with_article(name, found, i, text), end, text))
         i = end or i + 1
     return tuple(spans)
 
@@ -204,6 +205,13 @@ def _match(wanted: Sequence[str], found: Sequence[Word], i: int, text: str, endi
         if k and not _GAP.fullmatch(text, found[i + k - 1].end, word.start):
             return 0
     return i + len(wanted)
+
+
+def _with_article(name: str, found: Sequence[Word], i: int, text: str) -> int:
+    """Where a match begins that begins at word `i`: one word before, when that is the article of the name itself."""
+    if i == 0 or found[i - 1].text not in _ARTICLES or words(name)[0].text != found[i - 1].text:
+        return i
+    return i - 1 if text[found[i - 1].end : found[i].start].strip(_AROUND_ARTICLE) == "" else i
 
 
 def _span(found: Sequence[Word], first: int, end: int, text: str) -> Span:
@@ -245,6 +253,8 @@ def is_part_of_name(text: str, start: int, end: int) -> bool:
     if before is None:
         return False
     word: str = before[1]
+    if word.casefold() in _ARTICLES:
+        return False
     if word.casefold() in _FIRST_PARTS:
         return word[0].isupper()
     is_first = _opens(text, before.start())
@@ -270,7 +280,7 @@ def longest_span(subject: str, prompt: str) -> str:
     span = next((s for s in spans if s.whole), spans[0])
     start, end = (span.start, span.end) if span.whole else _widened(prompt, span.start, span.end)
     last = next((w for w in reversed(words(prompt)) if w.end <= start), None)
-    if last and last.text in _ARTICLES and prompt[last.end : start].strip(" \t\n_*\"“‘«'") == "":
+    if last and last.text in _ARTICLES and prompt[last.end : start].strip(_AROUND_ARTICLE) == "":
         start = last.start
     return prompt[start:end]
 

@@ -147,6 +147,12 @@ def test_a_part_of_a_longer_name_is_told_from_the_name(name: str, text: str) -> 
     assert masked(name, text, "{s}", whole=True) == text
 
 
+def test_an_article_in_capitals_makes_no_longer_name() -> None:
+    text = "Which country is the author of The Glass Ferry a citizen of?"
+    assert masked("The Glass Ferry", text, "{s}", whole=True) == "Which country is the author of {s} a citizen of?"
+    assert masked("Glass Ferry", text, "{s}", whole=True) == "Which country is the author of The {s} a citizen of?"
+
+
 @pytest.mark.parametrize(
     ("subject", "prompt", "written"),
     [
