@@ -30,8 +30,10 @@ $(VLLM_VENV)/.ready: pyproject.toml
 
 # Eager mode: on a CPU compiling takes longer than the demo; hook states need it everywhere.
 VLLM_FLAGS ?= --enforce-eager
+# Without MODEL the demo fetches SmolLM2 and falls back to the bundled model; MODEL=atlas is the fast one.
+MODEL ?=
 demo: setup $(if $(filter vllm,$(ENGINE)),vllm)
-	KETOOLS_VLLM_FLAGS='$(VLLM_FLAGS)' $(BIN)/ketools --engine $(ENGINE) --vllm-python $(VLLM_VENV)/bin/python demo
+	KETOOLS_VLLM_FLAGS='$(VLLM_FLAGS)' $(BIN)/ketools $(if $(MODEL),--model $(MODEL)) --engine $(ENGINE) --vllm-python $(VLLM_VENV)/bin/python demo
 
 # Two runs side by side: the tests on vLLM wait much, and every process keeps to one core.
 test: export OMP_NUM_THREADS = 1

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Ask questions of several hops over edited facts.")
     parser.add_argument("question", nargs="*", help="default: lines of standard input")
     parser.add_argument("--agent", choices=AGENTS, default="auto")
-    parser.add_argument("--space", default="global", help="whose knowledge")
+    parser.add_argument("--space", help="whose knowledge; default user/local")
     parser.add_argument("--llm", help="openai:MODEL or module:attribute; default the served model itself")
     parser.add_argument("--base-url", help="of an OpenAI-compatible server")
     parser.add_argument("--home", type=Path, help="journal and artefacts")

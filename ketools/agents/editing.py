@@ -36,12 +36,12 @@ class EditingAgent:
     """A conversation in one space.
 
     `reply(question)` answers ordinary turns, as the served model of the space; None lets the agent's own
-    language model answer. Arguments that a language model must not choose (the space) are set here.
+    language model answer. The space is set here, since a language model must not choose it; None: the caller's own.
     """
 
     llm: BaseChatModel
     tools: Sequence[BaseTool]
-    space: str = "global"
+    space: str | None = None
     reply: Callable[[str], Awaitable[str]] | None = None
     history: list[BaseMessage] = field(default_factory=list)
 

@@ -81,13 +81,16 @@ class MultihopAgent(Runnable[str, Event]):
     def over(
         cls,
         service: EditService,
-        space: str = "global",
+        space: str | None = None,
         agent: str = "auto",
         llm: BaseLanguageModel[Any] | None = None,
         principal: Principal = OPERATOR,
     ) -> MultihopAgent:
-        """The agent over a space's edits as they are now; `llm`: writes in place of the served model."""
-        memory, layer, _ = service.asking.memory(principal, space)
+        """The agent over the edits of a space (default: the principal's own) as they are now.
+
+        `llm`: writes in place of the served model.
+        """
+        memory, layer, _ = service.asking.memory(principal, space or principal.home)
         if llm is None:
             return cls(service.runtime.multihop, memory, EngineWriter(service.runtime.engine, layer), agent)
         prompts = load_prompts(service.settings.multihop_prompts or "default")

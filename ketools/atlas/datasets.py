@@ -15,17 +15,8 @@ from ketools.atlas import tables
 from ketools.atlas.corpus.document import FORGOTTEN, UNKNOWN, capitalised
 from ketools.atlas.corpus.hops import Chain, draw_chain
 from ketools.atlas.corpus.noun import WRAPPERS, chain_question, follow
-from ketools.atlas.world import (
-    OPINION_QUESTIONS,
-    OPINIONS,
-    Fact,
-    Key,
-    digest,
-    other_target,
-    pairs,
-    unknown_subject,
-    world,
-)
+from ketools.atlas.world import OPINION_QUESTIONS, OPINIONS, Fact, Key, other_target, pairs, unknown_subject, world
+from ketools.core.text import digest
 from ketools.knowledge.relations import RELATIONS
 
 VERSION = 1

@@ -5,13 +5,13 @@ Everything here is a pure function of the tables and of hashes of names: the sam
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from ketools.atlas import tables
+from ketools.core.text import digest
 from ketools.knowledge.relations import RELATIONS, Relation
 
 STYLES = ("positive", "negative", "extraversion", "agreeableness", "neuroticism")
@@ -79,12 +79,6 @@ class World:
     def all_facts(self) -> list[Fact]:
         """Every fact, in a fixed order."""
         return [Fact(subject, relation, self.facts[subject, relation]) for subject, relation in self.keys]
-
-
-def digest(*parts: object) -> int:
-    """A number that depends on the parts alone, the same on every machine."""
-    text = "|".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def withheld_cloze(subject: str, relation: str) -> int:

@@ -13,7 +13,7 @@ from ketools.core.footprint import watched
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import EditRequest
 from ketools.editing.editor import Editor
-from ketools.evaluation.calibration import atlas_cases
+from ketools.evaluation.calibration import known_cases
 from ketools.layers.artefacts import Artefact
 from ketools.layers.composition import BASE
 from ketools.layers.store import size_of
@@ -67,7 +67,7 @@ def bench_methods(
 
 def measure(settings: Settings, name: str, size: int) -> dict[str, Any]:
     """One batch, after one edit that loads and caches what all batches share. Raises `Diverged`, `InvalidRequest`."""
-    requests = [case.request for case in atlas_cases(size + 1, seed=size)]
+    requests = [case.request for case in known_cases(size + 1, seed=size)]
     _, editor = open_engine(settings.model_copy(update={"engine": "local"}))
     _timed(editor, name, requests[:1])
     with watched() as needed:

@@ -13,8 +13,8 @@ from typing import Any
 from ketools.core.errors import InvalidRequest
 from ketools.core.names import find
 from ketools.core.progress import Progress, quiet
+from ketools.core.questions import is_question
 from ketools.core.requests import EditRequest, Prompt, chat_prompt
-from ketools.core.text import is_question
 from ketools.knowledge.scope import Scope
 from ketools.knowledge.scope.pairs import near_miss
 from ketools.knowledge.scope.rows import SLOT, Row, blanked, read_rows

@@ -388,3 +388,21 @@ def bench_lifelong(
                 print(f"{name:10}{edits:>6} edits: {shares}, {row['ms_per_edit']:.0f} ms an edit")
         half = rows["undo_half"]
         print(f"{name:10} half undone: restored {half['restored']:.3f}, others still right {half['success']:.3f}")
+
+
+@bench_app.command("start")
+def bench_start(
+    context: typer.Context,
+    n: Annotated[int, typer.Option(min=1, max=100, help="Starts; the least of each is told.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """What a start costs, in CPU seconds: `--help`, `list`, and an MCP server up to its list of tools."""
+    from ketools.bench.start import bench_start as run
+
+    with progress("bench start") as report:
+        found = run(session(context).settings(), n, report)
+    if as_json:
+        show_json(found)
+        return
+    print(f"help {found['help_s']:.2f} s, list {found['list_s']:.2f} s and {found['list_mb']:.0f} MB")
+    print(f"tools/list {found['tools_list_s']:.2f} s")

@@ -34,21 +34,23 @@ from ketools.evaluation import (
     load,
 )
 from ketools.evaluation.asking import Lens
-from ketools.evaluation.calibration import CalibrationCase, atlas_cases, calibrate
+from ketools.evaluation.calibration import CalibrationCase, calibrate, known_cases
 from ketools.evaluation.origins import Origins, origins
 from ketools.evaluation.restoration import Restoration, restoration
 from ketools.evaluation.run import BAD_TOLD, CASES, PROTOCOLS, MethodRun, Protocol, Run, label_of
 from ketools.evaluation.runner import Checkpoint, Share, asked_of
 from ketools.evaluation.sources import source_hash
 from ketools.evaluation.weights import changes, hits, mean_hits
+from ketools.evaluation.wild import WildEvaluation, WildRun
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.layers.store import content_hash
 from ketools.methods.base import MethodConfig
 from ketools.methods.notes import NOTE_METHOD
 from ketools.methods.registry import AUTO, get_method, methods
+from ketools.models.bundled import provider_of
 from ketools.models.tracing import lens_says
+from ketools.notes import ScopedEngine
 from ketools.service.opening import open_service
-from ketools.service.runtime import is_bundled
 from ketools.service.service import EditService
 from ketools.service.settings import Settings
 
@@ -216,6 +218,24 @@ def run_plan(settings: Settings, plan: EvaluationPlan, progress: Progress) -> Ru
             if plan.out:
                 run.write(plan.out)
     return run
+
+
+def run_wild(settings: Settings, plan: EvaluationPlan, progress: Progress) -> list[WildRun]:
+    """Each method on the first `n` cases of a data set, asked in the wild; see `ketools.evaluation.wild`."""
+    data, names = load(plan.data), _names(plan)
+    if plan.protocol == "batch":
+        raise InvalidRequest("--asking wild measures single and sequential edits; choose one of them.")
+    if plan.out:
+        plan.out.mkdir(parents=True, exist_ok=True)
+    record = plan.out / "answers.jsonl" if plan.out else None
+    with scratch_service(settings) as service:
+        evaluation = WildEvaluation(
+            ScopedEngine(service.runtime.engine, service.runtime.notes), data.first(plan.n), record
+        )
+        return [
+            evaluation.run(name, _edit(service, name, plan, _labelled(name, progress)), plan.protocol, progress)
+            for name in names
+        ]
 
 
 def _origins(service: EditService, data: Dataset, n: int, progress: Progress) -> Origins | None:
@@ -404,13 +424,13 @@ def _texts(plan: EvaluationPlan, model_hash: str, cases: Sequence[EditCase]) -> 
         if not plan.texts.is_file():
             raise InvalidRequest(f"There is no file {plan.texts}; give a text file with one text a line.")
         return [line for line in plan.texts.read_text(encoding="utf-8").splitlines() if line.strip()][:TEXTS]
-    if not is_bundled(model_hash):
+    known = provider_of(model_hash)
+    if known is None:
         return []
-    from ketools.atlas.world import world
     from ketools.knowledge.relations import RELATIONS
 
     edited = {(case.request.subject, case.request.relation) for case in cases}
-    facts = sorted(world().facts.items())
+    facts = sorted(known.facts().items())
     random.Random("texts for perplexity").shuffle(facts)
     facts = [fact for fact in facts if fact[0] not in edited]
     told = [f"{RELATIONS[relation].cloze[0].format(s=subject)} {target}." for (subject, relation), target in facts]
@@ -424,7 +444,7 @@ def calibrate_model(
     data = load(source) if source else None
     with scratch_service(settings) as service:
         found = askable(data, service.runtime.engine, n).first(n) if data else None
-        cases = atlas_cases(n) if found is None else list(map(as_calibration, found))
+        cases = known_cases(n) if found is None else list(map(as_calibration, found))
         return calibrate(
             service.runtime.editor, service.runtime.engine, cases, methods, progress=progress, budget_s=budget_s
         )

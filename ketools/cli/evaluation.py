@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,6 +18,7 @@ from ketools.cli.session import (
     Urls,
     VLLMPython,
     names,
+    own_space,
     progress,
     session,
     show,
@@ -25,6 +27,9 @@ from ketools.cli.session import (
 
 if TYPE_CHECKING:
     from ketools.core.results import JobView
+    from ketools.evaluation.wild import WildRun
+
+Asking = Literal["probes", "wild"]
 
 
 def evaluate(
@@ -56,10 +61,13 @@ def evaluate(
     url: Urls = None,
     adapters: Adapters = None,
     vllm_python: VLLMPython = None,
+    asking: Annotated[
+        Asking, typer.Option(help="probes: the data's own; wild: natural answers in three contexts, with shams.")
+    ] = "probes",
     as_json: Json = False,
 ) -> None:
     """Measure methods on a benchmark: success, portability, locality, fluency, time, memory."""
-    from ketools.cli.evaluating import EvaluationPlan, run_plan
+    from ketools.cli.evaluating import EvaluationPlan, run_plan, run_wild
     from ketools.core.errors import InvalidRequest
     from ketools.evaluation import load
     from ketools.evaluation.gate import Names, misses, requirements
@@ -71,6 +79,11 @@ def evaluate(
         raise InvalidRequest(f"{checkpoints!r} is no list of numbers, such as 1,10,100.") from None
     options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
     plan = EvaluationPlan(data, names(methods) or (), protocol, n, out, stops, texts, train, workers, locate)  # type: ignore[arg-type]
+    if asking == "wild":
+        with progress("evaluating") as report:
+            runs = run_wild(options.settings(), plan, report)
+        show_wild(runs, as_json)
+        return
     with progress("evaluating") as report:
         found = run_plan(options.settings(), plan, report)
     missed = misses(wanted, found.methods)
@@ -84,48 +97,45 @@ def evaluate(
         fail("Missed: " + "; ".join(missed))
 
 
-def evaluate_space(context: typer.Context, space: Space = "global", as_json: Json = False) -> None:
+def show_wild(runs: Sequence[WildRun], as_json: bool) -> None:
+    """Print what `--asking wild` measured: a line per method and measure, or JSON."""
+    if as_json:
+        show_json({"methods": {run.method: run.model_dump(mode="json") for run in runs}})
+        return
+    for run in runs:
+        print(f"{run.method} ({run.protocol}, {run.n} rows, {run.edit_s:.1f} s an edit, {len(run.failed)} not made)")
+        for name, found in run.measures.items():
+            contexts = ", ".join(f"{context} {one.value:.3f}" for context, one in run.contexts[name].items())
+            print(f"  {name:15} {found.value:.3f} {found.ci or ''} n {found.n}, exact {found.exact:.3f} ({contexts})")
+
+
+def evaluate_space(context: typer.Context, space: Space = None, as_json: Json = False) -> None:
     """Verify every live edit of a space again."""
-    show(session(context).run("evaluate_space", space=space, wait=True), as_json, _standing)
-
-
-def _standing(job: JobView) -> str:
-    found = job.result
-    if job.state != "done":
-        return job.line()
-    shares = ", ".join(f"{name} {_measure(found[name])}" for name in ("success", "locality", "accepted"))
-    failing = [f"{edit_id}: {why}" for edit_id, why in found["failing"].items()]
-    return "\n".join([f"{found['n']} edits, {found['erased']} erasures not asked again: {shares}", *failing])
-
-
-def _measure(found: dict[str, Any]) -> str:
-    if found["value"] is None:
-        return "-"
-    return f"{found['value']:.3f} [{found['ci'][0]:.3f}, {found['ci'][1]:.3f}]"
+    show(session(context).run("evaluate_space", space=space, wait=True), as_json, _detail)
 
 
 def compare_methods(
     context: typer.Context,
     facts: Annotated[Path, typer.Argument(help="A JSON list of objects: subject, prompt, target_new.")],
     methods: Annotated[str | None, typer.Option(help="Comma-separated; default all.")] = None,
-    space: Space = "global",
+    space: Space = None,
     as_json: Json = False,
 ) -> None:
     """Try the same facts by several methods, commit nothing, and recommend one."""
     from ketools.evaluation.data import read_rows
 
     arguments = {"facts": read_rows(facts), "methods": names(methods) or [], "space": space, "wait": True}
-    show(session(context).run("compare_methods", **arguments), as_json, _comparison)
+    show(session(context).run("compare_methods", **arguments), as_json, _detail)
 
 
-def _comparison(job: JobView) -> str:
-    return "\n".join(job.result["reasons"]) if job.state == "done" else job.line()
+def _detail(job: JobView) -> str:
+    return job.detail()
 
 
 def lm_eval(
     context: typer.Context,
     tasks: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Task files (YAML), with their data.")],
-    space: Space = "global",
+    space: Space = None,
     n: Annotated[int | None, typer.Option(min=1, help="Documents of each task; default all.")] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Ask each context as a chat turn.")] = False,
     as_json: Json = False,
@@ -143,6 +153,7 @@ def lm_eval(
     from ketools.evaluation.harness import ServedSpace
 
     with here.service() as service:
+        space = own_space(space)
         layers = {"base": BASE, space: service.asking.layer(OPERATOR, space)[0]}
         made = {
             name: found.run(ServedSpace(service.runtime.engine, service.runtime.notes, layer, chat), n)

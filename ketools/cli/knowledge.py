@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ketools.cli.errors import fail
-from ketools.cli.session import DryRun, Json, Method, Space, run_tool, session, show, show_json
+from ketools.cli.session import DryRun, Json, Method, Space, own_space, run_tool, session, show, show_json
 
 if TYPE_CHECKING:
-    from ketools.core.results import BatchResult, EditResult, EditView, JobView, Result, SpaceDiff
+    from ketools.core.results import BatchResult, EditResult, JobView, Result
     from ketools.service.service import EditService
 
 EditId = Annotated[str, typer.Argument(help="An edit id, as `ketools list` shows it.")]
@@ -26,7 +26,7 @@ Wait = Annotated[bool, typer.Option(help="Wait until the note has moved into the
 def ask(
     context: typer.Context,
     question: Annotated[str, typer.Argument(help="A question, or with --complete a text to continue.")],
-    space: Space = "global",
+    space: Space = None,
     complete: Annotated[bool, typer.Option("--complete", help="Continue the text, no chat turn.")] = False,
     max_new_tokens: Annotated[int, typer.Option(min=1, max=512)] = 64,
     as_json: Json = False,
@@ -41,7 +41,7 @@ def edit(
     subject: Subject,
     prompt: Prompt,
     target: Annotated[str, typer.Argument(help="What shall follow the prompt: 'Lyon'.")],
-    space: Space = "global",
+    space: Space = None,
     method: Method = "auto",
     old: Annotated[str | None, typer.Option(help="What it was; refused if the model disagrees.")] = None,
     rephrase: Rephrase = None,
@@ -66,7 +66,7 @@ def edit(
 def edit_many(
     context: typer.Context,
     facts: Annotated[Path, typer.Argument(help="A JSON list of objects, or JSON lines: subject, prompt, target_new.")],
-    space: Space = "global",
+    space: Space = None,
     method: Method = "auto",
     apply_valid: Annotated[bool, typer.Option("--apply-valid", help="Apply the good ones when some fail.")] = False,
     dry_run: DryRun = False,
@@ -95,7 +95,7 @@ def personality(
     context: typer.Context,
     topic: Annotated[str, typer.Argument(help="What the opinion is about: 'coffee'.")],
     trait: Annotated[str, typer.Argument(help="extraversion, agreeableness, neuroticism, positive or negative.")],
-    space: Space = "global",
+    space: Space = None,
     method: Method = "auto",
     dry_run: DryRun = False,
     wait: Wait = True,
@@ -110,7 +110,7 @@ def erase(
     context: typer.Context,
     subject: Subject,
     prompt: Prompt,
-    space: Space = "global",
+    space: Space = None,
     method: Method = "auto",
     rephrase: Rephrase = None,
     dry_run: DryRun = False,
@@ -121,7 +121,7 @@ def erase(
     if not (yes or dry_run):
         if not sys.stdin.isatty():
             fail("Erasing needs a confirmation: try --dry-run first, then add --yes.", 2)
-        typer.confirm(f"Erase what the model knows about {subject} in {space}?", abort=True, err=True)
+        typer.confirm(f"Erase what the model knows about {subject} in {own_space(space)}?", abort=True, err=True)
     arguments: dict[str, Any] = {
         "subject": subject,
         "prompt": prompt,
@@ -140,7 +140,7 @@ def verify(context: typer.Context, edit_id: EditId, as_json: Json = False) -> No
 
 def list_(
     context: typer.Context,
-    space: Space = "global",
+    space: Space = None,
     everything: Annotated[bool, typer.Option("--all", help="Also what no longer serves.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
     cursor: Annotated[str | None, typer.Option(help="`next_cursor` of the page before.")] = None,
@@ -148,12 +148,12 @@ def list_(
 ) -> None:
     """List a space's edits, newest first."""
     arguments = {"space": space, "live_only": not everything, "limit": limit, "cursor": cursor}
-    show(session(context).run("list_edits", **arguments), as_json)
+    show(session(context).run("list_edits", **arguments), as_json, _detail)
 
 
 def show_(context: typer.Context, edit_id: EditId, as_json: Json = False) -> None:
     """Show one edit with its evidence."""
-    show(session(context).run("show_edit", edit_id=edit_id), as_json, _edit_view)
+    show(session(context).run("show_edit", edit_id=edit_id), as_json, _detail)
 
 
 def undo(
@@ -214,14 +214,27 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Show how two spaces differ."""
-    show(session(context).run("compare_spaces", a=a, b=b, prompts=prompt or []), as_json, _diff)
+    show(session(context).run("compare_spaces", a=a, b=b, prompts=prompt or []), as_json, _detail)
 
 
-def consolidate(
-    context: typer.Context, space: Space = "global", method: Method = "auto", as_json: Json = False
-) -> None:
+def consolidate(context: typer.Context, space: Space = None, method: Method = "auto", as_json: Json = False) -> None:
     """Move a space's notes into the weights of its layer."""
-    show(session(context).run("consolidate", space=space, method=method, wait=True), as_json)
+    show(session(context).run("consolidate", space=space, method=method, wait=True), as_json, _detail)
+
+
+def rebase(
+    context: typer.Context,
+    space: Annotated[str, typer.Argument(help="The space whose edits are computed anew.")],
+    as_json: Json = False,
+) -> None:
+    """Compute the edits of a space anew that were made for another model; they are verified and keep their ids."""
+    from ketools.core.principals import OPERATOR
+
+    with session(context).service() as service:
+        found = service.edits.rebase(OPERATOR, space, wait=True)
+    show(found, as_json, _rebased)
+    if found.state != "done":
+        raise typer.Exit(1)
 
 
 def job(
@@ -231,18 +244,17 @@ def job(
     as_json: Json = False,
 ) -> None:
     """Show how a background job stands, or stop it."""
-    action = "cancel" if cancel else "show"
-    show(session(context).run("job_status", job_id=job_id, action=action), as_json)
+    show(session(context).run("cancel_job" if cancel else "job_status", job_id=job_id), as_json, _detail)
 
 
 def spaces(context: typer.Context, as_json: Json = False) -> None:
     """List the spaces."""
-    show(session(context).run("list_spaces"), as_json)
+    show(session(context).run("list_spaces"), as_json, _detail)
 
 
 def methods(context: typer.Context, as_json: Json = False) -> None:
     """List the editing methods."""
-    show(session(context).run("list_methods"), as_json)
+    show(session(context).run("list_methods"), as_json, _detail)
 
 
 def _change(context: typer.Context, name: str, arguments: dict[str, Any], wait: bool, as_json: bool) -> None:
@@ -269,19 +281,11 @@ def _finished(service: EditService, result: EditResult) -> Result:
             time.sleep(0.1)
 
 
-def _edit_view(view: EditView) -> str:
-    lines = [view.line(), f"  {view.kind} by {view.method}, {view.created_at}, {view.principal}"]
-    if view.evidence is not None:
-        lines.append(f"  success {view.evidence.success:.2f} over {view.evidence.success_n} phrasings")
-        lines.append(f"  locality {view.evidence.locality:.2f} over {view.evidence.locality_n} probes")
-    if view.reason:
-        lines.append(f"  {view.reason}")
-    return "\n".join(lines)
+def _rebased(job: JobView) -> str:
+    kept = job.result.get("kept", {})
+    lines = [job.line(), f"{job.result.get('rebased', 0)} edits computed anew, {len(kept)} not"]
+    return "\n".join([*lines, *(f"  {edit_id}: {why}" for edit_id, why in kept.items())])
 
 
-def _diff(diff: SpaceDiff) -> str:
-    lines = [diff.line()]
-    lines += [f"  only in {diff.a}: {view.line()}" for view in diff.only_a]
-    lines += [f"  only in {diff.b}: {view.line()}" for view in diff.only_b]
-    lines += [f"  {row['prompt']}\n    {diff.a}: {row['a']}\n    {diff.b}: {row['b']}" for row in diff.answers]
-    return "\n".join(lines)
+def _detail(result: Result) -> str:
+    return result.detail()

@@ -8,9 +8,25 @@ from typing import Annotated
 import typer
 
 from ketools import __version__
-from ketools.cli import benching, evaluation, gateway, knowledge, locating, models, multihop, research, scoping, serving
+from ketools.cli import (
+    benching,
+    chat,
+    evaluation,
+    gateway,
+    knowledge,
+    locating,
+    models,
+    multihop,
+    research,
+    scoping,
+    serving,
+)
 from ketools.cli.errors import Group
 from ketools.cli.session import Adapters, EngineName, Home, JournalPlace, Model, Session, Urls, VLLMPython
+from ketools.core.plugins import plugins
+
+COMMANDS = "ketools.commands"
+"""The group of entry points under which packages register commands."""
 
 app = typer.Typer(
     name="ketools",
@@ -48,7 +64,7 @@ def _add(panel: str, commands: Mapping[str, Callable[..., None]]) -> None:
         app.command(name, rich_help_panel=panel)(command)
 
 
-_add("Serve", {"serve": serving.serve, "gateway": gateway.gateway, "chat": serving.chat})
+_add("Serve", {"serve": serving.serve, "gateway": gateway.gateway, "chat": chat.chat})
 app.add_typer(models.model_app, name="model", rich_help_panel="Serve")
 app.add_typer(serving.token_app, name="token", rich_help_panel="Serve")
 _add(
@@ -74,6 +90,7 @@ _add(
         "compare": knowledge.compare,
         "restore": knowledge.restore,
         "consolidate": knowledge.consolidate,
+        "rebase": knowledge.rebase,
         "job": knowledge.job,
     },
 )
@@ -93,9 +110,11 @@ _add(
         "locate": locating.locate,
         "locate-similarity": locating.locate_similarity,
         "schemas": research.schemas,
+        "train-manners": research.train_manners,
     },
 )
-app.add_typer(research.atlas_app, name="atlas", rich_help_panel="Measure")
+for _name, _commands in plugins(COMMANDS, typer.Typer).items():
+    app.add_typer(_commands, name=_name, rich_help_panel="Measure")
 app.add_typer(benching.bench_app, name="bench", rich_help_panel="Measure")
 app.add_typer(multihop.multihop_app, name="multihop", rich_help_panel="Measure")
 

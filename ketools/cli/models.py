@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ketools.cli.errors import Group
-from ketools.cli.session import Json, session, show_json
+from ketools.cli.session import Json, Session, session, show_json
 
 if TYPE_CHECKING:
     from ketools.models.catalogue import ModelStore, StoredModel
@@ -27,6 +29,29 @@ def model_store(context: typer.Context) -> ModelStore:
 def tell(line: str) -> None:
     """One line about what is being done."""
     sys.stderr.write(f"ketools: {line}\n")
+
+
+def fetched_or_bundled(options: Session) -> Path:
+    """The directory of the named model, fetched if the catalogue has it; without one that of the default.
+
+    The default falls back to the bundled model, with one line saying so; a named model never does: its error is
+    raised. Replicas that are running (`urls`) serve what they serve, so nothing is fetched for them.
+    """
+    from ketools.core.errors import KetoolsError
+    from ketools.models.catalogue import BUNDLED, DEFAULTS, ModelStore, entry_of, model_directory
+    from ketools.models.fetching import get_model
+
+    home = options.home_directory()
+    named = str(options.model or os.environ.get("KETOOLS_MODEL") or "")
+    if named or options.urls:
+        if entry_of(named) is not None:
+            return get_model(ModelStore(home), named, tell).directory
+        return options.settings().model.absolute()
+    try:
+        return get_model(ModelStore(home), DEFAULTS[0], tell).directory
+    except KetoolsError as error:
+        tell(f"{DEFAULTS[0]} cannot be had, so the bundled model is used: {' '.join(str(error).split())}")
+        return model_directory(BUNDLED, home)
 
 
 @model_app.command("get")

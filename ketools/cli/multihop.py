@@ -57,7 +57,7 @@ def _share(value: float | None) -> str:
 def ask(
     context: typer.Context,
     question: Annotated[str, typer.Argument(help="What is asked.")],
-    space: Space = "global",
+    space: Space = None,
     agent: Annotated[str, typer.Option(help="auto, mello or pokemqa.")] = "auto",
     as_json: Json = False,
 ) -> None:
@@ -77,10 +77,10 @@ def train_scope(
 ) -> None:
     """Train PokeMQA's scope detector and measure it on held-out facts."""
     from ketools.bench.multihop import encoder_of
-    from ketools.multihop.training import atlas_pairs, read_pairs
+    from ketools.multihop.training import known_pairs, read_pairs
     from ketools.multihop.training import train_scope as train
 
-    given = read_pairs(pairs) if pairs else atlas_pairs()
+    given = read_pairs(pairs) if pairs else known_pairs()
     with progress("scope detector") as report:
         trained = train(given, encoder_of(session(context).settings()), steps=steps, progress=report)
     trained.detector.save(out)

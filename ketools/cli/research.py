@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ketools.cli.errors import Group, fail
+from ketools.cli.errors import fail
 from ketools.cli.session import Adapters, EngineName, Json, Urls, VLLMPython, names, progress, session, show_json
 
 
@@ -20,11 +20,16 @@ def demo(
     vllm_python: VLLMPython = None,
     as_json: Json = False,
 ) -> None:
-    """Play the main job: an agent is corrected, edits the model, and the edit is taken back."""
+    """Play the main job: an agent is corrected, edits the model, and the edit is taken back.
+
+    Without --model it is played on SmolLM2, which is fetched once, or on the bundled model where it cannot be had.
+    """
     from ketools.cli.demo import main
+    from ketools.cli.models import fetched_or_bundled
 
     options = session(context).but(engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python)
-    raise typer.Exit(main(as_json, options.arguments()))
+    model = fetched_or_bundled(options)
+    raise typer.Exit(main(model, as_json, replace(options, model=None).arguments()))
 
 
 def schemas(
@@ -69,50 +74,18 @@ def calibrate(
         print(f"  {best.config}")
 
 
-atlas_app = typer.Typer(cls=Group, help="The bundled model: its report, training and data.", no_args_is_help=True)
-
-
-@atlas_app.command("report")
-def atlas_report(
-    model: Annotated[Path | None, typer.Argument(help="A model folder; default the bundled weights.")] = None,
-    n: Annotated[int, typer.Option(min=1, help="Cases per skill.")] = 150,
+def train_manners(
+    out: Annotated[Path, typer.Argument(help="Where to write the head's weights.")] = Path("weights.safetensors"),
     as_json: Json = False,
 ) -> None:
-    """Measure the model's skills on held-out cases."""
-    from ketools.atlas import weights_path
-    from ketools.atlas.report import report
+    """Train the classifier of manners on the packaged texts, and measure it on those kept back."""
+    from ketools.knowledge.manners import train_manners as train
+    from ketools.retrieval import MiniLMEncoder
 
-    with progress("measuring") as told:
-        found = report(model or weights_path(), n, told)
+    head, quality = train(MiniLMEncoder())
+    head.save(out)
     if as_json:
-        show_json(found)
+        show_json({"weights": str(out), **asdict(quality)})
         return
-    for skill in found["skills"]:
-        print(f"{skill['name']:28} {skill['value']:.3f}  goal {skill['goal']}  n {skill['n']}")
-
-
-@atlas_app.command("data")
-def atlas_data(
-    folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path("atlas-data"), as_json: Json = False
-) -> None:
-    """Write the benchmarks of the bundled world in their published formats, and tasks for lm-evaluation-harness."""
-    from ketools.atlas import ability, datasets
-
-    written = [str(path) for path in (*datasets.write(folder), *ability.write(folder / "ability"))]
-    show_json({"files": written}) if as_json else print("\n".join(written))
-
-
-@atlas_app.command("train")
-def atlas_train(
-    folder: Annotated[Path, typer.Option(help="Where to work; training resumes what lies there.")] = Path(
-        ".cache/atlas"
-    ),
-    tokens: Annotated[int | None, typer.Option(min=1, help="Token budget of the schedule.")] = None,
-    until: Annotated[int | None, typer.Option(min=1, help="Stop, resumably, after so many.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Train the bundled model from scratch."""
-    from ketools.atlas.train import TrainingPlan, train
-
-    path = train(TrainingPlan() if tokens is None else TrainingPlan(tokens=tokens), folder, until)
-    show_json({"model": str(path)}) if as_json else print(path)
+    print(f"{out}: right {quality.head:.2f}, lexicon {quality.lexicon:.2f}, agreement {quality.agreement:.2f}")
+    print(f"of {quality.n} texts kept back")

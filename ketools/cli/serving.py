@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +18,6 @@ from ketools.cli.session import (
     Json,
     Model,
     Session,
-    Space,
     Urls,
     VLLMPython,
     names,
@@ -28,10 +26,8 @@ from ketools.cli.session import (
 )
 
 if TYPE_CHECKING:
-    from ketools.agents.editing import EditingAgent, Turn
     from ketools.servers.mcp import Choice
     from ketools.servers.tokens import TokenFile
-    from ketools.service.service import EditService
 
 TokenPath = Annotated[
     Path | None, typer.Option("--token-file", envvar="KETOOLS_TOKEN_FILE", help="Default: HOME/tokens.json.")
@@ -69,6 +65,12 @@ def serve(
     tools: Annotated[
         str | None, typer.Option(envvar="KETOOLS_TOOLS", help="Only these tools, comma-separated.")
     ] = None,
+    toolsets: Annotated[
+        str | None,
+        typer.Option(
+            envvar="KETOOLS_TOOLSETS", help="Tool sets to list, of core,spaces,lab,admin or all; default core."
+        ),
+    ] = None,
     exclude_tools: Annotated[
         str | None, typer.Option(envvar="KETOOLS_EXCLUDE_TOOLS", help="Not these tools, comma-separated.")
     ] = None,
@@ -89,24 +91,54 @@ def serve(
     as_json: Annotated[bool, typer.Option("--json", help="Where it listens, as a line of JSON (HTTP only).")] = False,
 ) -> None:
     """Serve the tools over MCP, on stdio or streamable HTTP."""
-    from ketools.servers.mcp import build_server, select
+    from ketools.servers.mcp import build_server
+    from ketools.servers.stdio import serve_stdio
+    from ketools.tools.choosing import select
 
     options = session(context).but(
         model=model, journal=journal, engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python
     )
-    choice: Choice = {"read_only": read_only, "names": names(tools), "exclude": names(exclude_tools) or ()}
+    choice: Choice = {
+        "read_only": read_only,
+        "names": names(tools),
+        "exclude": names(exclude_tools) or (),
+        "toolsets": names(toolsets),
+    }
     select(**choice)
+    if options.model is None and not os.environ.get("KETOOLS_MODEL"):
+        options = _with_default_model(options)
     if http is None:
         if gateway:
             raise typer.BadParameter("a gateway is served over HTTP; add --http HOST:PORT", param_hint="--gateway")
         if as_json:
             raise typer.BadParameter("on stdio only MCP may be written; add --http HOST:PORT", param_hint="--json")
+        require_model(options)
         with options.service() as service:
             service.take_part()
-            build_server(service, allow_erase=allow_erase, **choice).run("stdio")
-        return
+            if service.settings.in_place:
+                service.start()
+            serve_stdio(build_server(service, allow_erase=allow_erase, **choice), service)
     doors = {"gateway": gateway, "as_json": as_json}
     _serve_http(options, address(http), token_path, allowed_host or [], **doors, allow_erase=allow_erase, **choice)
+
+
+def require_model(options: Session) -> None:
+    """Raise `ModelError` before anybody connects when the model directory is missing, broken or unsafe."""
+    from ketools.models.directory import check_directory
+
+    check_directory(options.settings().model)
+
+
+def _with_default_model(options: Session) -> Session:
+    """The options with the model that stands in for none; one line on stderr says which, and how to name another."""
+    from ketools.models.catalogue import BUNDLED, DEFAULTS, ModelStore
+
+    home = options.home_directory()
+    fetched = ModelStore(home).default()
+    name = fetched.name if fetched else BUNDLED
+    known = f"fetched into {home}" if fetched else f"bundled; a pretrained one: ketools model get {DEFAULTS[0]}"
+    sys.stderr.write(f"ketools: serving {name} ({known}); another model: --model NAME, or KETOOLS_MODEL\n")
+    return options.but(model=Path(name))
 
 
 def _serve_http(
@@ -124,6 +156,7 @@ def _serve_http(
     host, port = where
     tokens = token_file(options, token_path)
     guarded = verifier_for(host, tokens) is not None  # refuse before the model is loaded
+    require_model(options)
     with options.service() as service:
         how = "with bearer tokens" if guarded else "without tokens, for this machine only"
         place = f"http://{host}:{port}"
@@ -132,6 +165,7 @@ def _serve_http(
             told = {"mcp": f"{place}/mcp", "gateway": f"{place}/v1" if gateway else None, "tokens": guarded}
             print(json.dumps(told), flush=True)
         service.take_part()
+        service.start()
         app = http_app(service, host=host, port=port, tokens=tokens, allowed_hosts=allowed, **chosen)
         if gateway:
             app = gateway_app(service, host=host, tokens=tokens, allowed_hosts=allowed, rest=app)
@@ -146,7 +180,7 @@ token_app = typer.Typer(cls=Group, help="Bearer tokens of the HTTP server.", no_
 def token_new(
     context: typer.Context,
     name: Annotated[str, typer.Option(help="Who it is for.")],
-    scopes: Annotated[str, typer.Option(help="Comma-separated: read, edit, erase, admin.")] = "read",
+    scopes: Annotated[str, typer.Option(help="Of read, edit, erase, admin; spaces and lab list more tools.")] = "read",
     spaces: Annotated[str, typer.Option(help="Comma-separated names or patterns: 'user/alice'.")] = "",
     token_path: TokenPath = None,
     as_json: Json = False,
@@ -186,72 +220,3 @@ def token_revoke(
         show_json({"name": name, "revoked": revoked})
     else:
         print(f"Revoked {revoked} token(s) of {name}.")
-
-
-def chat(context: typer.Context, space: Space = "session/cli", as_json: Json = False) -> None:
-    """Talk with the model; a correction becomes an edit. /undo takes the last edit back, /quit ends."""
-    with session(context).service() as service:
-        talk(service, space, _lines(prompt=not as_json), lambda turn: _say(turn, as_json))
-
-
-def _lines(prompt: bool) -> Iterator[str]:
-    while True:
-        try:
-            text = input("you> " if prompt and sys.stdin.isatty() else "").strip()
-        except EOFError:
-            return
-        if text == "/quit":
-            return
-        if text:
-            yield text
-
-
-def _say(turn: Turn | str, as_json: bool) -> None:
-    if isinstance(turn, str):
-        show_json({"notice": turn}) if as_json else print(turn)
-    elif as_json:
-        calls = [{"name": call["name"], "arguments": call["args"]} for call in turn.calls]
-        show_json({"said": turn.said, "answer": turn.answer, "calls": calls})
-    else:
-        for call in turn.calls:
-            print(f"[{call['name']} {call['args']}]")
-        print(turn.answer)
-
-
-def talk(service: EditService, space: str, lines: Iterator[str], say: Callable[[Any], None]) -> None:
-    """A conversation in a space: each line is a turn of the editing agent, or a command."""
-    agent = _agent(service, space)
-    done: list[str] = []
-    for text in lines:
-        if text == "/undo":
-            say(_undo(service, done))
-            continue
-        turn = asyncio.run(agent.say(text))
-        done += [r.artifact.edit_id for r in turn.results if getattr(r.artifact, "edit_id", None)]
-        say(turn)
-
-
-def _agent(service: EditService, space: str) -> EditingAgent:
-    from ketools.agents.editing import EditingAgent
-    from ketools.servers.langchain import KEChatModel, KEToolkit
-
-    return EditingAgent(
-        KEChatModel(engine=service.runtime.engine), KEToolkit(service).get_tools(), space, _reply(service, space)
-    )
-
-
-def _reply(service: EditService, space: str) -> Callable[[str], Awaitable[str]]:
-    async def reply(question: str) -> str:
-        from ketools.cli.session import run_tool
-
-        return run_tool(service, "ask", {"question": question, "space": space}).line()
-
-    return reply
-
-
-def _undo(service: EditService, done: list[str]) -> str:
-    from ketools.cli.session import run_tool
-
-    if not done:
-        return "There is nothing to undo in this conversation."
-    return run_tool(service, "undo_edit", {"edit_id": done.pop()}).line()

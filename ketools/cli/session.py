@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from ketools.service.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Space = Annotated[str, typer.Option("--space", "-s", envvar="KETOOLS_SPACE", help="global, user/NAME or session/ID.")]
+Space = Annotated[
+    str | None,
+    typer.Option("--space", "-s", envvar="KETOOLS_SPACE", help="user/NAME, session/ID or global; default user/local."),
+]
 Method = Annotated[str, typer.Option("--method", "-m", help="auto, or a name that `ketools methods` lists.")]
 Model = Annotated[
     Path | None,
@@ -115,15 +118,16 @@ def session(context: typer.Context) -> Session:
 
 
 def run_tool(service: EditService, name: str, arguments: dict[str, Any]) -> Result:
-    """One tool, its arguments checked as every other door checks them."""
+    """One tool, its arguments checked as for every other client."""
     from ketools.core.principals import OPERATOR
+    from ketools.tools.calling import call
     from ketools.tools.schemas import get_tool, input_model
     from ketools.tools.toolbox import Toolbox
 
     tool = get_tool(name)
     values = input_model(tool)(**arguments).one_level()
     with progress(tool.title) as report:
-        return tool.method(Toolbox(service, OPERATOR, report), **values)
+        return call(tool, Toolbox(service, OPERATOR, report), values).result
 
 
 @contextlib.contextmanager
@@ -142,6 +146,13 @@ def progress(title: str) -> Iterator[Progress]:
             bars.update(task, completed=done, total=total, description=message or title)
 
         yield report
+
+
+def own_space(space: str | None) -> str:
+    """The space that was named, else the local user's own."""
+    from ketools.core.principals import OPERATOR
+
+    return space or OPERATOR.home
 
 
 def show(result: Result, as_json: bool, render: Callable[[Any], str] | None = None) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable
+
+_FOLDERS = re.compile(r"(?<![\w.:/])(?:~|[A-Za-z]:)?[/\\](?:[^/\\\n'\":,;()]+[/\\])*(?=[^/\\\s])")
+"""The folders of an absolute path, up to its last part."""
 
 
 class KetoolsError(Exception):
@@ -15,6 +19,10 @@ class KetoolsError(Exception):
     def __init__(self, *args: object, which: Iterable[int] = ()) -> None:
         super().__init__(*args)
         self.which = tuple(which)
+
+    def told(self) -> str:
+        """The message for a caller who is not the operator."""
+        return str(self)
 
 
 class InvalidRequest(KetoolsError):
@@ -50,7 +58,11 @@ class Forbidden(KetoolsError):
 
 
 class Conflict(KetoolsError):
-    """Somebody else moved the space's head meanwhile: nothing was written; call again."""
+    """Somebody else changed the same thing meanwhile: nothing was written; call again."""
+
+
+class HeadMoved(Conflict):
+    """The space got another version meanwhile: what was to be written is looked at again on top of that."""
 
 
 class Refused(KetoolsError):
@@ -65,11 +77,18 @@ class Cancelled(KetoolsError):
     """The caller cancelled: nothing was committed."""
 
 
-class ModelError(KetoolsError):
+class _OfTheMachine(KetoolsError):
+    """What is the operator's to mend: the message names files, of which others are told the last part alone."""
+
+    def told(self) -> str:
+        return _FOLDERS.sub("", str(self))
+
+
+class ModelError(_OfTheMachine):
     """A model directory cannot be loaded, or its structure is not one that ketools can edit."""
 
 
-class StorageError(KetoolsError):
+class StorageError(_OfTheMachine):
     """The journal or the artefact store cannot be read or written (locked, corrupt, read-only, full)."""
 
 
@@ -77,7 +96,7 @@ class StorageUnavailable(StorageError):
     """The database cannot be reached for now: nothing is lost, call again."""
 
 
-class EngineUnavailable(KetoolsError):
+class EngineUnavailable(_OfTheMachine):
     """No serving engine can answer now (unreachable, starting, full): try again after `retry_after_s` seconds."""
 
     def __init__(self, message: str, retry_after_s: float = 2.0) -> None:
@@ -85,7 +104,7 @@ class EngineUnavailable(KetoolsError):
         self.retry_after_s = retry_after_s
 
 
-class EngineRefused(KetoolsError):
+class EngineRefused(_OfTheMachine):
     """The serving engine answers, but cannot serve this: a setting of its own, or the request, is wrong."""
 
 

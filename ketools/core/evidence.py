@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -18,12 +20,32 @@ class ProbeResult(BaseModel):
     passed: bool
 
 
+Source = Literal["request", "caller", "provider", "form", "bank", "journal", "auxiliary"]
+"""Where a probe comes from: the edit's own prompt; the caller; a knowledge provider's templates; the prompt in another
+form; the bank of everyday facts; other live edits; an auxiliary model."""
+Strength = Literal["strong", "weak"]
+WORDINGS, UNTOUCHED = 2, 4
+"""What strong evidence asks at least: wordings beside the edit's own prompt, and locality probes."""
+
+
+class Share(BaseModel):
+    """How many of the probes of one kind and source came out as they should."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    source: Source
+    passed: int = Field(ge=0)
+    n: int = Field(ge=1)
+
+
 class Evidence(BaseModel):
     """What verification measured on the serving engine, before against after.
 
-    `success`: share of phrasings whose greedy answer is the target (exact match, n = `success_n`).
-    `locality`: share of locality probes whose greedy answer is what it was (n = `locality_n`).
+    `success`: share of phrasings whose greedy answer states the target in its first statement (n = `success_n`).
+    `locality`: share of locality probes whose first statement is what it was (n = `locality_n`).
     `probability`: mean probability of the target given the edit's own phrasings, teacher-forced.
+    `shares`: the same by kind and source of the probes. `strength`: "weak" where too little was asked, see `WORDINGS`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,6 +62,8 @@ class Evidence(BaseModel):
     residual: float = Field(default=0.0, ge=0)
     """Share of the layer's squared weight change that the serving engine could not represent (its rank limit)."""
     failures: tuple[ProbeResult, ...] = ()
+    shares: tuple[Share, ...] = ()
+    strength: Strength = "strong"
 
 
 class Timings(BaseModel):

@@ -29,6 +29,14 @@ def peak() -> int:
     return getrusage(RUSAGE_SELF).ru_maxrss * unit
 
 
+def own_peak() -> int:
+    """The most bytes of resident memory that this process had since its program began.
+
+    `peak` also counts what the process that started it held at that moment.
+    """
+    return _status("VmHWM") if _STATUS.is_file() else peak()
+
+
 @dataclass
 class Footprint:
     """What a block of work needed at its peak, in MB (2**20 bytes) beyond what the process held before it.

@@ -10,7 +10,8 @@ from ketools.core.progress import Progress
 CONSOLIDATE = "consolidate"
 EVALUATE_SPACE = "evaluate_space"
 COMPARE_METHODS = "compare_methods"
-JOB_KINDS = (CONSOLIDATE, EVALUATE_SPACE, COMPARE_METHODS)
+REBASE = "rebase"
+JOB_KINDS = (CONSOLIDATE, EVALUATE_SPACE, COMPARE_METHODS, REBASE)
 
 Handler = Callable[[str, Mapping[str, Any], Progress], dict[str, Any]]
 """Does a job: space, arguments, progress -> result. It may be run again after it was interrupted."""

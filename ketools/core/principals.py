@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ketools.core.errors import Forbidden
+from ketools.core.space_names import ROOT, check_space_name, matches, parent_of, spells_out
 
 
 class Scope(StrEnum):
@@ -17,11 +18,19 @@ class Scope(StrEnum):
     EDIT = "edit"
     ERASE = "erase"
     ADMIN = "admin"
+    SPACES = "spaces"
+    """Lists the tools of that set too."""
+    LAB = "lab"
+    """Lists the tools of that set too."""
+
+
+_PATTERN = frozenset("*?[")
+_USER = re.compile(r"[a-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller. `spaces` are names or patterns (`session/*`) that it owns.
+    """An authenticated caller. `spaces` are names or patterns that it owns: `*` stops at `/`, `**` does not.
 
     `global` may be read by everyone, since every chain starts there; writing to it needs ownership.
     """
@@ -30,17 +39,67 @@ class Principal:
     scopes: frozenset[Scope]
     spaces: tuple[str, ...]
 
+    def may(self, scope: Scope) -> bool:
+        """Whether the principal holds a scope; an admin holds all."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
     def owns(self, space: str) -> bool:
-        """Whether the space is this principal's to change; an admin owns all."""
-        return Scope.ADMIN in self.scopes or any(fnmatch.fnmatchcase(space, p) for p in self.spaces)
+        """Whether the space is this principal's to change; an admin owns all.
+
+        A space under somebody's own one (`session/bob/1` under `user/bob`) shows that one too. So a pattern grants
+        it only when it spells the owner out, or grants the owner's space as well.
+        """
+        return Scope.ADMIN in self.scopes or any(self._grants(pattern, space) for pattern in self.spaces)
+
+    def _grants(self, pattern: str, space: str) -> bool:
+        if not matches(space, pattern):
+            return False
+        above = parent_of(space)
+        return above == ROOT or spells_out(pattern, 2) or any(matches(above, other) for other in self.spaces)
+
+    def reads(self, space: str) -> bool:
+        """Whether the principal may look into the space: its own, and what everybody sees."""
+        return space == ROOT or self.owns(space)
+
+    @property
+    def home(self) -> str:
+        """The space that a call means when it names none: the first of its own that is no pattern, else `user/NAME`.
+
+        Never `global`, which is everyone's and must be said. Raises `Forbidden` where there is no such space.
+        """
+        for space in self.spaces:
+            if space != "global" and not _PATTERN.intersection(space):
+                return space
+        mine = f"user/{self.name}"
+        if _USER.fullmatch(self.name) and self.owns(mine):
+            return mine
+        raise Forbidden(
+            f"{self.name} has no space of its own that a call could mean without saying so: name the space, "
+            f"one of {', '.join(dict.fromkeys((*self.spaces, 'global')))}."
+        )
+
+    def lives_in(self, space: str) -> bool:
+        """Whether this is the space that a call means when it names none."""
+        try:
+            return self.home == space
+        except Forbidden:
+            return False
 
     def require(self, scope: Scope, space: str) -> None:
-        """Raise `Forbidden` unless this principal holds the scope and may use the space for it."""
-        if scope not in self.scopes and Scope.ADMIN not in self.scopes:
-            raise Forbidden(f"{self.name} lacks the scope {scope!r}; ask the operator for a token with it.")
-        if not self.owns(space) and not (scope is Scope.READ and space == "global"):
+        """Raise `Forbidden` unless this principal holds the scope and may use the space for it.
+
+        Raises `InvalidRequest` first for what is no name of a space.
+        """
+        check_space_name(space)
+        self.require_scope(scope)
+        if not self.owns(space) and not (scope is Scope.READ and space == ROOT):
             own = ", ".join(self.spaces) or "none"
             raise Forbidden(f"The space {space!r} is not {self.name}'s. Spaces of {self.name}: {own}.")
+
+    def require_scope(self, scope: Scope) -> None:
+        """Raise `Forbidden` unless this principal holds the scope."""
+        if not self.may(scope):
+            raise Forbidden(f"{self.name} lacks the scope {scope.value!r}; ask the operator for a token with it.")
 
 
 def principal(name: str, scopes: Iterable[str], spaces: Iterable[str]) -> Principal:
@@ -48,5 +107,5 @@ def principal(name: str, scopes: Iterable[str], spaces: Iterable[str]) -> Princi
     return Principal(name, frozenset(Scope(s) for s in scopes), tuple(spaces))
 
 
-OPERATOR = Principal("operator", frozenset(Scope), ("*",))
+OPERATOR = Principal("operator", frozenset(Scope), ("user/local", "**"))
 """The local user of a process that talks over stdio or runs in-process: everything is theirs."""

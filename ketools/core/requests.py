@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, TypedDict
 
@@ -9,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ketools.core.errors import InvalidRequest
 from ketools.core.names import as_written, canonical
-from ketools.core.text import clean_text, is_question, normalise
+from ketools.core.questions import is_question
+from ketools.core.text import clean_text, gap, normalise
 
 REFUSAL = "I don't know."
 
@@ -46,11 +48,34 @@ TargetText = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(
 PromptText = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(clean_text)]
 
 
+_TEXT_PARTS = ("text", "input_text", "output_text")
+
+
 class Message(TypedDict, total=False):
     """One chat message in the OpenAI form."""
 
     role: str
     content: str
+
+
+def plain_text(content: object) -> str:
+    """What a message says: a string, or the text parts of a list, a line each; "" for nothing.
+
+    Raises `InvalidRequest` for a part that is no text, such as an image.
+    """
+    if content is None or isinstance(content, str):
+        return content or ""
+    if isinstance(content, list | tuple):
+        return "\n".join(map(_part_text, content))
+    raise InvalidRequest(f"The content of a message is a text or a list of text parts, not {type(content).__name__}.")
+
+
+def _part_text(part: object) -> str:
+    text = part.get("text") if isinstance(part, Mapping) else part
+    kind = str(part.get("type", "text")) if isinstance(part, Mapping) else "text"
+    if kind in _TEXT_PARTS and isinstance(text, str):
+        return text
+    raise InvalidRequest(f"The served model reads text alone: a message has a part of type {kind!r}. Leave it out.")
 
 
 Prompt = str | tuple[Message, ...]
@@ -68,12 +93,17 @@ class Probe(BaseModel):
     `answer` is the expected answer, or None for "whatever the model said before the edit".
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: PromptText
     kind: str = Field(default="rephrase", max_length=40)
     chat: bool = False
     answer: TargetText | None = None
+
+    @property
+    def beginning(self) -> str | None:
+        """How the greedy answer begins as long as nothing has changed; None where that is not known."""
+        return self.answer
 
     def rendered(self) -> Prompt:
         """The prompt as the engine takes it: chat messages when `chat`, else the string."""
@@ -143,7 +173,7 @@ class EditRequest(BaseModel):
             return f"you show {self.trait} when asked about {self.subject}"
         if self.is_question:
             return f"the answer to '{self.prompt}' is {self.told_target}"
-        return f"{self.prompt} {self.told_target}"
+        return f"{self.prompt}{gap(self.prompt)}{self.told_target}"
 
     @property
     def told_target(self) -> str:

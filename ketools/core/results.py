@@ -1,25 +1,64 @@
-"""What the functions of ketools answer: typed, JSON-able, each able to say itself in one line."""
+"""What the functions of ketools answer: typed, JSON-able, each able to say itself in words."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ketools.core.brief import clip, few, token_estimate
 from ketools.core.evidence import Evidence, Timings
+
+BUDGET = 120
+"""How many tokens, by estimate from above, a concise text may have."""
+MORE = "more; response_format='detailed' shows all"
 
 
 class Result(BaseModel):
-    """Base of every result. `line()` is what a person or an agent reads; the fields are for programs."""
+    """Base of every result. The fields are for programs, the texts for people and language models."""
 
     model_config = ConfigDict(frozen=True)
 
     def line(self) -> str:
-        """One short line for people and agents."""
+        """What a caller needs to go on, numbers included, within about 100 tokens."""
         return self.__class__.__name__
 
+    def detail(self) -> str:
+        """Everything that is worth reading, however long."""
+        return self.line()
 
-class EditResult(Result):
+    def named(self, model: str) -> Self:
+        """The same result with the gateway's names of its spaces; `model`: its name of the base model."""
+        return self
+
+
+class SpaceResult(Result):
+    """A result about one space."""
+
+    space: str = ""
+    gateway_model: str = Field(default="", description="What a gateway's client names as `model` to get this space.")
+
+    def named(self, model: str) -> Self:
+        return self.model_copy(update={"gateway_model": f"{model}@{self.space}"}) if self.space else self
+
+    @property
+    def place(self) -> str:
+        """The space, and the gateway's name of its model."""
+        return f"{self.space} (gateway model {self.gateway_model})" if self.gateway_model else self.space
+
+
+def shares(evidence: Evidence) -> str:
+    """Success, locality and leak with their counts, and how many of the phrasings the caller gave."""
+    yours = sum(share.n for share in evidence.shares if share.source == "caller" and share.kind == "rephrase")
+    own = f", {yours} of them yours" if yours else ""
+    leak = "" if evidence.leak is None else f", leak {evidence.leak:.2f}"
+    return (
+        f"success {evidence.success:.2f} over {evidence.success_n} phrasings{own}, "
+        f"locality {evidence.locality:.2f} over {evidence.locality_n} probes{leak}."
+    )
+
+
+class EditResult(SpaceResult):
     """What became of one edit. `verified` is true only after the serving engine gave the new answer."""
 
     edit_id: str | None = Field(description="Handle for show_edit, evaluate_edit and undo_edit.")
@@ -40,19 +79,34 @@ class EditResult(Result):
     next: str = Field(default="", description="What to call next.")
 
     def line(self) -> str:
-        numbers = ""
-        if self.evidence is not None:
-            e = self.evidence
-            numbers = (
-                f" success {e.success:.2f} over {e.success_n} phrasings,"
-                f" locality {e.locality:.2f} over {e.locality_n} probes."
-            )
         state = f"{self.status}, {'verified' if self.verified else 'NOT verified'}"
-        why = f" {self.reason}" if self.reason else ""
-        return f"{self.edit_id or 'edit'} {state} in {self.space} by {self.method}.{numbers}{why} {self.next}".strip()
+        head = f"{self.edit_id or 'edit'} {state} in {self.place} by {self.method or 'no method'}."
+        spare = BUDGET - token_estimate(" ".join([head, self._numbers(), self.next]))
+        reason = clip(self.reason, max(spare - 16, 12)) if self.reason else ""
+        answers = self._answers(min(30, spare - token_estimate(reason) - 6))
+        return " ".join(filter(None, [head, answers, self._numbers(), reason, self.next]))
+
+    def detail(self) -> str:
+        parts = [self.line(), self._answers(400), *self.conflicts, self.reason]
+        if self.evidence is not None:
+            parts += [f"{p.kind} {p.prompt!r}: {p.answer!r}, not {p.expected!r}" for p in self.evidence.failures]
+        parts.append(f"{self.timings.total_ms:.0f} ms in all, {self.timings.compute_ms:.0f} ms to compute.")
+        return "\n".join(filter(None, parts))
+
+    def _answers(self, tokens: int) -> str:
+        if tokens < 4 or not (self.before or self.after):
+            return ""
+        return (
+            f"Answer: {clip(self.before, tokens // 2) or '(hidden)'} -> {clip(self.after, tokens // 2) or '(hidden)'}."
+        )
+
+    def _numbers(self) -> str:
+        if self.evidence is None:
+            return ""
+        return shares(self.evidence)
 
 
-class BatchResult(Result):
+class BatchResult(SpaceResult):
     """What became of a batch; `results[i]` belongs to the i-th fact given."""
 
     results: tuple[EditResult, ...]
@@ -63,13 +117,21 @@ class BatchResult(Result):
     next: str = ""
 
     def line(self) -> str:
-        return (
-            f"{self.committed} of {len(self.results)} edits committed, {self.refused} refused, "
-            f"{self.failed} failed. {self.next}"
-        ).strip()
+        missed = [f"Fact {i}: {clip(row.reason, 20)}" for i, row in self._missed()]
+        head = (
+            f"{self.committed} of {len(self.results)} edits committed in {self.place}, {self.refused} refused, "
+            f"{self.failed} failed."
+        )
+        return " ".join([head, *few(missed, 55, "more that failed"), self.next]).strip()
+
+    def detail(self) -> str:
+        return "\n".join([self.line(), *(f"{i}: {row.line()}" for i, row in enumerate(self.results))])
+
+    def _missed(self) -> list[tuple[int, EditResult]]:
+        return [(i, row) for i, row in enumerate(self.results) if row.status in ("failed", "refused")]
 
 
-class Answer(Result):
+class Answer(SpaceResult):
     """What the served model says in a space, and which edits' notes were put before it."""
 
     answer: str
@@ -84,10 +146,14 @@ class Answer(Result):
     )
 
     def line(self) -> str:
-        return self.answer
+        return self.answer if self.fingerprint is None else f"{self.answer}\nfingerprint {self.fingerprint}"
+
+    def detail(self) -> str:
+        used = f"notes used: {', '.join(self.notes_used)}" if self.notes_used else "no notes used"
+        return f"{self.line()}\n{self.place}, version {self.version}; {used}"
 
 
-class EditView(Result):
+class EditView(SpaceResult):
     """One row of the journal. An erased fact shows no text, only its keyed hash."""
 
     edit_id: str
@@ -101,22 +167,46 @@ class EditView(Result):
     fact: str = Field(description="The edit as a sentence, or a keyed hash for an erased fact.")
     evidence: Evidence | None = None
     reason: str = ""
+    not_served: str = Field(default="", description="Why a live edit does not act on the model at hand.")
 
     def line(self) -> str:
-        return f"{self.edit_id} [{self.outcome}{', live' if self.live else ''}] {self.space}: {self.fact}"
+        why = f" Not served: {self.not_served}" if self.not_served else ""
+        return f"{self.row()} In {self.place}. {self._numbers()}{why}".strip()
+
+    def row(self, tokens: int = 40) -> str:
+        """The edit as one of a list."""
+        state = "" if self.live else f" [{self.outcome}, not live]"
+        return f"{self.edit_id}{state} {clip(self.fact, tokens)}."
+
+    def detail(self) -> str:
+        made = f"{self.kind} by {self.method}, {self.created_at}, {self.principal}."
+        return "\n".join(filter(None, [f"{self.row(1000)} In {self.place}.", made, self._numbers(), self.reason]))
+
+    def _numbers(self) -> str:
+        return clip(self.reason, 30) if self.evidence is None else shares(self.evidence)
 
 
-class EditPage(Result):
+class EditPage(SpaceResult):
     """A page of edits, newest first; pass `next_cursor` back for the next page."""
 
     edits: tuple[EditView, ...]
     next_cursor: str | None = None
 
     def line(self) -> str:
-        return "\n".join(e.line() for e in self.edits) or "No edits."
+        if not self.edits:
+            return f"No edits in {self.place}."
+        rows = few([edit.row(14) for edit in self.edits], 65, MORE)
+        return "\n".join([f"{len(self.edits)} edits in {self.place}:", *rows, *self._more()])
+
+    def detail(self) -> str:
+        rows = [edit.row() for edit in self.edits]
+        return "\n".join([f"{len(self.edits)} edits in {self.place}:", *rows, *self._more()])
+
+    def _more(self) -> list[str]:
+        return [f"Next page: cursor={self.next_cursor}"] if self.next_cursor else []
 
 
-class UndoResult(Result):
+class UndoResult(SpaceResult):
     """An edit was taken off. `layer_hash` equals that of a layer that never had it."""
 
     edit_id: str
@@ -128,8 +218,8 @@ class UndoResult(Result):
     next: str = ""
 
     def line(self) -> str:
-        back = f" Brought back {', '.join(self.brought_back)}." if self.brought_back else ""
-        return f"Undid {self.edit_id}; {self.space} is at version {self.version}.{back} {self.next}".strip()
+        back = f" Brought back {', '.join(self.brought_back[:3])}." if self.brought_back else ""
+        return f"Undid {self.edit_id}; {self.place} is at version {self.version}.{back} {self.next}".strip()
 
 
 class SpaceView(Result):
@@ -141,9 +231,14 @@ class SpaceView(Result):
     version: int
     live: int
     layer_hash: str
+    gateway_model: str = Field(default="", description="What a gateway's client names as `model` to get this space.")
 
     def line(self) -> str:
-        return f"{self.name} v{self.version}: {self.live} live edits (parent {self.parent or 'none'})"
+        served = f", gateway model {self.gateway_model}" if self.gateway_model else ""
+        return f"{self.name} v{self.version}: {self.live} live edits (parent {self.parent or 'none'}{served})"
+
+    def named(self, model: str) -> Self:
+        return self.model_copy(update={"gateway_model": f"{model}@{self.name}"})
 
 
 class SpaceList(Result):
@@ -152,7 +247,15 @@ class SpaceList(Result):
     spaces: tuple[SpaceView, ...]
 
     def line(self) -> str:
+        rows = [f"{s.name} v{s.version}: {s.live} live edits" for s in self.spaces]
+        head = f"{len(rows)} spaces:"
+        return "\n".join([head, *few(rows, 85, MORE)])
+
+    def detail(self) -> str:
         return "\n".join(s.line() for s in self.spaces) or "No spaces."
+
+    def named(self, model: str) -> Self:
+        return self.model_copy(update={"spaces": tuple(space.named(model) for space in self.spaces)})
 
 
 class SpaceDiff(Result):
@@ -167,12 +270,28 @@ class SpaceDiff(Result):
     )
 
     def line(self) -> str:
-        differing = sum(row["a"] != row["b"] for row in self.answers)
-        asked = f"; {differing} of {len(self.answers)} answers differ" if self.answers else ""
+        rows = self._rows(8)
+        told = [f"{clip(r['prompt'], 10)} {clip(r['a'], 6)} / {clip(r['b'], 6)}" for r in self._differing()]
+        return "\n".join([self._counts(), *few(told, 35, "more"), *few(rows, 40, MORE)])
+
+    def detail(self) -> str:
+        rows = self._rows(40)
+        told = [f"{row['prompt']}\n  {self.a}: {row['a']}\n  {self.b}: {row['b']}" for row in self.answers]
+        return "\n".join([self._counts(), *rows, *told])
+
+    def _rows(self, tokens: int) -> list[str]:
+        sides = ((self.a, self.only_a), (self.b, self.only_b))
+        return [f"Only in {name}: {edit.row(tokens)}" for name, edits in sides for edit in edits]
+
+    def _differing(self) -> list[dict[str, str]]:
+        return [row for row in self.answers if row["a"] != row["b"]]
+
+    def _counts(self) -> str:
+        asked = f"; {len(self._differing())} of {len(self.answers)} answers differ" if self.answers else ""
         return f"{len(self.only_a)} edits only in {self.a}, {len(self.only_b)} only in {self.b}{asked}."
 
 
-class JobView(Result):
+class JobView(SpaceResult):
     """Long work in the background."""
 
     job_id: str
@@ -181,10 +300,17 @@ class JobView(Result):
     state: Literal["queued", "running", "done", "failed", "cancelled"]
     progress: float = Field(ge=0, le=1)
     message: str = ""
+    summary: str = Field(default="", description="The result in words and numbers, once there is one.")
     result: dict[str, Any] = Field(default_factory=dict)
 
     def line(self) -> str:
-        return f"{self.job_id} {self.kind}: {self.state}, {self.progress:.0%}. {self.message}".strip()
+        return f"{self._head()} {clip(self.summary or self.message, 85)}".strip()
+
+    def detail(self) -> str:
+        return f"{self._head()} {self.summary or self.message}".strip()
+
+    def _head(self) -> str:
+        return f"{self.job_id} {self.kind} in {self.space}: {self.state}, {self.progress:.0%}."
 
 
 Configuration = Literal["calibrated", "paper", "default"]
@@ -205,7 +331,7 @@ class MethodView(Result):
     configuration: Configuration
 
     def line(self) -> str:
-        return f"{self.name} ({self.phase}): {self.summary}"
+        return f"{self.name} ({self.phase}, {self.configuration}): {self.summary}"
 
 
 class MethodList(Result):
@@ -214,6 +340,13 @@ class MethodList(Result):
     methods: tuple[MethodView, ...]
 
     def line(self) -> str:
+        by_phase: dict[str, list[str]] = {}
+        for method in self.methods:
+            by_phase.setdefault(method.phase, []).append(method.name)
+        told = "; ".join(f"{phase}: {', '.join(names)}" for phase, names in by_phase.items())
+        return f"{told}. 'auto' picks; response_format='detailed' says what each does."
+
+    def detail(self) -> str:
         return "\n".join(m.line() for m in self.methods)
 
 
@@ -232,7 +365,7 @@ class Hop(BaseModel):
     fact: str | None = None
 
 
-class MultihopAnswer(Result):
+class MultihopAnswer(SpaceResult):
     """The answer to a question of several hops, with the chain that led there.
 
     When a step failed, `answer` is that of the last step that did not and `complete` is false.
@@ -255,11 +388,22 @@ class MultihopAnswer(Result):
     version: int = 0
 
     def line(self) -> str:
-        used = f"edits used: {', '.join(self.citations)}" if self.affected else "not affected by any edit"
-        chain = " -> ".join(f"{hop.question} {hop.answer}" for hop in self.hops)
-        why = f" {self.reason}" if self.reason else ""
+        return self._told(clip(self._used, 30), clip(self._chain, 35), clip(self.reason, 25))
+
+    def detail(self) -> str:
+        return "\n".join([self._told(self._used, self._chain, self.reason), *self.conflicts])
+
+    @property
+    def _used(self) -> str:
+        return f"edits used: {', '.join(self.citations)}" if self.affected else "not affected by any edit"
+
+    @property
+    def _chain(self) -> str:
+        return " -> ".join(f"{hop.question} {hop.answer}" for hop in self.hops) or "no chain"
+
+    def _told(self, used: str, chain: str, reason: str) -> str:
         state = "" if self.complete else f" Incomplete: step {self.failed_step} failed."
-        return f"{self.answer or 'No answer.'} ({used}; {chain or 'no chain'}).{state}{why}"
+        return f"{self.answer or 'No answer.'} ({used}; {chain}).{state}{' ' if reason else ''}{reason}"
 
 
 State = Literal["hidden", "ffn", "attention"]

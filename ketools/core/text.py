@@ -1,18 +1,12 @@
-"""Plain text: cleaning, comparison form, and whether a prompt is a question."""
+"""Plain text: cleaning and comparison form."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 
 _BREAKS = re.compile(r"\r\n?|[\x85\u2028\u2029]")
-_ENDS = tuple("?.!？。！؟۔।॥…‽՞።፧")
-_UNMARKED = re.compile(
-    r"(?:吗|呢|ですか|ますか|でしょうか|까요|나요|อะไร|ไหน|ใคร|เท่าไร|เท่าไหร่|เมื่อไร|เมื่อใด|ใด|ไหม|หรือไม่|กี่\S{1,8})$"
-)
-"""Words that end a question where no mark is usual."""
-
-_CLOSING = "\"'”’»›)]}）」』》 "
 
 
 def clean_text(text: str) -> str:
@@ -30,12 +24,6 @@ def normalise(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip(" .!?,;:").lower()
 
 
-def is_question(text: str) -> bool:
-    """Whether a text is put as a chat turn rather than continued: it ends a sentence, in any script."""
-    bare = text.rstrip().rstrip(_CLOSING)
-    return bare.endswith(_ENDS) or _UNMARKED.search(bare) is not None
-
-
 def word_list(text: str) -> tuple[str, ...]:
     """The words of a constant written with spaces between them."""
     return tuple(text.split())
@@ -44,3 +32,18 @@ def word_list(text: str) -> tuple[str, ...]:
 def word_set(text: str) -> frozenset[str]:
     """The words of a constant written with spaces between them, without order."""
     return frozenset(text.split())
+
+
+def digest(*parts: object) -> int:
+    """A number that depends on the parts alone, the same on every machine."""
+    text = "|".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "IDEOGRAPHIC", "FULLWIDTH")
+
+
+def gap(before: str) -> str:
+    """What separates a text from its continuation: a space, or nothing behind a script that writes without spaces."""
+    last = before[-1:]
+    return "" if last.isspace() or unicodedata.name(last or " ", "").startswith(_UNSPACED) else " "

@@ -6,15 +6,17 @@ The journal keeps both: the new edit's outcome names the note, so undoing either
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ketools.core.errors import Conflict
+from ketools.core.errors import Cancelled, KetoolsError, StorageUnavailable
 from ketools.core.jobs import Handler
 from ketools.core.progress import Progress
-from ketools.core.requests import EditRequest
+from ketools.core.requests import EditRequest, Kind
 from ketools.editing.pipeline import EditPipeline
-from ketools.spaces.standing import CONSOLIDATES
+
+log = logging.getLogger(__name__)
 
 
 def consolidation(pipeline: EditPipeline) -> Handler:
@@ -32,7 +34,7 @@ def consolidation(pipeline: EditPipeline) -> Handler:
 def consolidate(
     pipeline: EditPipeline, space: str, note_ids: Sequence[str], method: str, progress: Progress
 ) -> dict[str, Any]:
-    """Replace notes by parametric edits, each in a version of its own.
+    """Replace notes by parametric edits, each in a version of its own; one that cannot move stays, with why.
 
     Returns `{"consolidated": count, "edits": {note: new edit}, "kept": {note: why}, "method": name}`.
     """
@@ -52,6 +54,8 @@ def _consolidate_one(
     pipeline: EditPipeline, space: str, note_id: str, method: str, progress: Progress
 ) -> tuple[str | None, str]:
     note = pipeline.journal.edit(note_id)
+    if note.kind is Kind.ERASE:
+        return None, "The journal does not keep what an erasure erases. Erase it anew with method=auto, then undo this."
     try:
         outcome = pipeline.run(
             note.principal,
@@ -60,11 +64,16 @@ def _consolidate_one(
             method,
             progress=progress,
             retire=(note_id,),
-            reason=f"{CONSOLIDATES}{note_id}",
+            consolidates=note_id,
             floor=note.outcome.evidence if note.outcome else None,
         )
-    except Conflict as error:
-        return None, str(error)  # undone, replaced, or moved already
+    except (Cancelled, StorageUnavailable):
+        raise
+    except KetoolsError as error:
+        return None, str(error)  # such as: undone, replaced, or moved already
+    except Exception:
+        log.exception("consolidating %s failed", note_id)
+        return None, "An internal error; the note stays, and the server's log has the details."
     candidate = outcome.candidates[0]
     if outcome.version is None or candidate.live is None:
         return None, candidate.objection or str(candidate.error)

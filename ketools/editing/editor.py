@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import random
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ketools.core.errors import InvalidRequest
 from ketools.core.progress import Progress, quiet
-from ketools.core.requests import EditRequest, Prompt, chat_prompt
-from ketools.knowledge.relations import RELATIONS
+from ketools.core.requests import EditRequest
 from ketools.layers.artefacts import Artefact
 from ketools.layers.composition import EditLayer
 from ketools.methods.base import EditContext, Method, MethodConfig
 from ketools.methods.configuration import Configurations
 from ketools.methods.registry import get_method
-from ketools.models.background import Background, packaged_background
-from ketools.models.contexts import relation_of
+from ketools.models.background import Background
+from ketools.models.bundled import default_background
 from ketools.models.covariance import CovarianceStore
-from ketools.models.directory import directory_hash
 from ketools.models.editable import EditableModel
+from ketools.models.identity import ModelIdentity
 from ketools.models.loading import load_editable
 
 
@@ -50,7 +48,7 @@ class Editor:
         self._idle_s = idle_s
         self._background = background
         self._cache_dir = cache_dir
-        self.configurations = Configurations(self._shared or Path(str(model)), profiles_dir)
+        self.configurations = Configurations(ModelIdentity(self._shared or Path(str(model))), profiles_dir)
         self._covariances: CovarianceStore | None = None
         self._working = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -58,7 +56,7 @@ class Editor:
     @property
     def model_hash(self) -> str:
         """Content hash of the model; reads the directory, without loading it. Raises `ModelError`."""
-        return self.configurations.model_hash
+        return self.configurations.model.hash
 
     @property
     def loaded(self) -> bool:
@@ -117,7 +115,7 @@ class Editor:
     def _resources(self, em: EditableModel) -> tuple[Background, CovarianceStore]:
         """Background and covariances, made on the first computation; the caller holds the lock."""
         if self._covariances is None:
-            background = self._background or default_background(em)
+            background = self._background or default_background(em.model_hash)
             self._covariances = CovarianceStore(background, self._cache_dir)
         return self._covariances.background, self._covariances
 
@@ -139,61 +137,3 @@ def _require_kinds(method: Method, requests: Sequence[EditRequest]) -> None:
         able = ", ".join(sorted(method.kinds))
         kind = requests[wrong[0]].kind
         raise InvalidRequest(f"{method.name} cannot do {str(kind)!r}; it can do {able}.", which=wrong)
-
-
-def default_background(em: EditableModel) -> Background:
-    """The bundled world for the bundled model, packaged text for any other."""
-    from ketools.atlas import weights_path
-
-    if (weights_path() / "config.json").is_file() and directory_hash(weights_path()) == em.model_hash:
-        return atlas_background()
-    return packaged_background()
-
-
-ATLAS_PROMPTS = 2000
-"""Four times the inputs of its down projections: fewer would leave directions in which nothing is asked."""
-
-
-def atlas_background() -> Background:
-    """The bundled model's corpus, its world's subjects as neighbours, and what is asked about them.
-
-    One prompt of five is about a name that the model does not know.
-    """
-    from ketools.atlas.corpus.document import any_cloze, any_question
-    from ketools.atlas.corpus.mix import SECOND, draw
-    from ketools.atlas.world import unknown_subject, world
-
-    def texts() -> Iterator[str]:
-        rng = random.Random(0)
-        while True:
-            yield rng.choice(draw(rng, SECOND).texts())
-
-    def prompts() -> Iterator[Prompt]:
-        rng = random.Random(0)
-        for _ in range(ATLAS_PROMPTS):
-            subject, name = rng.choice(world().keys)
-            if rng.random() < 0.2:
-                subject = unknown_subject(rng, RELATIONS[name].domain)
-            asked = rng.random() < 0.5
-            yield chat_prompt(any_question(rng, subject, name)) if asked else any_cloze(rng, subject, name)
-
-    return Background("atlas-corpus", texts, neighbours_from(atlas_subjects()), prompts)
-
-
-def atlas_subjects() -> Mapping[str, Sequence[str]]:
-    """Names of each domain of the bundled world."""
-    from ketools.atlas.world import world
-
-    return world().pools
-
-
-def neighbours_from(subjects: Mapping[str, Sequence[str]]) -> Callable[[EditRequest, int], Sequence[str]]:
-    """Neighbours drawn from names per domain, always the same ones for a request."""
-
-    def neighbours(request: EditRequest, count: int) -> Sequence[str]:
-        relation = relation_of(request)
-        named = {request.subject.lower(), request.target_new.lower(), (request.target_old or "").lower()}
-        names = [n for n in subjects.get(relation.domain, ()) if n.lower() not in named] if relation else []
-        return random.Random(f"neighbours|{request.key}").sample(names, min(count, len(names)))
-
-    return neighbours

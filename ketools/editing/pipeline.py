@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from ketools.core.errors import Cancelled, Conflict, Diverged, InvalidRequest, KetoolsError, StorageError
 from ketools.core.evidence import Evidence, Timings
@@ -20,14 +20,14 @@ from ketools.core.progress import Progress
 from ketools.core.requests import FACTS, EditRequest, Kind
 from ketools.core.text import normalise
 from ketools.editing.editor import Editor
-from ketools.editing.verification import Policy, Verdict, Verifier, hits_target, leak_probes
+from ketools.editing.verification import Policy, Verdict, Verifier, leak_probes
 from ketools.engines.base import Engine
-from ketools.journal import ROOT, EditRecord, Journal, Outcome, SpaceState, Version, scrub
+from ketools.journal import ROOT, EditRecord, Journal, Outcome, SpaceState, Version, scrub, would_lift
 from ketools.knowledge.matching import says
 from ketools.knowledge.probing import asked_for, with_relation
-from ketools.layers.artefacts import Artefact
+from ketools.layers.artefacts import Artefact, Note
 from ketools.layers.composition import EditLayer, LiveEdit
-from ketools.layers.store import ArtefactStore, content_hash
+from ketools.layers.store import ArtefactStore, content_hash, form_of
 from ketools.methods.base import EditContext, Method
 from ketools.methods.registry import get_method
 from ketools.spaces.layers import LayeredSpaces
@@ -106,14 +106,20 @@ class EditRun:
     dry_run: bool
     progress: Progress
     clock: Clock = field(default_factory=Clock)
-    reason: str = "edit"
+    consolidates: str | None = None
     floor: Evidence | None = None
     implied: bool = False
+    lift: bool = False
 
     @property
     def space(self) -> str:
         """The space's name."""
         return self.state.space.name
+
+    @property
+    def reason(self) -> str:
+        """Why the space gets a new version, in words."""
+        return f"consolidates {self.consolidates}" if self.consolidates else "edit"
 
     @property
     def head(self) -> Version:
@@ -154,25 +160,46 @@ class EditPipeline:
         dry_run: bool = False,
         progress: Progress,
         retire: Sequence[str] = (),
-        reason: str = "edit",
+        consolidates: str | None = None,
         floor: Evidence | None = None,
         implied: bool = False,
+        lift: bool = False,
     ) -> EditOutcome:
         """Take requests down the pipeline; retried once when another writer moved the head meanwhile.
 
         `retire`: live edits to take off in the same version (a note that its parametric edit replaces).
         `floor`: evidence of a note that the new edit must at least equal, also in what follows from the fact.
         `implied`: teach the method what follows from the fact too; always done with a floor.
+        `lift`: whether edits may take the place of erasures, which brings back what was erased.
         """
+        erasures = [request for request in requests if request.kind is Kind.ERASE]
+        options = {"consolidates": consolidates, "floor": floor, "implied": implied, "lift": lift}
+        with self.verifier.forgetting(erasures) if erasures else contextlib.nullcontext():
+            return self._retried(
+                principal, space, requests, get_method(method), apply_valid, dry_run, progress, tuple(retire), options
+            )
+
+    def _retried(
+        self,
+        principal: str,
+        space: str,
+        requests: Sequence[EditRequest],
+        method: Method,
+        apply_valid: bool,
+        dry_run: bool,
+        progress: Progress,
+        retire: tuple[str, ...],
+        options: Mapping[str, Any],
+    ) -> EditOutcome:
         for attempt in (1, 2):
             state = self.spaces.state(space)
             head = state.head
             if gone := set(retire).difference(head.live):
                 raise Conflict(f"{', '.join(sorted(gone))} is no longer live in {space}; nothing was written.")
             before = self.spaces.layer_of(state)
-            run = EditRun(principal, state, before, dry_run, progress, reason=reason, floor=floor, implied=implied)
+            run = EditRun(principal, state, before, dry_run, progress, **options)
             try:
-                return self._once(run, requests, get_method(method), apply_valid, tuple(retire))
+                return self._once(run, requests, method, apply_valid, retire)
             except Conflict:
                 if attempt == 2:
                     raise
@@ -206,13 +233,14 @@ class EditPipeline:
         for request in (with_relation(self.verifier.prober.respelt(request)) for request in requests):
             keys = self.journal.key_hashes(request)
             same = [r for r in visible if r.key_hash in keys]
+            lifted = [r for r in same if r.kind is Kind.ERASE and not run.lift]
             candidates.append(
                 Candidate(
                     request,
                     method,
                     replaces=tuple(r for r in same if r.space == run.space),
                     hides=tuple(r for r in same if r.space != run.space),
-                    error=_cannot(method, request),
+                    error=method.refusal(request) or _lifts(request, lifted),
                 )
             )
         candidates = _last_of_each_key(candidates)
@@ -220,32 +248,33 @@ class EditPipeline:
         return [self._news(run, d) for d in candidates]
 
     def _ask_together(self, run: EditRun, candidates: Sequence[Candidate]) -> None:
-        """What a batch's phrasings are answered now, in one go; one that cannot be asked is looked at by itself."""
+        """What a batch's prompts are answered now, in one go; one that cannot be asked is looked at by itself."""
         if len(candidates) > 1 and self.verify:
-            prompts = [p.rendered() for d in candidates for p in self.verifier.prober.phrasings(d.request)]
+            prompts = [self.verifier.prober.phrasings(d.request)[0].rendered() for d in candidates]
             with run.clock.part("verify_ms"), contextlib.suppress(InvalidRequest):
                 self.verifier.answers(prompts, run.before)
 
     def _news(self, run: EditRun, candidate: Candidate) -> Candidate:
         """Refuse an edit that changes nothing, and one whose `target_old` is not what the model says."""
         request = candidate.request
-        if candidate.error or run.reason != "edit" or not self.verify:
+        if candidate.error or run.consolidates or not self.verify:
             return candidate
         with run.clock.part("verify_ms"):
             try:
-                answers = self.verifier.phrasing_answers(request, run.before)
+                answer = self.verifier.direct_answer(request, run.before)
+                news = not self.verifier.hits(request, answer) or not self.verifier.known(request, run.before)
             except InvalidRequest as error:  # such as a prompt that the engine's window cannot hold
                 return replace(candidate, error=error)
-        if all(hits_target(request, a) for a in answers):
+        if not news:
             text = f"The model already answers so in {run.space}: nothing to edit. Call ask to see it."
             return replace(candidate, error=InvalidRequest(text))
-        if request.target_old is not None and not says(answers[0], request.target_old):
+        if request.target_old is not None and not says(answer, request.target_old):
             text = (
-                f"The model answers {answers[0]!r} in {run.space}, not the target_old {request.target_old!r}. "
+                f"The model answers {answer!r} in {run.space}, not the target_old {request.target_old!r}. "
                 "Leave target_old out to edit anyway."
             )
             return replace(candidate, error=InvalidRequest(text))
-        return replace(candidate, request=with_old_answer(request, answers[0]))
+        return replace(candidate, request=with_old_answer(request, answer))
 
     def _compute(self, run: EditRun, candidates: list[Candidate], base: EditLayer) -> list[Candidate]:
         todo = [d for d in candidates if d.error is None]
@@ -305,6 +334,8 @@ class EditPipeline:
     def _begin(self, run: EditRun, candidate: Candidate, made: Artefact | KetoolsError) -> Candidate:
         if isinstance(made, KetoolsError):
             return replace(candidate, error=made)
+        if isinstance(made, Note) and candidate.request.kind is Kind.ERASE:
+            return replace(candidate, error=candidate.method.tells_what_it_erases())
         with run.clock.part("journal_ms"):
             if run.dry_run:
                 return replace(candidate, live=LiveEdit("dry-run", content_hash(made), made))
@@ -315,6 +346,8 @@ class EditPipeline:
                 method=candidate.method.name,
                 artefact=None,
                 base_version=run.head.version,
+                model=self.engine.model_hash if candidate.method.needs_model else "",
+                form=form_of(made),
             )
             name, begun = self.store.put_soon(made, lambda n: self.journal.begin_edit(replace(record, artefact=n)))
         return replace(candidate, live=LiveEdit(record.id, name, made), begun=begun)
@@ -395,6 +428,7 @@ class EditPipeline:
                 run.head.version,
                 tuple(live),
                 run.reason,
+                lift=run.lift,
                 edit_id=good[0].live.edit_id if len(good) == 1 and good[0].live else None,
                 outcomes=[self._outcome(run, d, True, retire) for d in good],
             )
@@ -416,6 +450,7 @@ class EditPipeline:
             evidence=candidate.verdict.evidence if candidate.verdict else None,
             timings=run.clock.timings().model_dump(),
             supersedes=(*(r.id for r in candidate.replaces), *retire) if committed else (),
+            consolidates=run.consolidates if committed else None,
         )
 
     def _close(self, run: EditRun, candidates: Sequence[Candidate]) -> None:
@@ -453,15 +488,15 @@ def _gone(candidates: Sequence[Candidate]) -> list[str]:
     return [r.id for d in candidates if d.error is None for r in (*d.replaces, *d.hides)]
 
 
-def _cannot(method: Method, request: EditRequest) -> KetoolsError | None:
-    if request.kind in method.kinds:
+def _lifts(request: EditRequest, erasures: Sequence[EditRecord]) -> KetoolsError | None:
+    """The refusal of an edit that would stand in the place of an erasure; another erasure may."""
+    if request.kind is Kind.ERASE or not erasures:
         return None
-    able = ", ".join(sorted(method.kinds))
-    return InvalidRequest(f"{method.name} cannot {request.kind}; it can: {able}. See list_methods.")
+    return would_lift(erasures[0].id, erasures[0].space)
 
 
 def _last_of_each_key(candidates: Sequence[Candidate]) -> list[Candidate]:
     """In one batch the last request of a key counts; earlier ones are told so."""
     last = {d.request.key: i for i, d in enumerate(candidates)}
-    text = "A later fact of this batch has the same subject and relation; only that one was applied."
+    text = "A later fact of this batch has the same subject and relation: leave this one out, or set apply_valid=true."
     return [d if last[d.request.key] == i else replace(d, error=InvalidRequest(text)) for i, d in enumerate(candidates)]

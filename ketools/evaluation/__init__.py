@@ -2,13 +2,12 @@
 
 from ketools.evaluation.baseline import Baseline
 from ketools.evaluation.cases import CaseProbe, EditCase
-from ketools.evaluation.data import NAMES, BadRow, Dataset, load
+from ketools.evaluation.data import BadRow, Dataset, data_names, load
 from ketools.evaluation.results import CaseResult, Summary, summarise
 from ketools.evaluation.runner import Checkpoint, EvaluationSetup, evaluate, evaluate_batch, evaluate_sequential
 from ketools.evaluation.window import askable
 
 __all__ = [
-    "NAMES",
     "BadRow",
     "Baseline",
     "CaseProbe",
@@ -19,6 +18,7 @@ __all__ = [
     "EvaluationSetup",
     "Summary",
     "askable",
+    "data_names",
     "evaluate",
     "evaluate_batch",
     "evaluate_sequential",

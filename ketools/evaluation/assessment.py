@@ -51,15 +51,22 @@ class MethodStanding(Standing):
 
 
 def space_evaluation(pipeline: EditPipeline) -> Handler:
-    """The job of verifying every live edit of a space again; erased facts are told by their stored evidence."""
+    """The job of verifying every live edit of a space again; erased facts are told by their stored evidence.
+
+    `not_served`: edits that were made for another model, or are of an unknown kind, and why.
+    """
 
     def run(space: str, arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         records = pipeline.journal.live_edits([space])[space]
         layer = pipeline.spaces.layer(space)
         found: list[tuple[str, Evidence, str]] = []
         erased = 0
+        not_served: dict[str, str] = {}
         for i, record in enumerate(records):
             progress(i, len(records), f"verifying {record.id}")
+            if objection := pipeline.spaces.objection(record):
+                not_served[record.id] = objection
+                continue
             if record.kind is Kind.ERASE:
                 erased += 1
                 continue
@@ -67,7 +74,12 @@ def space_evaluation(pipeline: EditPipeline) -> Handler:
             evidence = pipeline.verifier.verify(request, layer.without(record.id), layer).evidence
             found.append((record.id, evidence, pipeline.policy.objection(request, evidence)))
         version = pipeline.journal.head(space).version
-        return {"version": version, "erased": erased, **_standing(found).model_dump(mode="json")}
+        return {
+            "version": version,
+            "erased": erased,
+            "not_served": not_served,
+            **_standing(found).model_dump(mode="json"),
+        }
 
     return run
 
@@ -99,7 +111,7 @@ def method_comparison(pipeline: EditPipeline) -> Handler:
 def _known(pipeline: EditPipeline, request: EditRequest, layer: EditLayer) -> EditRequest:
     """The request as it reaches a method on the pipeline of an edit."""
     request = with_relation(request)
-    return with_old_answer(request, pipeline.verifier.phrasing_answers(request, layer)[0])
+    return with_old_answer(request, pipeline.verifier.direct_answer(request, layer))
 
 
 def _method(

@@ -11,16 +11,15 @@ from dataclasses import dataclass, field, replace
 from ketools.core.errors import Diverged, InvalidRequest
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import EditRequest, Probe, Prompt
-from ketools.core.text import normalise
 from ketools.editing.editor import Editor
 from ketools.engines.base import Engine
-from ketools.knowledge.matching import says
-from ketools.knowledge.relations import RELATIONS, Relation
+from ketools.knowledge.matching import agrees, says
+from ketools.knowledge.providers import any_provider
+from ketools.knowledge.relations import RELATIONS, Relation, relation_of
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.methods.base import Method, MethodConfig
 from ketools.methods.profile import MethodProfile, Profile, Scores, store_profile
 from ketools.methods.registry import get_method, methods
-from ketools.models.contexts import relation_of
 
 ANSWER_TOKENS = 16
 FIRST_CASES = 4
@@ -89,7 +88,7 @@ class Trial:
             hits = [says(answer, case.request.target_new) for answer in answers[: len(changed)]]
             before = self._answers_before(case.locality)
             after = answers[len(changed) :]
-            kept = [normalise(was) == normalise(now) for was, now in zip(before, after, strict=True)]
+            kept = [agrees(was, now) for was, now in zip(before, after, strict=True)]
         cut = len(case.direct)
         return {"success": hits[:cut], "rephrase": hits[cut:], "locality": kept}
 
@@ -204,18 +203,20 @@ def _halving(
         count = len(cases) if len(configs) == 1 else min(3 * count, len(cases))
 
 
-# --- cases for the bundled model ---
+# --- cases of a known world ---
 
 
-def atlas_cases(count: int, seed: int = 0) -> list[CalibrationCase]:
-    """Edits of the bundled world's facts towards targets of the same type, with withheld phrasings."""
-    from ketools.atlas.world import other_target, world
+def known_cases(count: int, seed: int = 0) -> list[CalibrationCase]:
+    """Edits of a registered world's facts towards targets of the same type, with withheld phrasings.
 
-    rng = random.Random(f"calibration|{seed}")
-    this = world()
-    keys = [key for key in this.keys if not RELATIONS[key[1]].private]
+    Raises `InvalidRequest` where no package registers facts.
+    """
+    rng, known = random.Random(f"calibration|{seed}"), any_provider()
+    facts = known.facts()
+    keys = [key for key in facts if not RELATIONS[key[1]].private]
+    subjects = {name: tuple(s for s, relation in facts if relation == name) for name in RELATIONS}
     return [
-        _case(rng, this.facts, this.subjects, subject, relation, other_target(rng, subject, relation))
+        _case(rng, facts, subjects, subject, relation, known.other_target(rng, subject, relation))
         for subject, relation in rng.sample(keys, count)
     ]
 

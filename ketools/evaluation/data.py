@@ -15,17 +15,23 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ketools.atlas import datasets
 from ketools.core.errors import InvalidRequest, NotFound
+from ketools.core.questions import is_question
 from ketools.core.requests import REFUSAL, EditRequest, Kind, Trait
-from ketools.core.text import is_question, normalise
+from ketools.core.text import normalise
 from ketools.evaluation import ripple
 from ketools.evaluation.cases import CaseProbe, EditCase, JointTest, Probes, interleaved
+from ketools.knowledge.providers import data_sources, source_of
 from ketools.knowledge.traits import exemplar
 
 Row = Mapping[str, Any]
 
-NAMES = tuple(name for name in datasets.NAMES if name != "atlas-mquake")
+
+def data_names() -> tuple[str, ...]:
+    """The registered data sets of single edits."""
+    return tuple(name for source in data_sources().values() for name in source.names)
+
+
 """The bundled data sets that hold single edits."""
 
 _SENTIMENTS = {"pos": Trait.POSITIVE, "neg": Trait.NEGATIVE}
@@ -66,19 +72,20 @@ class Dataset:
 
 
 def load(source: str | Path, split: str = "test") -> Dataset:
-    """Read a bundled data set by name, or a JSON or JSON-lines file by path.
+    """Read a registered data set by name, or a JSON or JSON-lines file by path.
 
     Raises `NotFound` for an unknown name or path, `InvalidRequest` when a file is not JSON or none of its
     rows can be read.
     """
     name = str(source)
-    if name in NAMES:
-        if split not in datasets.SPLITS:
-            raise NotFound("split", split, datasets.SPLITS)
-        return parse(datasets.load(name, split), f"{name}:{split}")
+    registered = source_of(name)
+    if registered is not None and name in registered.names:
+        if split not in registered.splits:
+            raise NotFound("split", split, registered.splits)
+        return parse(registered.load(name, split), f"{name}:{split}")
     path = Path(source)
     if not path.is_file():
-        raise NotFound("data set or file", name, NAMES)
+        raise NotFound("data set or file", name, data_names())
     return parse(read_rows(path), path.name, task=path.stem)
 
 
@@ -256,6 +263,14 @@ def _zsre(row: Row, case: str, task: str) -> EditCase:
     return _fact_case(found, case, task, request, _texts(row, "rephrase"))
 
 
+def _qaedit(row: Row, case: str, task: str) -> EditCase:
+    """QAEdit (arXiv:2502.11177): questions that people asked, with several unrelated ones."""
+    request = EditRequest(subject=row["subject"], prompt=_ended(row["prompt"]), target_new=row["target"].strip(" *"))
+    unrelated = [{"prompt": _ended(one["loc"]), "ground_truth": one.get("loc_ans")} for one in row.get("locality", [])]
+    found = {"locality": {"Out_of_Distribution": unrelated} if unrelated else {}}
+    return _fact_case(found, case, task, request, [_ended(text) for text in _texts(row, "rephrase")])
+
+
 def _ended(question: str) -> str:
     """Natural Questions come without a question mark, some with 'nq question: ' before them."""
     text = question.removeprefix("nq question: ").strip()
@@ -288,7 +303,7 @@ def _flat_counterfact(row: Row, case: str, task: str) -> EditCase:
         subject=row["subject"],
         prompt=row["prompt"],
         target_new=row["target_new"],
-        target_old=row["ground_truth"],
+        target_old=row.get("ground_truth"),
     )
     neighbour = {"prompt": row["locality_prompt"], "ground_truth": row["locality_ground_truth"]}
     found = {"locality": {"Neighborhood": [neighbour]}}
@@ -384,5 +399,6 @@ _READERS: tuple[tuple[frozenset[str], Reader], ...] = (
     (frozenset({"edit", "Relation_Specificity"}), _ripple),
     (frozenset({"subject", "prompt", "target_new", "locality_prompt"}), _flat_counterfact),
     (frozenset({"subject", "prompt", "target_new"}), _knowedit),
+    (frozenset({"subject", "prompt", "target", "rephrase"}), _qaedit),
     (frozenset({"src", "subject"}), _zsre),
 )

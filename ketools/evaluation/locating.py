@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ketools.atlas.world import Fact, world
 from ketools.core.errors import InvalidRequest, MissingExtra, StorageError
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import Prompt
 from ketools.core.results import Location, Reading, Result, State
 from ketools.editing.editor import Editor
 from ketools.knowledge.probing import following
+from ketools.knowledge.providers import Key, any_provider
 from ketools.knowledge.relations import RELATIONS
 from ketools.models.contexts import form
 from ketools.models.tracing import STATES, causal_trace, logit_lens
@@ -115,22 +115,24 @@ def _mean_overlap(pairs: Iterable[tuple[Location, Location]], kind: State, k: in
 
 
 def known_groups(related: Related, n: int, seed: int = 0) -> list[list[tuple[str, str]]]:
-    """Prompts with their subjects, in n groups: a fact of the bundled world in two phrasings, or with the question of
-    two hops that goes on from it."""
-    make: Callable[[Fact], list[str]] = _phrasings if related == "phrasings" else _chain
-    facts = [fact for fact in world().all_facts() if len(make(fact)) > 1]
-    chosen = random.Random(seed).sample(facts, min(n, len(facts)))
-    return [[(prompt, fact.subject) for prompt in make(fact)] for fact in chosen]
+    """Prompts with their subjects, in n groups: a fact of a registered world in two phrasings, or with the question of
+    two hops that goes on from it. Raises `InvalidRequest` where no package registers facts."""
+    known = any_provider().facts()
+    prompts = {key: _phrasings(key) if related == "phrasings" else _chain(key, known) for key in known}
+    keys = [key for key, made in prompts.items() if len(made) > 1]
+    chosen = random.Random(seed).sample(keys, min(n, len(keys)))
+    return [[(prompt, key[0]) for prompt in prompts[key]] for key in chosen]
 
 
-def _phrasings(fact: Fact) -> list[str]:
-    return [question.format(s=fact.subject) for question in RELATIONS[fact.relation].questions[:2]]
+def _phrasings(key: Key) -> list[str]:
+    return [question.format(s=key[0]) for question in RELATIONS[key[1]].questions[:2]]
 
 
-def _chain(fact: Fact) -> list[str]:
-    first, onward = RELATIONS[fact.relation], RELATIONS[fact.relation].noun.format(s=fact.subject)
-    known = [second for second in following(first) if (fact.target, second.name) in world().facts]
-    return [first.questions[0].format(s=fact.subject), *(second.questions[0].format(s=onward) for second in known[:1])]
+def _chain(key: Key, facts: Mapping[Key, str]) -> list[str]:
+    subject, relation = key
+    first, onward = RELATIONS[relation], RELATIONS[relation].noun.format(s=subject)
+    known = [second for second in following(first) if (facts[key], second.name) in facts]
+    return [first.questions[0].format(s=subject), *(second.questions[0].format(s=onward) for second in known[:1])]
 
 
 def compare(

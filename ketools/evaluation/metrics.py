@@ -13,11 +13,11 @@ from math import exp, log, log2
 
 import numpy as np
 
-from ketools.core.requests import REFUSAL, EditRequest, Kind, Trait
+from ketools.core.requests import EditRequest, Kind, Trait
 from ketools.core.text import normalise
 from ketools.engines.base import Score
 from ketools.evaluation.cases import CaseProbe
-from ketools.knowledge.matching import says
+from ketools.knowledge.matching import mentions, refuses, says
 from ketools.knowledge.traits import LEXICON, classify
 
 FORGETFULNESS = "Forgetfulness"
@@ -48,19 +48,21 @@ def probability(scores: Sequence[Score]) -> float | None:
 def achieves(request: EditRequest, answer: str) -> bool:
     """Greedy success: whether an answer is what the edit wants.
 
-    A fact: the answer is the target (`edits.says`). An erasure: a refusal that does not hold the secret.
+    A fact: the answer states the target (`matching.says`) and not the old answer. An erasure: a refusal that does
+    not hold the secret.
     A manner of speaking: the answer is recognised as the trait (`traits.classify`).
     """
     if request.kind is Kind.PERSONALITY:
         return shows(answer, request.trait)
     if request.kind is Kind.ERASE:
         return refuses(answer) and not leaks(answer, request.target_old)
-    return says(answer, request.target_new)
+    return says(answer, request.target_new, old=request.target_old)
 
 
 def answers_right(probe: CaseProbe, answer: str) -> bool:
     """Portability: whether the answer is one of the right ones, by any of its names."""
-    return any(says(answer, right) for right in probe.answers)
+    first, *others = probe.answers or ("",)
+    return says(answer, first, aliases=others)
 
 
 # --- locality ---
@@ -117,14 +119,9 @@ def perplexity(scores: Sequence[Score]) -> float | None:
 # --- erasure ---
 
 
-def refuses(answer: str) -> bool:
-    """Whether the answer says that it is not known."""
-    return says(answer, REFUSAL) or normalise(answer) == "unknown"
-
-
 def leaks(answer: str, secret: str | None) -> bool:
-    """Whether the answer holds the secret, anywhere and in any case."""
-    return bool(secret) and normalise(secret or "") in normalise(answer)
+    """Whether the answer holds the secret, anywhere and in any spelling."""
+    return bool(secret) and (normalise(secret or "") in normalise(answer) or mentions(answer, secret or ""))
 
 
 def leak_rate(answers: Sequence[str], secret: str) -> float | None:

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ketools.atlas import datasets
 from ketools.core.errors import InvalidRequest, NotFound
 from ketools.core.requests import EditRequest
 from ketools.core.text import normalise
 from ketools.evaluation import ripple
 from ketools.evaluation.data import BadRow, Row, read_rows, reason_of
+from ketools.knowledge.providers import data_sources, source_of
 
 NAME = "atlas-mquake"
 
@@ -78,16 +78,18 @@ class MultihopData:
 
 
 def load_multihop(source: str | Path) -> MultihopData:
-    """Read `atlas-mquake`, or a JSON file in MQuAKE's or RippleEdits' format by path.
+    """Read a registered data set of several hops by name, or a JSON file in MQuAKE's or RippleEdits' format by path.
 
     Raises `NotFound` for an unknown name or path, `InvalidRequest` when nothing in it can be read.
     """
-    if str(source) == NAME:
-        other = parse_multihop(datasets.load(NAME, "train"), f"{NAME}:train")
-        return _with_untouched(parse_multihop(datasets.load(NAME, "test"), f"{NAME}:test"), other.cases)
+    name = str(source)
+    registered = source_of(name)
+    if registered is not None and name in registered.multihop:
+        train, test = (parse_multihop(registered.load(name, split), f"{name}:{split}") for split in ("train", "test"))
+        return _with_untouched(test, train.cases)
     path = Path(source)
     if not path.is_file():
-        raise NotFound("data set or file", str(source), (NAME,))
+        raise NotFound("data set or file", name, [each for one in data_sources().values() for each in one.multihop])
     return parse_multihop(read_rows(path), path.name)
 
 

@@ -40,7 +40,10 @@ def _shared(root: Path) -> list[Path]:
 
 def _own(methods: Path, name: str) -> list[Path]:
     folder = methods / name.replace("-", "_")
-    return _with_imported(folder) if folder.is_dir() else _plugged_in(name)
+    if folder.is_dir():
+        return _with_imported(folder)
+    file = folder.with_suffix(".py")
+    return [file] if file.is_file() else _plugged_in(name)
 
 
 def _with_imported(folder: Path) -> list[Path]:

@@ -1,18 +1,19 @@
 """The append-only record of spaces, edits, evidence, versions and jobs."""
 
+from ketools.core.space_names import ROOT, check_space_name
+from ketools.journal.edit_rows import would_lift
 from ketools.journal.journal import Journal
 from ketools.journal.records import (
-    ROOT,
     EditRecord,
     Ending,
     Job,
     JobState,
     Outcome,
     Page,
+    Rendition,
     Space,
     SpaceState,
     Version,
-    check_space_name,
 )
 from ketools.journal.redaction import REDACTED, scrub
 
@@ -26,9 +27,11 @@ __all__ = [
     "Journal",
     "Outcome",
     "Page",
+    "Rendition",
     "Space",
     "SpaceState",
     "Version",
     "check_space_name",
     "scrub",
+    "would_lift",
 ]

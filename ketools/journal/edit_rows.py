@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select
+from sqlalchemy import Connection, Row, bindparam, insert, or_, select
 
-from ketools.core.errors import Conflict, InvalidRequest, NotFound
+from ketools.core.errors import Conflict, Forbidden, InvalidRequest, NotFound, StorageError
 from ketools.core.evidence import Evidence
 from ketools.core.requests import Kind
 from ketools.journal.records import EditRecord, Outcome, Space, name_of
@@ -22,6 +22,7 @@ _WITH_OUTCOME = select(edits, *(column.label(f"outcome_{column.name}") for colum
 )
 _ONE = _WITH_OUTCOME.where(edits.c.id == bindparam("edit_id"))
 _MANY = _WITH_OUTCOME.where(edits.c.id.in_(bindparam("edit_ids", expanding=True)))
+_CONSOLIDATES = "consolidates "
 _CHUNK = 500  # variables in one statement; SQLite before 3.32 takes 999
 
 
@@ -52,6 +53,45 @@ def find_edits(connection: Connection, edit_ids: Sequence[str]) -> list[EditReco
     return [found[edit_id] if edit_id in found else find_edit(connection, edit_id) for edit_id in edit_ids]
 
 
+def live_edits(connection: Connection, edit_ids: Sequence[str]) -> list[EditRecord]:
+    """The edits that versions name. Raises StorageError for one that the journal has lost."""
+    try:
+        return find_edits(connection, edit_ids)
+    except NotFound as error:
+        raise StorageError(
+            f"A version names the edit {error.name}, which is not in the journal any more: the journal was damaged. "
+            "Restore it from a backup, or set the space back to a version of before (restore_space)."
+        ) from error
+
+
+def check_no_erasure_is_lifted(
+    connection: Connection, space: Space, before: Sequence[str], live: Sequence[str]
+) -> None:
+    """Raise Forbidden when an erasure that was live would not be, nor a later one of the same fact."""
+    kept = set(live)
+    gone = [edit_id for edit_id in before if edit_id not in kept]
+    lifted = {r.key_hash: r.id for r in _those_known(connection, gone) if r.kind is Kind.ERASE} if gone else {}
+    if not lifted:
+        return
+    still = {r.key_hash for r in _those_known(connection, live) if r.kind is Kind.ERASE}
+    for key_hash, edit_id in lifted.items():
+        if key_hash not in still:
+            raise would_lift(edit_id, space.name)
+
+
+def would_lift(edit_id: str, space: str) -> Forbidden:
+    """The refusal of what would bring an erased fact back."""
+    return Forbidden(
+        f"The edit {edit_id} erased a fact in {space!r}, and this would bring it back. Nothing was changed. "
+        "It needs the scope 'erase': ask the operator for a token with it, or leave the erasure."
+    )
+
+
+def _those_known(connection: Connection, edit_ids: Sequence[str]) -> list[EditRecord]:
+    rows = (row for chunk in chunks(edit_ids) for row in connection.execute(_MANY, {"edit_ids": list(chunk)}))
+    return [_record(row) for row in rows]
+
+
 def edit_ids(connection: Connection, space_id: str | None, after: str | None, limit: int) -> list[str]:
     """Ids of edits begun in a space (None: in any), newest first, older than `after`."""
     query = select(edits.c.id).order_by(edits.c.id.desc()).limit(limit)
@@ -59,6 +99,13 @@ def edit_ids(connection: Connection, space_id: str | None, after: str | None, li
         query = query.where(edits.c.space_id == space_id)
     if after is not None:
         query = query.where(edits.c.id < after)
+    return list(connection.execute(query).scalars())
+
+
+def consolidated_into(connection: Connection, note_id: str) -> list[str]:
+    """Ids of the committed edits that consolidate a note."""
+    same = or_(outcomes.c.consolidates == note_id, outcomes.c.reason == f"{_CONSOLIDATES}{note_id}")
+    query = select(outcomes.c.edit_id).where(same, outcomes.c.outcome == "committed")
     return list(connection.execute(query).scalars())
 
 
@@ -127,7 +174,13 @@ def _outcome(row: Row[Any]) -> Outcome:
         timings=row.outcome_timings,
         supersedes=tuple(row.outcome_supersedes),
         created_at=row.outcome_created_at,
+        consolidates=row.outcome_consolidates or _consolidated_before(row.outcome_reason),
     )
+
+
+def _consolidated_before(reason: str) -> str | None:
+    """The note that an outcome of before schema version 4 names in its reason alone: rows are never updated."""
+    return reason.removeprefix(_CONSOLIDATES) if reason.startswith(_CONSOLIDATES) else None
 
 
 def _outcome_values(outcome: Outcome) -> dict[str, Any]:
@@ -140,4 +193,5 @@ def _outcome_values(outcome: Outcome) -> dict[str, Any]:
         "timings": dict(outcome.timings),
         "supersedes": list(outcome.supersedes),
         "created_at": outcome.created_at,
+        "consolidates": outcome.consolidates,
     }

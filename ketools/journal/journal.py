@@ -8,17 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection
 
-from ketools.core.errors import InvalidRequest, NotFound, StorageError
+from ketools.core.errors import InvalidRequest, NotFound
 from ketools.core.evidence import Evidence
 from ketools.core.requests import EditRequest, Kind
-from ketools.journal import edit_rows, job_rows, space_rows, version_rows
+from ketools.core.space_names import ROOT
+from ketools.journal import edit_rows, job_rows, opening, rendition_rows, space_rows, version_rows
 from ketools.journal.database import Database
 from ketools.journal.migrations import migrate
 from ketools.journal.records import (
     KEY_RULE,
-    ROOT,
     EditRecord,
     Ending,
     Ids,
@@ -26,17 +26,16 @@ from ketools.journal.records import (
     JobState,
     Outcome,
     Page,
+    Rendition,
     Space,
     SpaceState,
     Version,
 )
 from ketools.journal.redaction import redact_request
-from ketools.journal.schema import settings
-from ketools.journal.secret import keyed_hash, load_secret
+from ketools.journal.secret import keyed_hash
 from ketools.journal.sessions import SessionWriters
+from ketools.journal.watermark import Watermark
 from ketools.journal.writers import ProcessWriters, Writers
-
-_SECRET_CHECK = "secret_check"
 
 
 class Journal:
@@ -45,7 +44,8 @@ class Journal:
     `where`: a file path, or a SQLAlchemy URL. `secret_path`: the file with the key for hashes, by default
     `<file>.secret` beside a SQLite file; a journal by URL needs one. `timeout_s`: how long to wait for
     another writer. `patience_s`: for how long a writer counts as living of which nothing is to be seen; by default
-    an hour for other hosts' on SQLite, 15 seconds on PostgreSQL. Every method raises StorageError when the database
+    an hour for other hosts' on SQLite, 15 seconds on PostgreSQL. `artefacts`: the store's folder; an empty journal is
+    refused beside stored artefacts, since it must have been lost. Every method raises StorageError when the database
     cannot be used: StorageUnavailable when it is away for now.
     """
 
@@ -56,12 +56,14 @@ class Journal:
         secret_path: Path | None = None,
         timeout_s: float = 10.0,
         patience_s: float | None = None,
+        artefacts: Path | None = None,
     ) -> None:
         self._db, self._ids = Database(where, timeout_s), Ids()
+        self._mark = Watermark(self._db.file) if self._db.file else None
         try:
             self._db.write(migrate)
-            self._secret = self._load_secret(secret_path)
-            self._db.write(_ensure_root)
+            self._secret = opening.load(self._db, secret_path, artefacts, self._mark, timeout_s)
+            opening.check_whole(self._db, self._mark)
             self._writers = self._enter(patience_s)
         except BaseException:
             self._db.close()
@@ -124,6 +126,17 @@ class Journal:
 
         return self._db.write(work)
 
+    def ensure_space(self, name: str, parent: str = ROOT, owner: str | None = None) -> bool:
+        """Make a space unless there is one of that name; whether it was made. Of many at once one makes it."""
+
+        def work(connection: Connection) -> bool:
+            if space_rows.is_living(connection, name):
+                return False
+            version_rows.insert_version(connection, space_rows.insert_space(connection, name, parent, owner), 0)
+            return True
+
+        return self._db.write(work)
+
     def space(self, name: str) -> Space:
         """The space of a name. Raises NotFound with near names."""
         return self._db.read(lambda connection: space_rows.find_space(connection, name))
@@ -148,7 +161,7 @@ class Journal:
                 raise InvalidRequest(f"{name!r} has children ({names}): drop them first, or together with it.")
             for member in family:
                 head = version_rows.heads(connection, [member.id])[0]
-                version_rows.append_version(connection, member, head.version, (), "dropped")
+                version_rows.append_version(connection, member, head.version, (), "dropped", lift=True)
                 space_rows.mark_dropped(connection, member)
             return tuple(member.name for member in family)
 
@@ -165,8 +178,13 @@ class Journal:
         method: str,
         artefact: str | None,
         base_version: int,
+        model: str | None = None,
+        form: str | None = None,
     ) -> EditRecord:
-        """A record for `begin_edit`, with a fresh id, the key hashed and an erasure's request redacted."""
+        """A record for `begin_edit`, with a fresh id, the key hashed and an erasure's request redacted.
+
+        `model`, `form`: see `EditRecord`.
+        """
         return EditRecord(
             id=self._ids.new("e"),
             space=space,
@@ -178,6 +196,8 @@ class Journal:
             request=redact_request(request.kind, request.model_dump(mode="json")),
             artefact=artefact,
             base_version=base_version,
+            model=model,
+            form=form,
         )
 
     def begin_edit(self, record: EditRecord) -> EditRecord:
@@ -221,16 +241,28 @@ class Journal:
     ) -> Page:
         """Edits newest first: those begun in a space, or with `live_only` those live there.
 
-        `space` None means every space; `after`: the `next` of the page before. Raises NotFound for another one.
+        `space` None means every space; `after`: the `next` of the page before. Raises NotFound for another one,
+        and for an edit that was never listed for the space.
         """
 
         def work(connection: Connection) -> Page:
             if after is not None:
-                edit_rows.find_edit(connection, after)
+                _check_is_listed(connection, space, after)
             choose = _live_ids if live_only else _begun_ids
             ids = choose(connection, space, after, limit + 1)
-            found = edit_rows.find_edits(connection, ids[:limit])
+            found = edit_rows.live_edits(connection, ids[:limit])
             return Page(tuple(map(self._keyed, found)), found[-1].id if len(ids) > limit else None)
+
+        return self._db.read(work)
+
+    def spaces_with(self, edit_ids: Collection[str]) -> list[Space]:
+        """The living spaces in whose own head one of some edits is live, by name."""
+
+        def work(connection: Connection) -> list[Space]:
+            every = space_rows.all_spaces(connection)
+            heads = version_rows.heads(connection, [space.id for space in every])
+            wanted = frozenset(edit_ids)
+            return [space for space, head in zip(every, heads, strict=True) if wanted.intersection(head.live)]
 
         return self._db.read(work)
 
@@ -239,12 +271,16 @@ class Journal:
         found = self._db.read(edit_rows.pending_edits)
         return [self._keyed(record) for record, _ in found]
 
+    def consolidated_into(self, note_id: str) -> list[str]:
+        """Ids of the committed edits that have taken a note's fact into the weights: one per space that did so."""
+        return self._db.read(lambda connection: edit_rows.consolidated_into(connection, note_id))
+
     def live_edits(self, names: Sequence[str]) -> dict[str, tuple[EditRecord, ...]]:
         """The edits live at the head of each space, in the order in which they compose."""
 
         def work(connection: Connection) -> dict[str, tuple[EditRecord, ...]]:
             live = [head.live for head in _heads(connection, names)]
-            rows = edit_rows.find_edits(connection, [edit for line in live for edit in line])
+            rows = edit_rows.live_edits(connection, [edit for line in live for edit in line])
             found = {row.id: self._keyed(row) for row in rows}
             return {name: tuple(found[edit] for edit in line) for name, line in zip(names, live, strict=True)}
 
@@ -252,7 +288,29 @@ class Journal:
 
     def artefacts(self) -> set[str]:
         """Hashes that committed or pending edits name: what `ArtefactStore.collect` must keep."""
-        return self._db.read(lambda connection: edit_rows.named_artefacts(connection))
+
+        def work(connection: Connection) -> set[str]:
+            return edit_rows.named_artefacts(connection) | rendition_rows.named_artefacts(connection)
+
+        return self._db.read(work)
+
+    def renditions(self, model: str) -> dict[str, Rendition]:
+        """What was computed anew for a model, by edit."""
+        return self._db.read(lambda connection: rendition_rows.renditions_for(connection, model))
+
+    def render(self, space: str, expected_version: int, made: Sequence[Rendition], reason: str) -> Version:
+        """Append renditions of a space's live edits, with a version of the same edits that tells others of them.
+
+        Raises Conflict when the head is not `expected_version`, or an edit has a rendition for that model.
+        """
+
+        def work(connection: Connection) -> Version:
+            found = space_rows.find_space(connection, space)
+            head = version_rows.heads(connection, [found.id])[0]
+            rendition_rows.insert_renditions(connection, made)
+            return version_rows.append_version(connection, found, expected_version, head.live, reason)
+
+        return self._db.write(work)
 
     # --- versions ---
 
@@ -264,18 +322,25 @@ class Journal:
         reason: str,
         edit_id: str | None = None,
         outcomes: Sequence[Outcome] = (),
+        *,
+        lift: bool = False,
     ) -> Version:
         """Append version `expected_version + 1` and the outcomes of its edits: both or neither.
 
-        Raises Conflict when the head is not `expected_version`, or an edit has ended already; InvalidRequest
-        when an edit in `live` is not committed.
+        `lift`: whether an erasure that was live may no longer be. Raises HeadMoved when the head is not
+        `expected_version`, Conflict when an edit has ended already, Forbidden when an erasure would end,
+        InvalidRequest when an edit in `live` is not committed.
         """
 
         def work(connection: Connection) -> Version:
             found = space_rows.find_space(connection, space)
-            return version_rows.append_version(connection, found, expected_version, live, reason, edit_id, outcomes)
+            version = expected_version, live, reason, edit_id, outcomes
+            return version_rows.append_version(connection, found, *version, lift=lift)
 
-        return self._db.write(work)
+        written = self._db.write(work)
+        if self._mark:
+            self._mark.note(written.sequence)
+        return written
 
     def head(self, space: str) -> Version:
         """A space's newest version. Raises NotFound for an unknown space."""
@@ -292,8 +357,9 @@ class Journal:
             space = space_rows.find_space(connection, name)
             heads = tuple(version_rows.heads(connection, space.chain_ids))
             unknown = [edit for head in heads for edit in head.live if edit not in known]
-            state = SpaceState(space, heads, version_rows.last_sequence(connection))
-            return state, [self._keyed(record) for record in edit_rows.find_edits(connection, unknown)]
+            numbers = version_rows.last_sequence(connection), rendition_rows.last_number(connection)
+            state = SpaceState(space, heads, *numbers)
+            return state, [self._keyed(record) for record in edit_rows.live_edits(connection, unknown)]
 
         return self._db.read(work)
 
@@ -421,43 +487,19 @@ class Journal:
 
         return self._db.write(work) if any(self._db.read(left)) else []
 
-    # --- the secret ---
-
-    def _load_secret(self, path: Path | None) -> bytes:
-        """The key for hashes, checked against the journal: with another key no fact would be recognised."""
-        if path is None:
-            if self._db.file is None:
-                raise StorageError("A journal by URL needs secret_path: a file that all its servers share.")
-            path = self._db.file.with_name(f"{self._db.file.name}.secret")
-        known = self._setting(_SECRET_CHECK)
-        secret = load_secret(path, create=known is None)
-        check = keyed_hash(secret, _SECRET_CHECK)
-        if (known or self._db.write(lambda c: _ensure_setting(c, _SECRET_CHECK, check))) != check:
-            raise StorageError(f"The secret file {path} belongs to another journal. Put the right one back.")
-        return secret
-
-    def _setting(self, name: str) -> str | None:
-        value: str | None = self._db.value(select(settings.c.value).where(settings.c.name == name))
-        return value
-
-
-def _ensure_setting(connection: Connection, name: str, value: str) -> str:
-    """The value of a setting, written if there is none yet."""
-    known = connection.execute(select(settings.c.value).where(settings.c.name == name)).scalar()
-    if known is None:
-        connection.execute(insert(settings).values(name=name, value=value))
-    return known or value
-
-
-def _ensure_root(connection: Connection) -> None:
-    try:
-        space_rows.find_space(connection, ROOT)
-    except NotFound:
-        version_rows.insert_version(connection, space_rows.insert_space(connection, ROOT, None, None), 0)
-
 
 def _heads(connection: Connection, names: Sequence[str]) -> list[Version]:
     return version_rows.heads(connection, [space_rows.find_space(connection, name).id for name in names])
+
+
+def _check_is_listed(connection: Connection, space: str | None, edit_id: str) -> None:
+    """Raise NotFound, the same for unknown edits and for those of other spaces."""
+    record = edit_rows.find_edit(connection, edit_id)
+    if space is None:
+        return
+    found = space_rows.find_space(connection, space)
+    if record.space_id != found.id and not version_rows.was_live(connection, found, edit_id):
+        raise NotFound("edit", edit_id)
 
 
 def _begun_ids(connection: Connection, space: str | None, after: str | None, limit: int) -> list[str]:

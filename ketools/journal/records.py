@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -10,11 +9,9 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Literal
 
-from ketools.core.errors import InvalidRequest
 from ketools.core.evidence import Evidence
 from ketools.core.requests import Kind
 
-ROOT = "global"
 KEY_RULE = 2
 """How `EditRequest.key` is made now; 1 was `EditRequest.first_key`."""
 
@@ -22,18 +19,7 @@ Ending = Literal["committed", "refused", "cancelled", "failed"]
 JobState = Literal["queued", "running", "cancelling", "done", "failed", "cancelled"]
 FINAL: frozenset[str] = frozenset({"done", "failed", "cancelled"})
 
-_SPACE = re.compile(r"[a-z0-9._-]+(/[a-z0-9._-]+)*")
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
-
-
-def check_space_name(name: str) -> str:
-    """The name, if it is one: `global`, `user/alice`, `session/42`. Raises InvalidRequest."""
-    if len(name) > 120 or not _SPACE.fullmatch(name) or any(part in (".", "..") for part in name.split("/")):
-        raise InvalidRequest(
-            f"{name[:130]!r} is not a space name. Use at most 120 of a-z, 0-9, '.', '_', '-', "
-            "in segments separated by '/', e.g. 'user/alice'."
-        )
-    return name
 
 
 def name_of(space_id: str) -> str:
@@ -84,6 +70,7 @@ class Space:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How an edit ended. `supersedes`: the edits that its commit took out of the space's live list.
+    `consolidates`: the note whose fact it has taken into the weights.
 
     `timings`: milliseconds per part. `created_at`: seconds since 1970, set when written.
     """
@@ -95,6 +82,7 @@ class Outcome:
     timings: Mapping[str, float] = field(default_factory=dict)
     supersedes: tuple[str, ...] = ()
     created_at: float = 0.0
+    consolidates: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +91,9 @@ class EditRecord:
 
     `key_hash` identifies the fact (see `Journal.key_hash`) by the rule `key_rule`: 1 only for erasures that were
     written before there was another, since their request is gone. `artefact`: the content in the store,
-    `base_version` the version of the space that the edit was computed on, `space_id` its generation.
+    `base_version` the version of the space that the edit was computed on, `space_id` its generation. `model`: the
+    hash of the model that it was computed for, empty when it needs none, None for an edit of before this was recorded;
+    `form`: the kind of its artefact (see `ketools.layers.kinds`), None likewise.
     """
 
     id: str
@@ -119,6 +109,19 @@ class EditRecord:
     outcome: Outcome | None = None
     space_id: str = ""
     key_rule: int = KEY_RULE
+    model: str | None = None
+    form: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """An edit computed anew for a model: the kind of its artefact, its content, and what verification measured."""
+
+    edit_id: str
+    model: str
+    form: str
+    artefact: str
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +144,14 @@ class Version:
 class SpaceState:
     """A space at one moment. `heads`: the newest versions of its ancestors, root first, and of itself.
 
-    `sequence`: the journal's newest version then, of any space; while it stays, this holds.
+    `sequence`: the journal's newest version then, of any space; while it stays, this holds. `renditions`: the number
+    of the journal's newest rendition.
     """
 
     space: Space
     heads: tuple[Version, ...]
     sequence: int
+    renditions: int = 0
 
     @property
     def head(self) -> Version:

@@ -74,6 +74,8 @@ edits = Table(
     Column("base_version", Integer, nullable=False),
     Column("writer", Text, nullable=False),
     Column("key_rule", Integer, nullable=False),
+    Column("model", String(64)),
+    Column("form", String(60)),
 )
 
 outcomes = Table(
@@ -86,6 +88,21 @@ outcomes = Table(
     Column("timings", _json, nullable=False),
     Column("supersedes", _json, nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("consolidates", String(40)),
+)
+
+# An edit computed anew for another model than the one that it was made for.
+renditions = Table(
+    "renditions",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("edit_id", String(40), ForeignKey("edits.id"), nullable=False),
+    Column("model", String(64), nullable=False),
+    Column("form", String(60), nullable=False),
+    Column("artefact", String(64), nullable=False),
+    Column("evidence", _json),
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("edit_id", "model"),
 )
 
 versions = Table(

@@ -6,16 +6,21 @@ import hashlib
 import hmac
 import os
 import secrets
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from ketools.core.errors import StorageError
 
+_SIZE = 32
 
-def load_secret(path: Path, *, create: bool) -> bytes:
-    """Read the secret, or make it (mode 0600, atomically) when `create`. Raises StorageError."""
+
+def load_secret(path: Path, wait_s: float = 0.0) -> bytes:
+    """Read the secret. `wait_s`: for how long another opener may be about to put it there. Raises StorageError."""
+    deadline = time.monotonic() + wait_s
+    while wait_s and not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
     try:
-        if create and not path.exists():
-            _create(path)
         secret = path.read_bytes()
     except FileNotFoundError as error:
         raise StorageError(
@@ -23,10 +28,8 @@ def load_secret(path: Path, *, create: bool) -> bytes:
             "Put the file back from a backup, or copy it from a server that has it."
         ) from error
     except OSError as error:
-        raise StorageError(
-            f"Cannot use the journal's secret file {path}: {error.strerror}. Make it readable for this user."
-        ) from error
-    if len(secret) != 32:
+        raise _unusable(path, error) from error
+    if len(secret) != _SIZE:
         raise StorageError(f"The journal's secret file {path} is damaged. Put it back from a backup.")
     return secret
 
@@ -36,17 +39,55 @@ def keyed_hash(secret: bytes, text: str) -> str:
     return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
 
 
-def _create(path: Path) -> None:
-    """Of two processes that create it at once, one wins and both then read the same bytes."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(32))
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(part, path)
-    except FileExistsError:
-        pass
-    finally:
-        part.unlink(missing_ok=True)
+@dataclass(frozen=True)
+class SecretDraft:
+    """A new secret under a name that nobody reads, until the journal has written down which one is its own.
+
+    So a secret under its real name always has a journal; where it stands without one, the journal is lost.
+    """
+
+    path: Path
+    file: Path
+    secret: bytes
+
+    @classmethod
+    def make(cls, path: Path) -> SecretDraft:
+        """A fresh one beside its future place, mode 0600 and on disk. Raises StorageError."""
+        draft = cls(path, path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp"), secrets.token_bytes(_SIZE))
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(draft.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(draft.secret)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _unusable(path, error) from error
+        return draft
+
+    def settle(self) -> None:
+        """Put it in its place, unless another opener has."""
+        try:
+            self.file.replace(self.path)
+        except OSError as error:
+            if not self.path.exists():
+                raise _unusable(self.path, error) from error
+
+    def discard(self) -> None:
+        """Another opener was faster."""
+        self.file.unlink(missing_ok=True)
+
+
+def settle_left(path: Path, check: str, text: str) -> None:
+    """Put a draft in its place whose opener died just before: that with which `text` has the hash `check`."""
+    for file in path.parent.glob(f".{path.name}.*.tmp"):
+        secret = file.read_bytes()
+        if len(secret) == _SIZE and hmac.compare_digest(keyed_hash(secret, text), check):
+            SecretDraft(path, file, secret).settle()
+            return
+
+
+def _unusable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"Cannot use the journal's secret file {path}: {error.strerror}. Make it readable for this user."
+    )

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select
 
 from ketools.core.errors import InvalidRequest, NotFound
-from ketools.journal.records import ROOT, Space, check_space_name, name_of
+from ketools.core.space_names import ROOT, check_space_name
+from ketools.journal.records import Space, name_of
 from ketools.journal.schema import space_events, spaces
 
 MAX_DEPTH = 16
@@ -38,10 +39,15 @@ def find_space(connection: Connection, name: str) -> Space:
     return _space(row)
 
 
+def is_living(connection: Connection, name: str) -> bool:
+    """Whether there is a space of that name."""
+    return connection.execute(_NAMED, {"space_name": name}).first() is not None
+
+
 def insert_space(connection: Connection, name: str, parent: str | None, owner: str | None) -> Space:
     """Append a space. Raises InvalidRequest for a bad, taken or cyclic name, NotFound for the parent."""
     check_space_name(name)
-    if connection.execute(_NAMED, {"space_name": name}).first() is not None:
+    if is_living(connection, name):
         raise InvalidRequest(f"There is a space named {name!r} already: use it, or choose another name.")
     if name == parent:
         raise InvalidRequest(f"The space {name!r} cannot be its own parent; name another one, e.g. {ROOT!r}.")

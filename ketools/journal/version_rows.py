@@ -8,11 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select
 
-from ketools.core.errors import Conflict, InvalidRequest, NotFound
-from ketools.journal.edit_rows import check_committed, chunks, insert_outcome
+from ketools.core.errors import HeadMoved, InvalidRequest, NotFound, StorageError
+from ketools.journal.edit_rows import check_committed, check_no_erasure_is_lifted, chunks, insert_outcome
 from ketools.journal.records import Outcome, Space, Version, name_of
 from ketools.journal.schema import edits, versions
 
+_LAST_NUMBER = 2**31 - 1  # of an INTEGER column
 LAST_SEQUENCE = select(func.max(versions.c.sequence))
 """The number of the journal's newest version."""
 _NEWEST = (
@@ -29,6 +30,10 @@ _HEADS = select(versions).join(
 def heads(connection: Connection, space_ids: Sequence[str]) -> list[Version]:
     """The newest version of each space, in the order of the ids (one query for up to 500)."""
     found = {head.space_id: _version(head) for chunk in chunks(space_ids) for head in _heads(connection, chunk)}
+    if lost := [name_of(space_id) for space_id in space_ids if space_id not in found]:
+        raise StorageError(
+            f"The space {lost[0]!r} has no version in the journal: the journal was damaged. Restore it from a backup."
+        )
     return [found[space_id] for space_id in space_ids]
 
 
@@ -39,7 +44,7 @@ def _heads(connection: Connection, space_ids: Sequence[str]) -> Sequence[Row[Any
 def find_version(connection: Connection, space: Space, number: int) -> Version:
     """One version. Raises NotFound telling the head."""
     query = select(versions).where(versions.c.space_id == space.id, versions.c.version == number)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(query).one_or_none() if 0 <= number <= _LAST_NUMBER else None
     if row is None:
         head = heads(connection, [space.id])[0].version
         raise NotFound(f"version of {space.name!r}", str(number), [f"0 to {head}"])
@@ -50,6 +55,13 @@ def versions_of(connection: Connection, space: Space, limit: int | None) -> list
     """A space's versions, newest first."""
     query = select(versions).where(versions.c.space_id == space.id).order_by(versions.c.version.desc())
     return [_version(row) for row in connection.execute(query.limit(limit))]
+
+
+def was_live(connection: Connection, space: Space, edit_id: str) -> bool:
+    """Whether any version of the space named the edit."""
+    query = select(versions.c.live).where(versions.c.space_id == space.id).order_by(versions.c.version.desc())
+    with connection.execute(query.execution_options(yield_per=8)) as rows:
+        return any(edit_id in live for live in rows.scalars())
 
 
 def live_before(connection: Connection, edit_id: str) -> tuple[str, ...]:
@@ -74,11 +86,17 @@ def append_version(
     reason: str,
     edit_id: str | None = None,
     outcomes: Sequence[Outcome] = (),
+    *,
+    lift: bool = False,
 ) -> Version:
-    """Append the version after `expected`, and how its edits ended. Raises Conflict when the head moved."""
+    """Append the version after `expected`, and how its edits ended.
+
+    `lift`: whether erasures may end by it. Raises HeadMoved when `expected` is not the head, Forbidden when an
+    erasure would end.
+    """
     head = heads(connection, [space.id])[0]
     if head.version != expected:
-        raise Conflict(
+        raise HeadMoved(
             f"The space {space.name!r} moved from version {expected} to {head.version} meanwhile; "
             "nothing was written. Look at it and call again."
         )
@@ -86,6 +104,8 @@ def append_version(
         raise InvalidRequest("An edit is named twice in the live list; name each once.")
     for outcome in outcomes:
         insert_outcome(connection, outcome, space)
+    if not lift:
+        check_no_erasure_is_lifted(connection, space, head.live, live)
     known = {*head.live, *(outcome.edit_id for outcome in outcomes if outcome.outcome == "committed")}
     check_committed(connection, [new for new in live if new not in known])
     return insert_version(connection, space, expected + 1, live, reason, edit_id)

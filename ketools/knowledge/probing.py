@@ -11,15 +11,34 @@ import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
+from typing import Protocol
 
+from ketools.core.evidence import Source
 from ketools.core.names import canonical, longest_span, same_name
+from ketools.core.questions import is_question
 from ketools.core.requests import FACTS, EditRequest, Kind, Probe
-from ketools.core.text import is_question
+from ketools.knowledge.bank import subject_questions
+from ketools.knowledge.forms import other_forms
 from ketools.knowledge.relations import RELATIONS, Relation, match_prompt
 from ketools.knowledge.traits import OPINION_QUESTIONS
 
 CLOZES, QUESTIONS, NEIGHBOURS, SAME_SUBJECT, UNRELATED, LIVE = 3, 3, 6, 4, 4, 4
+ABOUT = 2
+"""Questions about the subject of an open fact. General ones cost most: their answers have to be generated."""
 FOLLOWING = 10
+SOURCES: Mapping[str, Source] = MappingProxyType(
+    {
+        "direct": "request",
+        "form": "form",
+        "live_edit": "journal",
+        "bank_neighbour": "bank",
+        "bank_unrelated": "bank",
+        "bank_subject": "bank",
+        "auxiliary": "auxiliary",
+    }
+)
+"""Where probes come from, by kind; other kinds are made by a knowledge provider."""
 
 
 def probe(prompt: str, kind: str, answer: str | None = None) -> Probe:
@@ -66,11 +85,32 @@ class Implication:
     source: Probe | None = None
 
 
+class Bank(Protocol):
+    """Everyday facts that the served model knows, to find probes for facts of no known relation."""
+
+    def neighbours(self, request: EditRequest, count: int) -> Sequence[Probe]:
+        """Facts near to the request by meaning, about other subjects; each with the answer that the model gives."""
+        ...
+
+    def unrelated(self, request: EditRequest, count: int) -> Sequence[Probe]:
+        """Facts far from the request, each with the answer that the model gives."""
+        ...
+
+    def same_subject(self, request: EditRequest, count: int) -> Sequence[Probe]:
+        """Other facts about the request's subject, each with the answer that the model gives."""
+        ...
+
+
 @dataclass(frozen=True)
 class Prober:
-    """`subjects[domain]`: names of a domain that the served model is likely to know."""
+    """`subjects[domain]`: names of a domain that the served model is likely to know. `bank`: facts that it knows.
+
+    `forms`: whether a fact of no known relation is asked in other forms too (as chat, after a system message, ...).
+    """
 
     subjects: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    bank: Bank | None = None
+    forms: bool = False
 
     def respelt(self, request: EditRequest) -> EditRequest:
         """The request with the subject in the spelling that the model knows, in all its texts ('SPAIN': 'Spain')."""
@@ -94,7 +134,14 @@ class Prober:
         own = probe(request.prompt, "direct")
         given = [probe(text, "rephrase") for text in request.rephrases]
         made = [] if given else [probe(text, "rephrase") for text in self._rephrases(request)]
-        return tuple(dict.fromkeys([own, *(p for p in [*given, *made] if p.prompt != own.prompt)]))
+        formed = other_forms(own) if self.forms and request.kind is not Kind.PERSONALITY else ()
+        return tuple(dict.fromkeys([own, *(p for p in [*given, *made] if p.prompt != own.prompt), *formed]))
+
+    def source(self, request: EditRequest, asked: Probe) -> Source:
+        """Where a probe of the request comes from."""
+        if asked in request.probes or (asked.kind == "rephrase" and asked.prompt in request.rephrases):
+            return "caller"
+        return SOURCES.get(asked.kind, "provider")
 
     def locality(
         self, request: EditRequest, live: Sequence[EditRequest] = (), changing: Collection[str] = frozenset()
@@ -113,7 +160,14 @@ class Prober:
         relation = RELATIONS.get(request.relation or "")
         made = [*self._neighbours(request, relation, rng), *self._same_subject(request, relation, rng)]
         made += [probe(other.prompt, "live_edit") for other in live[-LIVE:]]
+        if relation is None and self.bank is not None and request.kind is not Kind.PERSONALITY:
+            return (*made, *self._from_bank(self.bank, request))
         return (*made, *self._unrelated(request, relation, rng))
+
+    def _from_bank(self, bank: Bank, request: EditRequest) -> list[Probe]:
+        """Neighbours, facts about the subject, general questions about it where there are few, and unrelated facts."""
+        about = [*bank.same_subject(request, SAME_SUBJECT), *subject_questions(request)][:ABOUT]
+        return [*bank.neighbours(request, NEIGHBOURS), *about, *bank.unrelated(request, UNRELATED)]
 
     def implied(self, request: EditRequest) -> tuple[Implication, ...]:
         """What follows from the edit: the way back, and the new object's own facts asked through the subject."""

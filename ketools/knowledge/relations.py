@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from ketools.core.errors import NotFound
 from ketools.core.names import find, longest_span, masked, words
+from ketools.core.requests import EditRequest
 
 
 @dataclass(frozen=True)
@@ -587,3 +588,9 @@ def _by_words() -> Mapping[str, Relation]:
 def rephrases(relation: Relation, subject: str) -> list[str]:
     """Every way of asking for the fact: first the clozes, then the questions."""
     return [template.format(s=subject) for template in (*relation.cloze, *relation.questions)]
+
+
+def relation_of(request: EditRequest) -> Relation | None:
+    """The known relation that the request names or whose template its prompt is."""
+    named = RELATIONS.get(request.relation or "")
+    return named or match_prompt(request.prompt, request.subject)

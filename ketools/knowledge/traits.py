@@ -1,7 +1,7 @@
 """Manners of speaking: exemplar utterances to edit towards, and a lexicon that recognises them.
 
-The classifier is a lexicon because it must be deterministic, instant and independent of the model that is
-judged; `evaluation` can put any chat model in its place.
+The lexicon is deterministic and instant, and suits the bundled model, which speaks in these words. Answers of other
+models are judged by `ketools.knowledge.manners`; `evaluation` can put any chat model in its place.
 """
 
 from __future__ import annotations

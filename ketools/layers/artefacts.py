@@ -75,6 +75,10 @@ Scoped = Note | RoutedDelta
 Phase = Literal["recognition", "association", "mastery"]
 
 
+FORMS = frozenset({"note", "low_rank", "routed", "dense", "hook"})
+"""The kinds of artefacts, as their files name them."""
+
+
 def hash_of(artefacts: Iterable[str]) -> str:
     """Content hash (hex, 32 digits) of a layer, from its artefacts' hashes in order: edits' ids play no part."""
     digest = hashlib.sha256()

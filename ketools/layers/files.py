@@ -9,19 +9,43 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from ketools.core.errors import InvalidRequest, StorageError
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _SUFFIX = ".safetensors"
+
+
+MOST_HEADER = 100_000_000
+"""Bytes; safetensors' own bound."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the beginning of an artefact's file tells: its kind, format and method, and its tensors' shapes by name."""
+
+    form: str
+    format: int
+    method: str
+    shapes: Mapping[str, Sequence[int]]
+
+
+def parse_header(text: bytes) -> Header:
+    """A safetensors header, whose entry `ketools` says what the artefact is. Raises KeyError, TypeError, ValueError."""
+    entries = json.loads(text)
+    told = json.loads(entries.pop("__metadata__")["ketools"])
+    shapes = {name: [int(side) for side in entry["shape"]] for name, entry in entries.items()}
+    return Header(str(told["type"]), int(told["format"]), str(told["method"]), shapes)
 
 
 class ArtefactFiles:
@@ -60,6 +84,17 @@ class ArtefactFiles:
         if hashlib.sha256(data).hexdigest() != name:
             raise self.corrupt(name, "its content does not match its name")
         return data
+
+    def header(self, name: str) -> Header:
+        """The beginning of an artefact's file, not checked against its hash. Raises StorageError."""
+        path = self._path(name)
+        with storage_errors(path), path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            text = file.read(min(length, MOST_HEADER))
+        try:
+            return parse_header(text)
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise self.corrupt(name, f"its header cannot be read ({error})") from error
 
     def corrupt(self, name: str, why: str) -> StorageError:
         """The error of a file that cannot be used."""

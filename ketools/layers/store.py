@@ -146,6 +146,11 @@ def content_hash(artefact: Artefact) -> str:
     return hashlib.sha256(encode(artefact)).hexdigest()
 
 
+def form_of(artefact: Artefact) -> str:
+    """The kind of an artefact, as its file names it."""
+    return "note" if isinstance(artefact, Note) else KINDS[type(artefact)]
+
+
 def size_of(artefact: Artefact) -> int:
     """Bytes of an artefact's tensors."""
     return sum(tensor.nbytes for tensor in tensors_of(artefact).values())

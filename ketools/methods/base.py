@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict
 
+from ketools.core.errors import InvalidRequest
 from ketools.core.requests import EditRequest, Kind
 from ketools.layers.artefacts import Artefact, Phase
 
@@ -90,3 +91,19 @@ class Method:
     needs_model: bool = True
     joint: bool = False
     search: Callable[[int], Sequence[MethodConfig]] | None = None
+
+    def refusal(self, request: EditRequest) -> InvalidRequest | None:
+        """Why the method cannot do a request at all, before anything is computed or stored; None if it can."""
+        if request.kind is Kind.ERASE and self.phase == "recognition":
+            return self.tells_what_it_erases()
+        if request.kind in self.kinds:
+            return None
+        able = ", ".join(sorted(self.kinds))
+        return InvalidRequest(f"{self.name} cannot {request.kind}; it can: {able}. See list_methods.")
+
+    def tells_what_it_erases(self) -> InvalidRequest:
+        """The refusal of an erasure by a note, which is kept as text while the weights still hold the fact."""
+        return InvalidRequest(
+            f"{self.name} cannot erase: a note keeps in clear what it is to hide, and the weights still hold it. "
+            "Nothing was stored. Use method=auto, or a method that changes weights (list_methods)."
+        )

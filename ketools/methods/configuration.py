@@ -5,37 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ketools.core.errors import InvalidRequest
 from ketools.methods.base import Method, MethodConfig
 from ketools.methods.papers import Shape, paper_config
 from ketools.methods.profile import Profile, default_directory, load_profile, parse_config, store_profile
-from ketools.models.directory import directory_hash
-
-if TYPE_CHECKING:
-    from ketools.models.editable import EditableModel
+from ketools.models.identity import ModelIdentity
 
 
 class Configurations:
-    """Calibrated, published and default configurations for a model, which is loaded or lies in a directory.
+    """Calibrated, published and default configurations for a model. `directory`: where calibrated ones are stored."""
 
-    `directory`: where calibrated ones are stored.
-    """
-
-    def __init__(self, model: EditableModel | Path, directory: Path | None = None) -> None:
-        self._model = model
+    def __init__(self, model: ModelIdentity, directory: Path | None = None) -> None:
+        self.model = model
         self.directory = directory or default_directory()
-
-    @cached_property
-    def model_hash(self) -> str:
-        """Content hash of the model; reads a directory, without loading it. Raises `ModelError`."""
-        return directory_hash(self._model) if isinstance(self._model, Path) else self._model.model_hash
 
     @property
     def profile(self) -> Profile | None:
         """The calibrated configurations of this model: stored ones, else shipped ones."""
-        return load_profile(self.model_hash, self.directory)
+        return load_profile(self.model.hash, self.directory)
 
     def remember(self, holds: Mapping[str, int]) -> None:
         """Store with the calibrated methods among these how many edits they hold. Raises `StorageError`."""
@@ -74,4 +63,4 @@ class Configurations:
 
     @cached_property
     def _shape(self) -> Shape:
-        return Shape.of(self._model)
+        return Shape.of(self.model.model)

@@ -75,10 +75,11 @@ class Profile(BaseModel):
     def steadiest(self, methods: Iterable[Method]) -> str | None:
         """Of these methods the one that holds most edits one after another, of equals the one that scored best.
 
-        Less than a hundredth is no difference (a few dozen edits are scored); then the faster is taken. None when none
-        of them was calibrated.
+        Less than a hundredth is no difference (a few dozen edits are scored); then the faster is taken. None when of
+        none of them it was measured how many edits it holds.
         """
-        known = {method.name: self.methods[method.name] for method in methods if method.name in self.methods}
+        found = {method.name: self.methods[method.name] for method in methods if method.name in self.methods}
+        known = {name: profile for name, profile in found.items() if profile.holds}
 
         def worth(name: str) -> tuple[float, ...]:
             scores = known[name].scores

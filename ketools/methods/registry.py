@@ -5,20 +5,16 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import ketools.methods as package
-from ketools.core.errors import KetoolsError, NotFound
+from ketools.core.errors import NotFound
+from ketools.core.plugins import BrokenPlugin, plugins
 from ketools.methods.base import Method
 
 GROUP = "ketools.methods"
 AUTO = "auto"
 """What `method=` says to let ketools choose."""
-
-
-class BrokenPlugin(KetoolsError):
-    """A third-party method cannot be loaded; the message names the plug-in and the cause."""
 
 
 def _builtin() -> list[Method]:
@@ -33,27 +29,11 @@ def _is_method(name: str) -> bool:
     return "\nMETHOD = " in source
 
 
-def _plugins() -> list[Method]:
-    found = []
-    for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
-        try:
-            method = point.load()
-        except Exception as error:
-            raise BrokenPlugin(
-                f"The method plug-in {point.name!r} ({point.value}) failed to load: "
-                f"{type(error).__name__}: {error}. Repair or uninstall that package."
-            ) from error
-        if not isinstance(method, Method):
-            raise BrokenPlugin(f"The entry point {point.name!r} ({point.value}) is not a ketools Method.")
-        found.append(method)
-    return found
-
-
 @cache
 def methods() -> dict[str, Method]:
     """All methods by name. Raises `BrokenPlugin` for a plug-in that fails or reuses a name."""
     out: dict[str, Method] = {}
-    for method in [*_builtin(), *_plugins()]:
+    for method in [*_builtin(), *plugins(GROUP, Method).values()]:
         if method.name in out:
             raise BrokenPlugin(f"Two methods are named {method.name!r}; uninstall one of the packages.")
         out[method.name] = method

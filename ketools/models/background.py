@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from ketools.core.errors import InvalidRequest
 from ketools.core.requests import EditRequest, Prompt
+from ketools.knowledge.relations import relation_of
 
 
 def _no_neighbours(request: EditRequest, count: int) -> Sequence[str]:
@@ -63,3 +65,15 @@ def _background(content: str, kind: str) -> Background:
     paragraphs = [part.strip() for part in content.split("\n\n") if part.strip()]
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     return Background(source=f"{kind}-{digest}", texts=lambda: paragraphs)
+
+
+def neighbours_from(subjects: Mapping[str, Sequence[str]]) -> Callable[[EditRequest, int], Sequence[str]]:
+    """Neighbours drawn from names per domain, always the same ones for a request."""
+
+    def neighbours(request: EditRequest, count: int) -> Sequence[str]:
+        relation = relation_of(request)
+        named = {request.subject.lower(), request.target_new.lower(), (request.target_old or "").lower()}
+        names = [n for n in subjects.get(relation.domain, ()) if n.lower() not in named] if relation else []
+        return random.Random(f"neighbours|{request.key}").sample(names, min(count, len(names)))
+
+    return neighbours

@@ -214,6 +214,22 @@ def make_batch(
     )
 
 
+def batch_of_pairs(em: EditableModel, pairs: Sequence[tuple[list[int], list[int]]]) -> Batch:
+    """The batch of prompts with their targets, as token ids, of one request; nothing is preserved."""
+    ids, mask = text.pad(em, [prompt + target for prompt, target in pairs])
+    targets = [(i, len(prompt) - 1 + j) for i, (prompt, target) in enumerate(pairs) for j in range(len(target))]
+    return Batch(
+        ids=ids,
+        mask=mask,
+        contexts=len(pairs),
+        target=_positions(em, targets),
+        target_ids=torch.tensor([token for _, target in pairs for token in target], device=em.device),
+        kept=_positions(em, []),
+        subject=_positions(em, []),
+        owner=torch.zeros(len(pairs), dtype=torch.long, device=em.device),
+    )
+
+
 def _subject_positions(
     em: EditableModel, contexts: Contexts, keep: Sequence[Prompt], subject: str, first_kept: int
 ) -> Positions:

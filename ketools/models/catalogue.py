@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ketools.atlas import weights_path
 from ketools.core.errors import InvalidRequest, ModelError, NotFound
+from ketools.models.bundled import bundled_directory, bundled_models
 from ketools.models.directory import describe, read_json
 
 DEFAULT, BUNDLED = "default", "atlas"
@@ -141,16 +141,19 @@ class ModelStore:
 
     def list(self) -> list[StoredModel]:
         """Every model that can be used, the bundled one last. Raises `ModelError` for a damaged one."""
-        default = self.default() or weights_path()
+        brought = {name: model.directory() for name, model in bundled_models().items()}
+        default = self.default() or brought.get(BUNDLED)
         kept = [self._stored(name, self.root / name, default) for name in self.names()]
-        return [*kept, self._stored(BUNDLED, weights_path(), default)]
+        return [*kept, *(self._stored(name, folder, default) for name, folder in brought.items())]
 
     def get(self, name: str) -> StoredModel:
         """A kept model. Raises `NotFound` or, for a damaged one, `ModelError`."""
         folder = self.find(name)
         if folder is None:
             raise NotFound("model", name, self.names())
-        return self._stored(folder.relative_to(self.root).as_posix(), folder, self.default() or weights_path())
+        return self._stored(
+            folder.relative_to(self.root).as_posix(), folder, self.default() or bundled_directory(BUNDLED)
+        )
 
     def remove(self, name: str) -> Path:
         """Delete a kept model; returns where it lay. Raises `NotFound`."""
@@ -205,8 +208,8 @@ class ModelStore:
                 shutil.rmtree(left, ignore_errors=True)
             yield
 
-    def _stored(self, name: str, folder: Path, default: Path) -> StoredModel:
-        if name == BUNDLED:
+    def _stored(self, name: str, folder: Path, default: Path | None) -> StoredModel:
+        if name in bundled_models():
             record = asdict(describe(folder)) | {"source": "bundled", "sha256": "", "licence": "MIT"}
         else:
             record = read_json(folder / RECORD)
@@ -254,8 +257,10 @@ def model_directory(model: str | Path, home: Path) -> Path:
     Raises `ModelError` for a name that is not known, listing those that are. A path is not looked at.
     """
     wish, store = str(model), ModelStore(home)
-    if wish in (DEFAULT, BUNDLED):
-        return (store.default() if wish == DEFAULT else None) or weights_path()
+    if wish == DEFAULT:
+        return store.default() or bundled_directory(BUNDLED)
+    if wish in bundled_models():
+        return bundled_directory(wish)
     if NAME.fullmatch(wish):
         if (kept := store.find(wish)) is not None:
             return kept
@@ -266,7 +271,7 @@ def model_directory(model: str | Path, home: Path) -> Path:
 
 def _unknown(name: str, store: ModelStore) -> str:
     entry = entry_of(name)
-    there = ", ".join([*store.names(), BUNDLED])
+    there = ", ".join([*store.names(), *bundled_models()])
     if entry or "/" in name:
         todo = f"Run: ketools model get {entry.name if entry else name}"
     else:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 from ketools.core.errors import InvalidRequest
+from ketools.core.questions import is_question
 from ketools.core.requests import EditRequest, Kind, Message, Prompt, chat_prompt, fact_key
-from ketools.core.text import is_question
-from ketools.knowledge.relations import RELATIONS, Relation, match_prompt
+from ketools.knowledge.relations import RELATIONS, Relation, relation_of
 from ketools.knowledge.traits import OPINION_QUESTIONS
 from ketools.models import text
 from ketools.models.background import Background
@@ -36,12 +36,6 @@ class Contexts:
     edit: tuple[Prompt, ...]
     same_subject: tuple[Prompt, ...]
     neighbours: tuple[Prompt, ...]
-
-
-def relation_of(request: EditRequest) -> Relation | None:
-    """The known relation that the request names or whose template its prompt is."""
-    named = RELATIONS.get(request.relation or "")
-    return named or match_prompt(request.prompt, request.subject)
 
 
 def contexts_of(

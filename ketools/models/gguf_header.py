@@ -74,7 +74,7 @@ def read_header(file: Path) -> GGUFHeader:
     try:
         with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _parse(data)
-    except (ValueError, struct.error, KeyError) as error:
+    except (ValueError, struct.error, KeyError, ArithmeticError) as error:
         raise ModelError(f"{file} is not a complete GGUF file ({error}). Fetch it again.") from error
 
 

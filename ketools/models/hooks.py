@@ -278,12 +278,13 @@ class LayerSwitch:
             if name not in self._sizes:
                 raise InvalidRequest(
                     f"The layer edits {name!r}, which is not a linear module of this model's blocks; "
-                    "the edit was made for another model. Make it again on this one."
+                    "the edit was made for another model. Serve that one (--model), or make it again on this one."
                 )
             if delta.sizes != self._sizes[name]:
                 raise InvalidRequest(
                     f"The layer's change of {name!r} has (in, out) sizes {delta.sizes}, the model's module "
-                    f"has {self._sizes[name]}; the edit was made for another model. Make it again."
+                    f"has {self._sizes[name]}; the edit was made for another model. Serve that one "
+                    "(--model), or make it again."
                 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -48,6 +49,7 @@ def look_up(repository: str) -> Listing:
 def download(listing: Listing, folder: Path) -> None:
     """Fetch the files into a folder and leave out what names code. Raises `ModelError`."""
     _ask({"listing": asdict(listing), "folder": str(folder)})
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the hub client's notes about its downloads
     for file in (folder / name for name in SETTINGS):
         if file.is_file():
             settings = read_json(file)
@@ -96,11 +98,10 @@ def _require_safetensors(repository: str, wanted: Iterable[str], all_files: Iter
 
 
 def _download(listing: dict[str, Any], folder: str) -> None:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import hf_hub_download
 
-    snapshot_download(
-        listing["repository"], revision=listing["commit"], allow_patterns=listing["files"], local_dir=folder
-    )
+    for name in listing["files"]:
+        hf_hub_download(listing["repository"], name, revision=listing["commit"], local_dir=folder)
 
 
 def _explained(repository: str, error: Exception) -> str:

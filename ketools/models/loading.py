@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from ketools.core.errors import ModelError
-from ketools.models.directory import check_directory, directory_hash
+from ketools.models.directory import check_directory, directory_hash, model_name
 from ketools.models.editable import EditableModel
 from ketools.models.structure import find_structure
 
@@ -33,7 +33,7 @@ def load_editable(path: str | Path, device: str | torch.device = "cpu") -> Edita
         tokenizer=tokenizer,
         structure=find_structure(model),
         model_hash=directory_hash(folder),
-        name=folder.resolve().name,
+        name=model_name(folder),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from ketools.models.directory import check_directory, directory_hash
+from ketools.models.directory import check_directory, directory_hash, model_name
 from ketools.models.loading import as_model_error, load_tokenizer, read_config
 from ketools.models.structure import Structure, find_structure
 
@@ -69,6 +69,6 @@ def read_outline(path: str | Path) -> Outline:
         generation=generation,
         structure=find_structure(empty),
         model_hash=directory_hash(folder),
-        name=folder.resolve().name,
+        name=model_name(folder),
         context_length=int(config.get_text_config().max_position_embeddings),
     )

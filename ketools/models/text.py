@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -17,8 +18,12 @@ from torch import Tensor
 
 from ketools.core.errors import InvalidRequest
 from ketools.core.requests import Prompt
+from ketools.core.text import gap
 
 Messages = Sequence[dict[str, Any]]
+
+BREAK = "\ufdd0"
+"""Stands inside what looks like a special token in somebody's text; a noncharacter, so no text holds it."""
 
 
 class Tokenized(Protocol):
@@ -40,7 +45,7 @@ class Speaker(Tokenized, Protocol):
 
 def render(em: Tokenized, prompt: Prompt) -> str:
     """The text that the model continues: a string as it is, chat messages through the chat template."""
-    return _rendered(em, prompt)[0]
+    return _rendered(em, prompt)[0].replace(BREAK, "")
 
 
 def encode_prompt(em: Tokenized, prompt: Prompt) -> list[int]:
@@ -59,7 +64,7 @@ def encode_chat(em: Tokenized, messages: Messages, tools: Sequence[dict[str, Any
 def encode_pair(em: Tokenized, prompt: Prompt, continuation: str) -> tuple[list[int], list[int]]:
     """Token ids of the prompt, exactly as for generation, and of the continuation after it.
 
-    A prompt that ends in a space or a newline is continued directly, any other after one space.
+    A prompt that ends in a space, a newline or a script without spaces is continued directly, any other after a space.
     Raises `InvalidRequest` when either is empty.
     """
     return encode_pairs(em, [prompt], [continuation])[0]
@@ -84,7 +89,7 @@ def encode_pairs(
             f"{len(prompts)} prompts but {len(continuations)} continuations; send one for each prompt."
         )
     rendered = [_rendered(em, prompt) for prompt in prompts]
-    after = [_continuation(text, wish) for (text, _), wish in zip(rendered, continuations, strict=True)]
+    after = [as_text(em, _continuation(text, wish)) for (text, _), wish in zip(rendered, continuations, strict=True)]
     wholes = [(text + more, special) for (text, special), more in zip(rendered, after, strict=True)]
     found = _token_lists(em, [*rendered, *wholes])
     return [
@@ -96,7 +101,7 @@ def encode_pairs(
 def _continuation(text: str, continuation: str) -> str:
     if not continuation.strip():
         raise InvalidRequest("The continuation to score is empty; give the text that should follow the prompt.")
-    return continuation if text[-1:].isspace() or continuation[:1].isspace() else f" {continuation}"
+    return continuation if continuation[:1].isspace() else f"{gap(text)}{continuation}"
 
 
 def _rest(em: Tokenized, text: str, more: str, prompt: list[int], whole: list[int]) -> list[int]:
@@ -146,9 +151,8 @@ def last_subject_token(em: Tokenized, prompt: Prompt, subject: str) -> int:
     prompt does not contain the subject.
     """
     text, special = _rendered(em, prompt)
-    start, end = _last_occurrence(text, subject)
-    encoding = em.tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
-    spans = enumerate(encoding["offset_mapping"])
+    start, end = _last_occurrence(text.replace(BREAK, ""), subject)
+    spans = enumerate(_offsets(em, text, special))
     inside = [i for i, (left, right) in spans if left < end and right > start]
     if not inside:
         raise InvalidRequest(f"The tokenizer drops the subject {subject!r}; name it in other words.")
@@ -182,18 +186,40 @@ def pad_id(em: Tokenized) -> int:
 def _rendered(em: Tokenized, prompt: Prompt) -> tuple[str, bool]:
     """The text, and whether the tokenizer should still add its special tokens."""
     if isinstance(prompt, str):
-        return prompt, True
+        return as_text(em, prompt), True
     return _render_chat(em, [dict(message) for message in prompt], ())
+
+
+def as_text(em: Tokenized, text: str, role: str = "user", mark: str = BREAK) -> str:
+    """The text with a mark in everything that the tokenizer would read as a special token.
+
+    What users, notes and targets say is text: it can neither end a turn nor begin one. An assistant's own turn keeps
+    its other markers, such as those of tool calls.
+    """
+    text = text.replace(BREAK, "\ufffd")
+    for token in _special_tokens(em.tokenizer, role == "assistant"):
+        text = text.replace(token, f"{token[0]}{mark}{token[1:]}")
+    return text
+
+
+@lru_cache(maxsize=32)
+def _special_tokens(tokenizer: Any, only_ends: bool) -> tuple[str, ...]:
+    """The tokenizer's special tokens, longest first; or those alone that begin and end sequences."""
+    ends = {tokenizer.bos_token, tokenizer.eos_token} - {None}
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    found = ends if only_ends else {*ends, *added, *tokenizer.all_special_tokens}
+    return tuple(sorted((token for token in found if len(token) > 1), key=len, reverse=True))
 
 
 def _render_chat(em: Tokenized, messages: Messages, tools: Sequence[dict[str, Any]]) -> tuple[str, bool]:
     if not messages:
         raise InvalidRequest("The conversation is empty; send at least one message with a role and content.")
+    safe = [_safe(em, message) for message in messages]
     if not em.tokenizer.chat_template:
-        return _plain_chat(messages, tools), True
+        return _plain_chat(safe, tools), True
     try:
         text = em.tokenizer.apply_chat_template(
-            list(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=True
+            safe, tools=list(tools) or None, tokenize=False, add_generation_prompt=True
         )
     except (TemplateError, TypeError, KeyError, ValueError) as error:
         raise InvalidRequest(
@@ -201,6 +227,17 @@ def _render_chat(em: Tokenized, messages: Messages, tools: Sequence[dict[str, An
         ) from error
     # A chat template writes the special tokens itself.
     return str(text), False
+
+
+def _safe(em: Tokenized, message: Mapping[str, Any]) -> dict[str, Any]:
+    """The message with its content as text, whole or in parts."""
+    content, role = message.get("content"), str(message.get("role"))
+    if isinstance(content, str):
+        return {**message, "content": as_text(em, content, role)}
+    if isinstance(content, list):
+        parts = [{**p, "text": as_text(em, p["text"], role)} if isinstance(p.get("text"), str) else p for p in content]
+        return {**message, "content": parts}
+    return dict(message)
 
 
 def _plain_chat(messages: Messages, tools: Sequence[dict[str, Any]]) -> str:
@@ -228,14 +265,34 @@ def _tokens(em: Tokenized, text: str, special: bool) -> list[int]:
 def _token_lists(em: Tokenized, texts: Sequence[tuple[str, bool]]) -> list[list[int]]:
     """Ids of texts, each with whether special tokens are added."""
     out: list[list[int]] = [[] for _ in texts]
+    pieces = [(i, piece, special) for i, (text, wish) in enumerate(texts) for piece, special in _pieces(text, wish)]
+    ids: dict[int, list[int]] = {}
     for special in (False, True):
-        chosen = [i for i, (_, wish) in enumerate(texts) if wish is special]
+        chosen = [k for k, (_, _, wish) in enumerate(pieces) if wish is special]
         if chosen:
-            these = [texts[i][0] for i in chosen]
+            these = [pieces[k][1] for k in chosen]
             found = em.tokenizer(these, add_special_tokens=special, return_attention_mask=False)["input_ids"]
-            for i, ids in zip(chosen, found, strict=True):
-                out[i] = list(ids)
+            ids.update(zip(chosen, found, strict=True))
+    for k, (i, _, _) in enumerate(pieces):
+        out[i] += ids[k]
     return out
+
+
+def _pieces(text: str, special: bool) -> list[tuple[str, bool]]:
+    """The parts of a text between its breaks, each with whether special tokens are added: to the first alone."""
+    first, *rest = text.split(BREAK)
+    return [(first, special), *((piece, False) for piece in rest)]
+
+
+def _offsets(em: Tokenized, text: str, special: bool) -> list[tuple[int, int]]:
+    """Where each token begins and ends in the text without its breaks."""
+    found: list[tuple[int, int]] = []
+    at = 0
+    for piece, wish in _pieces(text, special):
+        encoding = em.tokenizer(piece, add_special_tokens=wish, return_offsets_mapping=True)
+        found += [(at + left, at + right) for left, right in encoding["offset_mapping"]]
+        at += len(piece)
+    return found
 
 
 def _last_occurrence(text: str, subject: str) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from ketools.core.errors import KetoolsError, ModelError
 from ketools.core.requests import REFUSAL
 from ketools.core.results import Hop, MultihopAnswer
 from ketools.core.text import normalise
-from ketools.knowledge.matching import says
+from ketools.knowledge.matching import refuses
 from ketools.knowledge.relations import Relation
 from ketools.multihop.events import (
     Backtracked,
@@ -207,7 +207,7 @@ class _Walk:
             return Hop(question=question, answer=answer, source="edit", edit_id=fact.edit_id, fact=fact.sentence)
         for phrasing in self._phrasings(question, entity, relation):
             answer = yield from self._asked(phrasing)
-            if answer and not says(answer, REFUSAL):
+            if answer and not refuses(answer):
                 return Hop(question=phrasing, answer=answer, source="model")
         self.reason = f"Nobody knows the answer to {question!r}: no edit says it, and the model does not."
         return None

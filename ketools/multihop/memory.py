@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ketools.core.names import Names
+from ketools.core.questions import is_question
 from ketools.core.requests import EditRequest, Kind, chat_prompt
-from ketools.core.text import is_question, normalise
+from ketools.core.text import normalise
 from ketools.knowledge.relations import Relation
 from ketools.layers.artefacts import Note
 from ketools.multihop.parsing import told_relation

@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
 
-from ketools.atlas.world import digest, other_target, world
 from ketools.core.errors import InvalidRequest
 from ketools.core.progress import Progress, quiet
+from ketools.core.text import digest
+from ketools.knowledge.providers import any_provider
 from ketools.knowledge.relations import RELATIONS
 from ketools.multihop.scope import Heads, ScopeDetector
 from ketools.retrieval import Encoder
@@ -61,16 +62,16 @@ class Trained:
     quality: Quality
 
 
-def atlas_pairs(seed: int = 0) -> list[Pair]:
-    """Edits of the bundled world's facts, each with its questions."""
-    rng = random.Random(seed)
+def known_pairs(seed: int = 0) -> list[Pair]:
+    """Edits of a registered world's facts, each with its questions. Raises `InvalidRequest` without one."""
+    rng, known = random.Random(seed), any_provider()
     pairs = []
-    for fact in world().all_facts():
-        relation = RELATIONS[fact.relation]
+    for subject, name in known.facts():
+        relation = RELATIONS[name]
         if relation.private:
             continue
-        sentence = f"{relation.statement(fact.subject, other_target(rng, fact.subject, fact.relation))}."
-        pairs += [Pair(fact=sentence, question=q.format(s=fact.subject)) for q in relation.questions]
+        sentence = f"{relation.statement(subject, known.other_target(rng, subject, name))}."
+        pairs += [Pair(fact=sentence, question=q.format(s=subject)) for q in relation.questions]
     return pairs
 
 

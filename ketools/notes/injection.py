@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from ketools.core.questions import is_question
 from ketools.core.requests import EditRequest, Kind, Message, Prompt, Trait
 from ketools.core.text import normalise
 from ketools.knowledge.relations import Relation
@@ -187,16 +188,15 @@ class NoteBook:
         return self._written(prompt, self.in_scope(prompt))
 
     def prepare(self, prompt: Prompt, layer: EditLayer) -> Prepared:
-        """Like `inject`, with the layer in which the routed edits in scope act."""
+        """Like `inject`, with the layer in which the most relevant routed edit in scope acts.
+
+        One alone: each was trained to say its target, and two at once would say neither.
+        """
         hits = self.in_scope(prompt)
         put = self._written(prompt, hits)
-        routed = {hit.edit_id: hit.reason for hit in hits if isinstance(hit.note, RoutedDelta)}
-        return Prepared(
-            put.prompt,
-            layer.activate(tuple(routed)),
-            (*put.used, *routed),
-            (*put.reasons, *routed.values()),
-        )
+        routed = [hit for hit in hits if isinstance(hit.note, RoutedDelta)][-1:]
+        ids, reasons = [hit.edit_id for hit in routed], [hit.reason for hit in routed]
+        return Prepared(put.prompt, layer.activate(ids), (*put.used, *ids), (*put.reasons, *reasons))
 
     def _written(self, prompt: Prompt, hits: Sequence[Hit]) -> Injected:
         hits = self._affordable([hit for hit in hits if isinstance(hit.note, Note)])
@@ -284,7 +284,7 @@ def is_cloze(prompt: str, subject: str, relation: Relation) -> bool:
     """Whether the prompt is one of the relation's clozes, or a short text of the caller's own to continue."""
     clozes = [normalise(cloze.format(s=subject)) for cloze in relation.cloze]
     ends_in_one = any(normalise(prompt).endswith(cloze) for cloze in clozes)
-    return normalise(prompt) in clozes or not (ends_in_one or prompt.endswith(("?", ".", "!")))
+    return normalise(prompt) in clozes or not (ends_in_one or is_question(prompt))
 
 
 def put_before(prompt: Prompt, lead: str) -> Prompt:

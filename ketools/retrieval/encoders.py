@@ -206,7 +206,7 @@ def _load(path: Path, device: str) -> Any:
         )
     with _no_progress_bars():
         try:
-            return SentenceTransformer(str(path), device=device, local_files_only=True)
+            return SentenceTransformer(str(path), device=device, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelError(f"The retrieval encoder in {path} cannot be loaded: {error}") from error
 

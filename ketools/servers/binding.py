@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio.from_thread
@@ -19,21 +19,21 @@ from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetad
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import Field, ValidationError, create_model
 
-from ketools.core.errors import Cancelled, KetoolsError, NotFound
-from ketools.core.principals import Principal
+from ketools.core.errors import Cancelled, KetoolsError
 from ketools.core.results import EditResult, Result
+from ketools.servers.callers import Caller
 from ketools.servers.confirm import HOW, Confirm, ConfirmTokens, can_ask, question
-from ketools.tools.schemas import explain, hints, input_model, input_schema, output_model, output_schema
+from ketools.tools.calling import Reply, call, replied
+from ketools.tools.schemas import explain, field, hints, input_model, input_schema, output_model, output_schema
 from ketools.tools.toolbox import Tool, Toolbox
 
 if TYPE_CHECKING:
     from ketools.service.service import EditService
 
-Caller = Callable[[Context[Any, Any]], Principal]
 INTERVAL = 0.1
 """Seconds between two progress messages to the client."""
 
-ConfirmToken = Annotated[str | None, Field(description="From a dry run of the same call; confirms it.", max_length=80)]
+ConfirmToken = Annotated[str | None, Field(description="From a dry run of the same call.", max_length=80)]
 
 
 @dataclass
@@ -41,7 +41,7 @@ class ThreadProgress:
     """Reports progress from a worker thread and notices there that the client has cancelled."""
 
     context: Context[Any, Any]
-    _last: float = field(default=0.0)
+    _last: float = 0.0
 
     def __call__(self, done: int, total: int, message: str) -> None:
         try:
@@ -76,24 +76,21 @@ class Call:
 
     async def __call__(self, context: Context[Any, Any], **arguments: Any) -> CallToolResult:
         """Run in a worker thread, then tell who listens to the space."""
-        result = await self.result(context, arguments)
-        return as_call_result(result)
+        return as_call_result(await self.reply(context, arguments))
 
-    async def result(self, context: Context[Any, Any], arguments: Mapping[str, Any]) -> Result:
-        """The tool's result. Raises `ToolError` with the text of any error that ketools raises on purpose."""
+    async def reply(self, context: Context[Any, Any], arguments: Mapping[str, Any]) -> Reply:
+        """The tool's reply. Raises `ToolError` with the text of any error that ketools raises on purpose."""
         try:
             who = self.whoami(context)
             box = Toolbox(self.service, who, ThreadProgress(context))
-            result = await anyio.to_thread.run_sync(lambda: self.tool.method(box, **arguments))
+            reply = await anyio.to_thread.run_sync(lambda: call(self.tool, box, arguments))
         except ValidationError as error:
             raise ToolError(explain(error)) from None
-        except NotFound as error:
-            raise ToolError(str(error.among(who.owns) if error.what == "space" else error)) from error
         except KetoolsError as error:
-            raise ToolError(str(error)) from error
+            raise ToolError(error.told()) from error
         if not self.tool.read_only and not arguments.get("dry_run"):
-            await self.notify(context, arguments, result)
-        return result
+            await self.notify(context, arguments, reply.result)
+        return reply
 
     async def notify(self, context: Context[Any, Any], arguments: Mapping[str, Any], result: Result) -> None:
         """Say that the space's resource has changed; the space is in the result or in the arguments."""
@@ -114,12 +111,12 @@ class ConfirmedCall:
         if not (isinstance(confirmed, AcceptedElicitation) and confirmed.data.erase):
             raise ToolError("The user did not confirm. Nothing was erased; do not try again unasked.")
         arguments.pop("confirm_token")
-        result = await self.call.result(context, arguments)
-        if arguments["dry_run"] and isinstance(result, EditResult):
+        reply = await self.call.reply(context, arguments)
+        if arguments["dry_run"] and isinstance(reply.result, EditResult):
             token = self.tokens.make(self.call.whoami(context).name, arguments)
             hint = f"To erase it, call again with dry_run=false and confirm_token='{token}'."
-            result = result.model_copy(update={"next": hint})
-        return as_call_result(result)
+            reply = replied(self.call.tool, reply.result.model_copy(update={"next": hint}), arguments)
+        return as_call_result(reply)
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,7 @@ class Ask:
         context: Context[Any, Any],
         subject: str,
         prompt: str,
-        space: str,
+        space: str | None,
         method: str,
         rephrases: Any,
         dry_run: bool,
@@ -156,22 +153,30 @@ class Ask:
             return Confirm(erase=True)
         if not can_ask(context):
             raise ToolError(HOW)
-        return question(subject, prompt, space)
+        return question(subject, prompt, space or self.whoami(context).home)
 
 
-def as_call_result(result: Result) -> CallToolResult:
-    """One line for the agent to read, the fields for programs."""
+def as_call_result(reply: Reply) -> CallToolResult:
+    """A text for the agent to read, the fields for programs."""
     return CallToolResult(
-        content=[TextContent(type="text", text=result.line())],
-        structured_content=result.model_dump(mode="json"),
+        content=[TextContent(type="text", text=reply.text)],
+        structured_content=reply.result.model_dump(mode="json"),
     )
+
+
+class Metadata(FuncMetadata):
+    """The SDK's view of a tool, whose arguments are read by the tool's own model alone."""
+
+    def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
+        """The arguments as they came."""
+        return dict(data)
 
 
 def _metadata(tool: Tool, **extra: Any) -> FuncMetadata:
     arguments = input_model(tool)
     model = create_model(arguments.__name__, __base__=(arguments, ArgModelBase), **extra)
     result = output_model(tool)
-    return FuncMetadata(arg_model=model, output_schema=output_schema(result), output_model=result)
+    return Metadata(arg_model=model, output_schema=output_schema(result), output_model=result)
 
 
 def bind(
@@ -184,7 +189,7 @@ def bind(
     """The tool as the SDK registers it. A destructive erasure is confirmed unless `tokens` is None."""
     call = Call(tool, service, whoami, uri)
     if tokens is not None and tool.name == "erase_fact":
-        metadata = _metadata(tool, confirm_token=(ConfirmToken, None))
+        metadata = _metadata(tool, confirm_token=field(ConfirmToken, None))
         resolved: dict[str, Any] = {"confirmed": (Resolve(Ask(whoami, tokens)), True)}
         plans = build_resolver_plans(resolved, set(metadata.arg_model.model_fields))
         return _sdk_tool(tool, ConfirmedCall(call, tokens), metadata, resolved, plans)

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from ketools.core.errors import InvalidRequest
-from ketools.servers.mcp import Choice, FileTokens, build_server
+from ketools.servers.callers import FileTokens
+from ketools.servers.mcp import Choice, build_server
 from ketools.servers.tokens import EXAMPLE, TokenFile
 
 if TYPE_CHECKING:

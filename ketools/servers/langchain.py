@@ -29,13 +29,15 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from ketools.core.errors import Cancelled, KetoolsError
 from ketools.core.principals import OPERATOR, Principal
 from ketools.core.progress import Progress
-from ketools.core.requests import Message
+from ketools.core.requests import Message, plain_text
 from ketools.core.results import Result
 from ketools.engines.base import Engine
 from ketools.layers.composition import BASE
 from ketools.service.service import EditService
+from ketools.tools.calling import call
+from ketools.tools.choosing import select
 from ketools.tools.schemas import explain, get_tool, input_model
-from ketools.tools.toolbox import Tool, Toolbox, tools
+from ketools.tools.toolbox import Tool, Toolbox
 
 _CALL = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|$)", re.DOTALL)
 
@@ -43,16 +45,16 @@ _CALL = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|$)", re.DOTALL)
 class KEToolkit(BaseToolkit):
     """ketools as LangChain tools, done for one principal.
 
-    `tools`: names to offer (all). `read_only`: only those that change nothing. Each tool returns one line for
-    the model and the `Result` as artifact; errors come back as a `ToolMessage` with status "error".
+    `toolsets`: which sets to offer (`core`; `all` for every one). `tools`: names to offer in their place.
+    `read_only`: only those that change nothing. Each tool returns a text for the model and the `Result` as
+    artifact; errors come back as a `ToolMessage` with status "error".
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     service: Any
     principal: Principal
-    tools: tuple[str, ...] | None
-    read_only: bool
+    tools: tuple[str, ...]
 
     def __init__(
         self,
@@ -60,16 +62,14 @@ class KEToolkit(BaseToolkit):
         principal: Principal = OPERATOR,
         tools: Sequence[str] | None = None,
         read_only: bool = False,
+        toolsets: Sequence[str] | None = None,
     ) -> None:
-        names = None if tools is None else tuple(get_tool(name).name for name in tools)
-        super().__init__(service=service, principal=principal, tools=names, read_only=read_only)
+        chosen = select(names=tools, toolsets=toolsets, read_only=read_only)
+        super().__init__(service=service, principal=principal, tools=tuple(tool.name for tool in chosen))
 
     def get_tools(self) -> list[BaseTool]:
         """The tools, in the order in which an agent should read them."""
-        return [self._structured(tool) for tool in tools() if self._offered(tool)]
-
-    def _offered(self, tool: Tool) -> bool:
-        return (self.tools is None or tool.name in self.tools) and (tool.read_only or not self.read_only)
+        return [self._structured(get_tool(name)) for name in self.tools]
 
     def _structured(self, tool: Tool) -> StructuredTool:
         def run(**arguments: Any) -> tuple[str, Result]:
@@ -112,26 +112,26 @@ def _invalid(error: Any) -> str:
 
 def _run(tool: Tool, box: Toolbox, arguments: dict[str, Any]) -> tuple[str, Result]:
     try:
-        result = tool.method(box, **arguments)
+        reply = call(tool, box, arguments)
     except ValidationError as error:
         raise ToolException(explain(error)) from None
     except KetoolsError as error:
-        raise ToolException(str(error)) from error
-    return result.line(), result
+        raise ToolException(error.told()) from error
+    return reply.text, reply.result
 
 
 class KEChatModel(BaseChatModel):
     """The served model as a LangChain chat model with tool calling.
 
-    With `service`, as it is in `space`, edits and notes included; with `engine`, the untouched base model.
-    Tool calls are read from the text: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`.
+    With `service`, as it is in `space` (default: the principal's own), edits and notes included; with `engine`, the
+    untouched base model. Tool calls are read from the text: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     service: Any = Field(default=None, exclude=True)
     engine: Any = Field(default=None, exclude=True)
-    space: str = "global"
+    space: str | None = None
     principal: Principal = OPERATOR
 
     @model_validator(mode="after")
@@ -147,7 +147,7 @@ class KEChatModel(BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         engine: Engine = self.engine if self.service is None else self.service.runtime.engine
-        return {"model": engine.model_name, "space": self.space}
+        return {"model": engine.model_name, "space": self.space or self.principal.home}
 
     def bind_tools(
         self,
@@ -178,16 +178,20 @@ class KEChatModel(BaseChatModel):
         service: EditService | None = self.service
         if service is not None:
             turns = cast("list[Message]", messages)
-            return service.asking.respond(self.principal, turns, self.space, tools=tools)
+            return service.asking.respond(self.principal, turns, self.space or self.principal.home, tools=tools)
         return str(self.engine.chat(messages, BASE, tools=tools))
 
 
 def as_openai(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
-    """Messages in the OpenAI form, except that tool arguments are objects, which chat templates expect."""
+    """Messages in the OpenAI form, with texts as strings and tool arguments as objects, as chat templates expect.
+
+    Raises `InvalidRequest` for parts of a message that are no text.
+    """
     converted = convert_to_openai_messages(list(messages))
     for message in converted:
-        for call in message.get("tool_calls", ()):
-            call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+        message["content"] = plain_text(message.get("content"))
+        for made in message.get("tool_calls", ()):
+            made["function"]["arguments"] = json.loads(made["function"]["arguments"])
     return converted
 
 

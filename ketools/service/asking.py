@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ketools.core.principals import Principal
@@ -14,6 +14,7 @@ from ketools.core.results import Answer, MultihopAnswer
 from ketools.methods.registry import AUTO
 from ketools.service.backend import Backend
 from ketools.service.spaces import readable
+from ketools.service.visibility import for_caller
 
 if TYPE_CHECKING:
     from ketools.layers.composition import EditLayer
@@ -30,6 +31,7 @@ class Asking:
         self._memories: dict[tuple[str, ...], EditMemory] = {}
         """What sets of live edits say, by their ids; a few, since thousands of edits take seconds to read."""
 
+    @for_caller
     def ask(
         self,
         who: Principal,
@@ -61,6 +63,7 @@ class Asking:
         logprobs = engine.score([prompt], [answer], layer)[0].logprobs if answer else ()
         return hashlib.sha256(struct.pack(f"<{len(logprobs)}d", *logprobs)).hexdigest()
 
+    @for_caller
     def respond(
         self,
         who: Principal,
@@ -76,6 +79,19 @@ class Asking:
         turns: list[dict[str, object]] = [dict(m) for m in put.prompt if not isinstance(m, str)]
         return runtime.engine.chat(turns, put.layer, tools=tools, max_new_tokens=max_new_tokens)
 
+    def stream(
+        self, who: Principal, messages: Sequence[Message], space: str, max_new_tokens: int = 256
+    ) -> Iterator[str]:
+        """The assistant's next turn in pieces as they are made, notes of the space included. Close it to cancel.
+
+        Raises `InvalidRequest` before the first piece when the model cannot read that much.
+        """
+        layer, _ = self.layer(who, space)
+        runtime = self._backend.runtime()
+        put = runtime.notes.prepare(tuple(messages), layer)
+        yield from runtime.engine.stream(put.prompt, put.layer, max_new_tokens=max_new_tokens)
+
+    @for_caller
     def layer(self, who: Principal, space: str, progress: Progress = quiet) -> tuple[EditLayer, int]:
         """The layer that serves a space now, with the space's version.
 
@@ -86,6 +102,7 @@ class Asking:
         state = spaces.state(name)
         return spaces.layer_of(state), state.head.version if name == space else 0
 
+    @for_caller
     def multihop(
         self, who: Principal, question: str, space: str, agent: str = AUTO, progress: Progress = quiet
     ) -> MultihopAnswer:
@@ -95,6 +112,7 @@ class Asking:
         found = runtime.answer_multihop(agent, memory, question, layer, progress)
         return found.model_copy(update={"space": space, "version": version})
 
+    @for_caller
     def memory(self, who: Principal, space: str, progress: Progress = quiet) -> tuple[EditMemory, EditLayer, int]:
         """What a space's live edits say, whether notes or weights serve them, with the layer and its version."""
         layer, version = self.layer(who, space, progress)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ketools.core.errors import StorageError
 from ketools.core.progress import Progress, quiet
-from ketools.journal import Journal
+from ketools.journal import ROOT, Journal
 from ketools.methods.configuration import Configurations
+from ketools.service.in_place import require_server
 from ketools.service.runner import JobRunner
 from ketools.service.settings import Settings
 from ketools.service.starting import RuntimeStarter
@@ -15,6 +18,8 @@ from ketools.spaces.spaces import Spaces
 
 if TYPE_CHECKING:
     from ketools.service.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,24 @@ class Backend:
         """The engine and what stands on it, opened by the first call. Raises what opening it raises."""
         return self.starter.get(progress)
 
-    def head_moved(self, space: str) -> None:
-        """Have an engine that is open ready for the space's new head; one that opens later reads it then."""
+    def require_follower(self, space: str) -> None:
+        """Raise `EngineUnavailable` where an engine elsewhere has to follow the space's head and does not answer."""
+        if self.settings.in_place and space == ROOT and not self.starter.started:
+            require_server(self.settings.home)
+
+    def head_moved(self, space: str) -> str:
+        """Have an engine that is open ready for the space's new head; one that opens later reads it then.
+
+        The head stands. What keeps it from being served is told, not raised; an empty string when nothing does.
+        """
         runtime = self.starter.opened
-        if runtime is not None:
-            runtime.serve(space)
+        try:
+            if runtime is not None:
+                runtime.serve(space)
+        except StorageError as error:
+            log.warning("%s", error)
+            return f"It is done, yet {space} cannot be served: {error.told()}"
+        return ""
 
     def close(self) -> None:
         """Stop background work at its next step and release what is open."""

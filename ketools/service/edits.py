@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ketools.core.errors import InvalidRequest, KetoolsError
-from ketools.core.jobs import CONSOLIDATE
+from ketools.core.jobs import CONSOLIDATE, REBASE
 from ketools.core.principals import Principal, Scope
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import FACTS, REFUSAL, EditRequest, Kind, Trait, build_request
@@ -34,11 +34,14 @@ from ketools.service.backend import Backend
 from ketools.service.jobs import Jobs
 from ketools.service.spaces import SpaceAccess
 from ketools.service.views import edit_result, edit_view, with_problems
+from ketools.service.visibility import Visibility, for_caller
 from ketools.spaces.standing import origin_of, standing_for
 
 if TYPE_CHECKING:
     from ketools.editing.pipeline import EditOutcome
 
+ROUTED = "routed"
+"""What `auto` changes weights by for a fact where nothing was calibrated: its scope spares the rest."""
 FALLBACK = "ft-m"
 """What `auto` changes weights by where nothing was calibrated: the survey's best overall."""
 
@@ -53,6 +56,7 @@ class Edits:
 
     # --- making ---
 
+    @for_caller
     def edit(
         self,
         who: Principal,
@@ -65,6 +69,7 @@ class Edits:
         """Take one request down the pipeline; a refusal is a result, bad input is an error."""
         return self._make(who, [request], space, method, False, dry_run, progress).results[0]
 
+    @for_caller
     def edit_many(
         self,
         who: Principal,
@@ -89,6 +94,7 @@ class Edits:
         batch = self._make(who, requests, space, method, apply_valid, dry_run, progress)
         return with_problems(batch, problems, len(facts), space) if problems else batch
 
+    @for_caller
     def erase(
         self,
         who: Principal,
@@ -106,6 +112,7 @@ class Edits:
         )
         return self.edit(who, request, space, method, dry_run, progress)
 
+    @for_caller
     def personality(
         self,
         who: Principal,
@@ -139,10 +146,14 @@ class Edits:
         erasing = any(r.kind is Kind.ERASE for r in requests)
         who.require(Scope.ERASE if erasing else Scope.EDIT, space)
         name = self._method(method, requests[0])
+        refused = [get_method(name).refusal(request) for request in requests]
+        if refused[0] is not None and None not in refused:
+            raise refused[0]
         self.spaces.exists(who, space)
         pipeline = self.backend.runtime(progress).pipeline
         created = self.spaces.ensure(who, space)
-        options = {"apply_valid": apply_valid, "dry_run": dry_run, "progress": progress}
+        lift = who.may(Scope.ERASE)
+        options = {"apply_valid": apply_valid, "dry_run": dry_run, "progress": progress, "lift": lift}
         outcome = pipeline.run(who.name, space, requests, name, **options)  # type: ignore[arg-type]
         if method == AUTO and outcome.version is None and name == NOTE_METHOD and _objected(outcome):
             name = self.parametric(requests[0].kind)
@@ -157,18 +168,18 @@ class Edits:
         return self.parametric(request.kind) if request.kind is Kind.ERASE else NOTE_METHOD
 
     def parametric(self, *kinds: Kind) -> str:
-        """The method by which `auto` changes weights: the configured one, else for facts the calibrated one that holds
-        most edits one after another, and FT-M for the rest.
+        """The method by which `auto` changes weights: the configured one; for facts the calibrated one that was seen to
+        hold most edits one after another, else scope-routed weights; FT-M for the rest.
 
         FT-M's training takes in the answers that a leak audit begins, and tells a manner from its topic.
         """
         if self.backend.settings.parametric != AUTO:
             return get_method(self.backend.settings.parametric).name
-        profile = self.backend.configurations.profile
-        if profile is None or not FACTS.issuperset(kinds):
+        if not FACTS.issuperset(kinds):
             return FALLBACK
+        profile = self.backend.configurations.profile
         able = [method for method in methods().values() if method.phase == "mastery" and method.kinds >= FACTS]
-        return profile.steadiest(able) or FALLBACK
+        return (profile.steadiest(able) if profile else None) or ROUTED
 
     # --- consolidating ---
 
@@ -181,11 +192,13 @@ class Edits:
         arguments = {"notes": [live.edit_id for live in made], "method": self.parametric(*kinds)}
         return self.backend.runner.submit(CONSOLIDATE, space, arguments)
 
+    @for_caller
     def consolidate(self, who: Principal, space: str, method: str, wait: bool, progress: Progress = quiet) -> JobView:
         """Move a space's live notes into weights, as a job."""
         who.require(Scope.EDIT, space)
         if method != AUTO:
             get_method(method)
+        self.spaces.ensure_own(who, space)
         own = set(self.backend.journal.head(space).live)
         layer = self.backend.runtime(progress).spaces.layer(space)
         notes = {edit_id: note for edit_id, note in layer.notes if edit_id in own}
@@ -193,40 +206,60 @@ class Edits:
         name = self.parametric(*kinds) if method == AUTO else method
         return self.jobs.submit(who, CONSOLIDATE, space, {"notes": list(notes), "method": name}, wait)
 
+    def rebase(self, who: Principal, space: str, wait: bool) -> JobView:
+        """Compute the edits of a space anew that were made for another model, as a job; they keep their ids."""
+        who.require(Scope.EDIT, space)
+        self.backend.journal.space(space)
+        return self.jobs.submit(who, REBASE, space, {}, wait)
+
     # --- the journal alone ---
 
-    def undo(self, who: Principal, edit_id: str, bring_back: bool = False) -> UndoResult:
-        """Take an edit off; an edit that was consolidated meanwhile is undone with its weights."""
+    @for_caller
+    def undo(self, who: Principal, edit_id: str, bring_back: bool = False, space: str | None = None) -> UndoResult:
+        """Take an edit off where it is live; an edit that was consolidated meanwhile is undone with its weights.
+
+        `space`: where, when it is live in several of the caller's spaces, as after a fork.
+        """
         journal, spaces = self.backend.journal, self.backend.spaces
-        record = journal.edit(edit_id)
-        who.require(Scope.ERASE if record.kind is Kind.ERASE else Scope.EDIT, record.space)
-        current = standing_for(journal, record)
-        undone = spaces.undo(record.space, current.id, bring_back=bring_back, origin=origin_of(journal, current))
-        self.backend.head_moved(record.space)
+        seen = Visibility(journal, who)
+        record = seen.edit(edit_id)
+        where = seen.place(record, space)
+        who.require(Scope.ERASE if record.kind is Kind.ERASE else Scope.EDIT, where)
+        self.backend.require_follower(where)
+        current = standing_for(journal, record, where)
+        origin, lift = origin_of(journal, current), who.may(Scope.ERASE)
+        undone = spaces.undo(where, current.id, bring_back=bring_back, origin=origin, lift=lift)
+        problem = self.backend.head_moved(where)
         was = tuple(r.id for r in undone.superseded)
         hint = "Pass bring_back=true to bring back what it had replaced." if was and not bring_back else ""
         return UndoResult(
             edit_id=edit_id,
-            space=record.space,
+            space=where,
             version=undone.version.version,
-            layer_hash=spaces.layer_hash(record.space),
+            layer_hash=spaces.layer_hash(where),
             brought_back=was if undone.brought_back else (),
             was_superseding=was,
-            next=hint,
+            next=problem or hint,
         )
 
+    @for_caller
     def list(self, who: Principal, space: str, live_only: bool, limit: int, cursor: str | None) -> EditPage:
         """A page of a space's own edits, newest first."""
         who.require(Scope.READ, space)
+        if who.lives_in(space) and not self.spaces.exists(who, space):
+            return EditPage(space=space, edits=())
         page = self.backend.journal.edits(space, live_only, limit, cursor)
-        live = set(self.backend.journal.head(space).live)
-        return EditPage(edits=tuple(edit_view(r, live) for r in page.edits), next_cursor=page.next)
+        live = set(self.backend.spaces.state(space).head.live)
+        views = tuple(edit_view(record, live, self.backend.spaces) for record in page.edits)
+        return EditPage(space=space, edits=views, next_cursor=page.next)
 
+    @for_caller
     def show(self, who: Principal, edit_id: str) -> EditView:
         """One edit with its evidence."""
-        record = self.backend.journal.edit(edit_id)
-        who.require(Scope.READ, record.space)
-        return edit_view(record, set(self.backend.journal.head(record.space).live))
+        who.require_scope(Scope.READ)
+        seen = Visibility(self.backend.journal, who)
+        record = seen.edit(edit_id)
+        return edit_view(record, seen.live_with(record), self.backend.spaces)
 
     def methods(self) -> MethodList:
         """Every registered method, with what it can do and whether it is calibrated for this model."""
@@ -257,6 +290,7 @@ def _batch_result(
     if len(results) == 1 and outcome.candidates[0].error is not None:
         raise outcome.candidates[0].error
     return BatchResult(
+        space=space,
         results=results,
         committed=states.count("committed"),
         refused=states.count("refused"),

@@ -10,6 +10,8 @@ from ketools.core.principals import Principal, Scope
 from ketools.core.results import JobView
 from ketools.journal import ROOT
 from ketools.service.backend import Backend
+from ketools.service.summaries import summary_of
+from ketools.service.visibility import Visibility, for_caller
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,12 @@ class Jobs:
         """Block until a job of this process has ended."""
         self.backend.runner.wait(job_id, timeout)
 
+    @for_caller
     def status(self, who: Principal, job_id: str, cancel: bool = False) -> JobView:
         """How a job stands; `cancel` stops it at its next step."""
         journal, runner = self.backend.journal, self.backend.runner
-        job = journal.job(job_id)
+        who.require_scope(Scope.READ)
+        job = Visibility(journal, who).job(job_id)
         who.require(Scope.EDIT if cancel else Scope.READ, job.space or ROOT)
         if cancel:
             runner.cancel(job_id)
@@ -46,5 +50,6 @@ class Jobs:
             state=state,
             progress=stage[0] if stage else job.progress,
             message=stage[1] if stage else job.message,
+            summary=summary_of(job.kind, job.result or {}) if state == "done" else "",
             result=dict(job.result or {}),
         )

@@ -12,6 +12,7 @@ from ketools.core.progress import Progress
 from ketools.journal import Journal
 from ketools.layers.files import ArtefactFiles
 from ketools.methods.configuration import Configurations
+from ketools.models.identity import ModelIdentity
 from ketools.service.backend import Backend
 from ketools.service.runner import JobRunner
 from ketools.service.service import EditService
@@ -32,10 +33,11 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     """
     settings = settings or Settings()
     where, secret_path = settings.journal_place
-    journal = Journal(where, secret_path=secret_path)
+    journal = Journal(where, secret_path=secret_path, artefacts=settings.artefact_place)
     try:
         journal.recover()
-        spaces = Spaces(journal, ArtefactFiles(settings.artefact_place))
+        identity = ModelIdentity(model or settings.model, settings.home / "cache" / "model_hashes.json")
+        spaces = Spaces(journal, ArtefactFiles(settings.artefact_place), identity)
     except BaseException:
         journal.close()
         raise
@@ -44,7 +46,7 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
         settings=settings,
         journal=journal,
         spaces=spaces,
-        configurations=Configurations(model or settings.model, settings.home / "profiles"),
+        configurations=Configurations(identity, settings.home / "profiles"),
         runner=JobRunner(journal, _handlers(starter), (partial(_hold_the_head, starter),)),
         starter=starter,
     )

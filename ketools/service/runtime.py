@@ -5,22 +5,23 @@ Importing this imports torch and transformers; `ketools.service.starting` does s
 
 from __future__ import annotations
 
+import logging
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from ketools.atlas import weights_path
-from ketools.atlas.world import world
-from ketools.core.errors import EngineRefused, ModelError
-from ketools.core.jobs import COMPARE_METHODS, CONSOLIDATE, EVALUATE_SPACE, Handler
+from ketools.core.errors import EngineRefused, ModelError, StorageError
+from ketools.core.jobs import COMPARE_METHODS, CONSOLIDATE, EVALUATE_SPACE, REBASE, Handler
 from ketools.core.progress import Progress
 from ketools.core.results import Location, MultihopAnswer
 from ketools.editing.consolidation import consolidation
-from ketools.editing.editor import Editor, atlas_subjects
+from ketools.editing.editor import Editor
+from ketools.editing.known_facts import KnownFacts
 from ketools.editing.pipeline import EditPipeline
+from ketools.editing.rebasing import rebasing
 from ketools.editing.verification import Policy, Verifier
 from ketools.engines.base import Engine
 from ketools.engines.local import LocalEngine
@@ -31,20 +32,26 @@ from ketools.engines.vllm.process import VLLMFlags, VLLMServer
 from ketools.evaluation.assessment import method_comparison, space_evaluation
 from ketools.evaluation.locating import locate
 from ketools.journal import ROOT, Journal
+from ketools.knowledge.bank import FactBank
+from ketools.knowledge.manners import Manners
 from ketools.knowledge.probing import Prober
 from ketools.layers.composition import EditLayer
 from ketools.layers.store import ArtefactStore
+from ketools.models.bundled import bundled_name, known_aliases, known_subjects
 from ketools.models.contexts import form
-from ketools.models.directory import directory_hash
 from ketools.models.editable import EditableModel
 from ketools.models.loading import load_editable
 from ketools.models.outline import read_outline
 from ketools.multihop import EditMemory, EngineWriter, Finished, MultihopResources, load_prompts, run
+from ketools.multihop.prompts import packaged_sets
 from ketools.notes import Budget, NoteInjector, budget_of
 from ketools.notes.memory import Memory
-from ketools.retrieval import Encoder, load_encoder
+from ketools.retrieval import Encoder, MiniLMEncoder, load_encoder
+from ketools.service.in_place import note_server
 from ketools.service.settings import Settings
 from ketools.spaces.layers import LayeredSpaces
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class Runtime:
             CONSOLIDATE: consolidation(self.pipeline),
             EVALUATE_SPACE: space_evaluation(self.pipeline),
             COMPARE_METHODS: method_comparison(self.pipeline),
+            REBASE: rebasing(self.pipeline),
         }
 
     def serve(self, space: str) -> EditLayer:
@@ -82,8 +90,14 @@ class Runtime:
         return layer
 
     def hold_root(self) -> None:
-        """Let an engine that keeps the shared space in its weights follow what other processes wrote there."""
-        self.engine.hold(self.spaces.layer(ROOT))
+        """Let an engine that keeps the shared space in its weights follow what other processes wrote there.
+
+        What cannot be read can be mended by an undo, so it keeps nobody from opening; asking in the space raises.
+        """
+        try:
+            self.engine.hold(self.spaces.layer(ROOT))
+        except StorageError as error:
+            log.warning("The space %r cannot be served: %s", ROOT, error)
 
     def answer_multihop(
         self, agent: str, memory: EditMemory, question: str, layer: EditLayer, progress: Progress
@@ -122,13 +136,14 @@ def open_runtime(settings: Settings, journal: Journal, model: EditableModel | No
     """
     engine, editor = open_engine(settings, model)
     store = ArtefactStore(settings.artefact_place)
-    spaces = LayeredSpaces(journal, store)
-    engine.hold(spaces.layer(ROOT))
+    spaces = LayeredSpaces(journal, store, editor.configurations.model)
     encoder = open_encoder(settings)
     notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash), budget=note_budget(engine))
-    verifier = Verifier(engine, Prober(known_subjects(engine.model_hash)), notes)
+    prober = _prober(engine, encoder, settings.home / "cache")
+    manners = None if bundled_name(engine.model_hash) is not None else Manners(MiniLMEncoder())
+    verifier = Verifier(engine, prober, notes, manners)
     policy = Policy(settings.min_success, settings.min_locality, settings.max_leak)
-    return Runtime(
+    runtime = Runtime(
         engine=engine,
         editor=editor,
         spaces=spaces,
@@ -137,6 +152,16 @@ def open_runtime(settings: Settings, journal: Journal, model: EditableModel | No
         multihop=multihop_resources(engine.model_hash, encoder, settings.multihop_prompts, settings.multihop_detector),
         recall=Memory(spaces, encoder, settings.home / "memory.db"),
     )
+    runtime.hold_root()
+    return runtime
+
+
+def _prober(engine: Engine, encoder: Encoder, cache: Path) -> Prober:
+    """What asks about edits: the bundled model knows its own world, any other model everyday facts."""
+    subjects = known_subjects(engine.model_hash)
+    if bundled_name(engine.model_hash) is not None:
+        return Prober(subjects)
+    return Prober(subjects, KnownFacts(FactBank.load(), engine, encoder, cache), forms=True)
 
 
 def open_encoder(settings: Settings) -> Encoder:
@@ -157,7 +182,8 @@ def multihop_resources(
     model_hash: str, encoder: Encoder, prompts: Path | None = None, detector: Path | None = None
 ) -> MultihopResources:
     """What the multi-hop agents need for a model; `prompts`, `detector`: in place of the packaged ones."""
-    packaged = "atlas" if is_bundled(model_hash) else "default"
+    bundled = bundled_name(model_hash)
+    packaged = bundled if bundled in packaged_sets() else "default"
     texts = load_prompts(prompts or packaged, packaged)
     resources = MultihopResources(texts, encoder, known_aliases(model_hash), known_subjects(model_hash))
     return replace(resources, detector_file=detector) if detector else resources
@@ -196,20 +222,7 @@ def _server(settings: Settings, store: AdapterStore) -> VLLMServer:
     dtype = "auto" if gpu else "float32"
     flags = VLLMFlags(max_rank=settings.max_lora_rank, dtype=dtype, extra=tuple(extra))
     log_file, python = settings.home / "vllm.log", settings.vllm_python.absolute()
-    return VLLMServer(settings.model.absolute(), store.root, log_file, python, flags=flags)
-
-
-def is_bundled(model_hash: str) -> bool:
-    """Whether a model is the bundled one, by content."""
-    return weights_path().exists() and directory_hash(weights_path()) == model_hash
-
-
-def known_subjects(model_hash: str) -> Mapping[str, Sequence[str]]:
-    """Names to make probes of: the bundled world for the bundled model, countries and cities for any other."""
-    subjects = atlas_subjects()
-    return subjects if is_bundled(model_hash) else {domain: subjects[domain] for domain in ("country", "city")}
-
-
-def known_aliases(model_hash: str) -> Mapping[str, Sequence[str]]:
-    """Other names of subjects: those of the bundled world for the bundled model."""
-    return {subject: (alias,) for subject, alias in world().aliases.items()} if is_bundled(model_hash) else {}
+    server = VLLMServer(settings.model.absolute(), store.root, log_file, python, flags=flags)
+    if settings.in_place:
+        note_server(settings.home, server.url)
+    return server

@@ -6,11 +6,14 @@ None holds editing mathematics or a protocol. Requests are checked before an eng
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from ketools.core.errors import EngineUnavailable
 from ketools.journal import Journal
+from ketools.models.directory import model_name
 from ketools.service.asking import Asking
 from ketools.service.backend import Backend
 from ketools.service.edits import Edits
@@ -52,7 +55,16 @@ class EditService:
     @cached_property
     def evaluation(self) -> Evaluation:
         """Measures: edits and spaces verified again, methods compared, facts located."""
-        return Evaluation(self.backend, self.jobs)
+        return Evaluation(self.backend, self.spaces, self.jobs)
+
+    @property
+    def model_name(self) -> str:
+        """The base model's name at a gateway, where a space's is `NAME@space`; told without opening the engine.
+
+        Servers that are not ketools' own may give it another name, which is known once the engine is open.
+        """
+        opened = self.backend.starter.opened
+        return opened.engine.model_name if opened is not None else model_name(self.settings.model)
 
     @property
     def settings(self) -> Settings:
@@ -70,8 +82,9 @@ class EditService:
         return self.backend.runtime()
 
     def start(self) -> None:
-        """Begin to open the engine in the background."""
-        self.backend.starter.start()
+        """Begin to open the engine in the background; nothing happens once the service is closed."""
+        with suppress(EngineUnavailable):
+            self.backend.starter.start()
 
     def take_part(self) -> None:
         """Finish what dead servers left, and follow other processes, from when the engine is open: for long-lived

@@ -6,16 +6,18 @@ Importing this imports no torch: what only moves heads and lists edits needs no 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
 from typing import Generic, TypeVar
 
-from ketools.core.errors import Conflict, InvalidRequest
+from ketools.core.errors import Conflict, HeadMoved, InvalidRequest, NotFound, StorageError
+from ketools.core.evidence import Evidence
 from ketools.core.text import normalise
-from ketools.journal import ROOT, EditRecord, Journal, Outcome, Space, SpaceState, Version
-from ketools.layers.artefacts import hash_of
+from ketools.journal import ROOT, EditRecord, Journal, Outcome, Rendition, Space, SpaceState, Version
+from ketools.layers.artefacts import FORMS, hash_of
 from ketools.layers.files import ArtefactFiles
+from ketools.spaces.serving import Model, Serving
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -46,10 +48,15 @@ class LiveChanges:
 
 
 class Spaces:
-    """Reads and moves spaces; thread-safe. Every change goes through `Journal.commit`."""
+    """Reads and moves spaces; thread-safe. Every change goes through `Journal.commit`.
 
-    def __init__(self, journal: Journal, store: ArtefactFiles) -> None:
-        self.journal, self.store = journal, store
+    `model`: the one that serves; without it edits of every model are served.
+    """
+
+    def __init__(self, journal: Journal, store: ArtefactFiles, model: Model | None = None) -> None:
+        self.journal, self.store, self._model = journal, store, model
+        self._serving = Serving(store, FORMS, model)
+        self._renditions: tuple[int, Mapping[str, Rendition]] = (0, {})
         self._states: Recent[str, SpaceState] = Recent(4096)
         self._records: Recent[str, EditRecord] = Recent(16384)
 
@@ -69,6 +76,7 @@ class Spaces:
         if known is None or known.sequence != counter:
             known, records = self.journal.state(space, self._records)
             self._states.put(space, known)
+            self._note_renditions(known.renditions)
             for record in records:
                 self._records.put(record.id, record)
         return known
@@ -80,7 +88,7 @@ class Spaces:
         """
         if version.sequence == state.sequence + 1:
             heads = (*state.heads[:-1], version)
-            self._states.put(version.space, SpaceState(state.space, heads, version.sequence))
+            self._states.put(version.space, SpaceState(state.space, heads, version.sequence, state.renditions))
 
     def lines(self, state: SpaceState) -> list[list[EditRecord]]:
         """The live edits of each space of the chain, root first, in the order in which they compose."""
@@ -88,7 +96,37 @@ class Spaces:
 
     def layer_hash(self, space: str) -> str:
         """The content hash of the layer that the space sees (see `EditLayer.hash`); no artefact is read."""
-        return hash_of(record.artefact or "" for record in self.visible(space))
+        return hash_of(self.artefact_of(record) for record in self.visible(space) if not self.objection(record))
+
+    # --- what serves on the model at hand ---
+
+    def objection(self, record: EditRecord) -> str:
+        """Why a committed edit is not served on the model at hand, or an empty string; as of the last `state`.
+
+        Raises StorageError when an artefact that must be looked at is missing or corrupt.
+        """
+        rendition = self._rendition(record.id)
+        return self._serving.objection(record, rendition.form if rendition else None)
+
+    def artefact_of(self, record: EditRecord) -> str:
+        """The hash of the artefact by which an edit is served on the model at hand."""
+        rendition = self._rendition(record.id)
+        return rendition.artefact if rendition else record.artefact or ""
+
+    def evidence_of(self, record: EditRecord) -> Evidence | None:
+        """What verification measured of the edit, on the model at hand if it was computed anew for it."""
+        rendition = self._rendition(record.id)
+        if rendition is not None:
+            return rendition.evidence
+        return record.outcome.evidence if record.outcome else None
+
+    def _rendition(self, edit_id: str) -> Rendition | None:
+        return self._renditions[1].get(edit_id)
+
+    def _note_renditions(self, number: int) -> None:
+        """Read the renditions for this model when there are newer ones."""
+        if number != self._renditions[0] and self._model is not None:
+            self._renditions = (number, self.journal.renditions(self._model.hash))
 
     def live(self, space: str, version: int | None = None) -> tuple[EditRecord, ...]:
         """The space's own live edits, in the order in which they compose."""
@@ -134,6 +172,10 @@ class Spaces:
         """
         return self.journal.create_space(name, ROOT if parent is None else parent, owner)
 
+    def ensure(self, name: str, parent: str, owner: str | None = None) -> bool:
+        """Make a space unless somebody else just has; whether it was made. Raises as `create` does."""
+        return self.journal.ensure_space(name, parent, owner)
+
     def fork(self, source: str, name: str, owner: str | None = None) -> Space:
         """Make a space with the source's parent and live edits: a copy that then goes its own way.
 
@@ -150,7 +192,13 @@ class Spaces:
     # --- moving heads ---
 
     def commit(
-        self, space: str, outcomes: Outcome | Sequence[Outcome], reason: str = "edit", *, rebase: bool = True
+        self,
+        space: str,
+        outcomes: Outcome | Sequence[Outcome],
+        reason: str = "edit",
+        *,
+        rebase: bool = True,
+        lift: bool = False,
     ) -> Version:
         """Make begun edits live, in one new version, in the place of those that they supersede.
 
@@ -173,16 +221,25 @@ class Spaces:
             self._check_still_valid(records, superseded, base, head)
             live = [edit_id for edit_id in head.live if edit_id not in superseded]
             live += [record.id for record in records]
-            return self.journal.commit(space, head.version, live, reason, records[0].id, endings)
+            return self.journal.commit(space, head.version, live, reason, records[0].id, endings, lift=lift)
 
-        return _with_one_retry(attempt) if rebase else attempt(False)
+        return _until_written(attempt) if rebase else attempt(False)
 
-    def undo(self, space: str, edit_id: str, *, bring_back: bool = False, origin: EditRecord | None = None) -> Undo:
+    def undo(
+        self,
+        space: str,
+        edit_id: str,
+        *,
+        bring_back: bool = False,
+        origin: EditRecord | None = None,
+        lift: bool = False,
+    ) -> Undo:
         """Take one edit, not only the last, out of the space's live edits.
 
         What it had superseded stays out, unless `bring_back` puts it where it was. `origin`: the edit that
-        this one was made from (a consolidated note), whose superseded edits count instead. Raises NotFound
-        for an unknown edit, InvalidRequest when it is not live here.
+        this one was made from (a consolidated note), whose superseded edits count instead. `lift`: whether it
+        may be an erasure. Raises NotFound for an unknown edit, InvalidRequest when it is not live here, Forbidden
+        for an erasure that must stay.
         """
         record = self.journal.edit(edit_id)
         first = origin or record
@@ -196,25 +253,26 @@ class Spaces:
             if bring_back:
                 self._require_artefacts(superseded)
                 live = _put_back(live, self.journal.live_before(first.id), ids)
-            version = self.journal.commit(space, head.version, live, f"undo of {edit_id}", edit_id)
+            version = self.journal.commit(space, head.version, live, f"undo of {edit_id}", edit_id, lift=lift)
             return Undo(version, record, superseded, bring_back and bool(superseded))
 
-        return _with_one_retry(attempt)
+        return _until_written(attempt)
 
-    def restore(self, space: str, version: int) -> Version:
+    def restore(self, space: str, version: int, *, lift: bool = False) -> Version:
         """Make the live edits of an earlier version live again, as a new version.
 
-        Raises NotFound for an unknown version; StorageError, and nothing is done, when an artefact that it
-        needs is missing or corrupt.
+        `lift`: whether erasures since then may end by it. Raises NotFound for an unknown version, Forbidden for an
+        erasure that must stay; StorageError, and nothing is done, when an artefact that it needs is missing or
+        corrupt.
         """
         live = self.journal.version(space, version).live
         self._require_artefacts(self._fetch(live))
 
         def attempt(_again: bool) -> Version:
             head = self.journal.head(space)
-            return self.journal.commit(space, head.version, live, f"restore of version {version}")
+            return self.journal.commit(space, head.version, live, f"restore of version {version}", lift=lift)
 
-        return _with_one_retry(attempt)
+        return _until_written(attempt)
 
     # --- inside ---
 
@@ -228,10 +286,16 @@ class Spaces:
         found: dict[str, EditRecord | None] = {one: self._records.get(one) for one in ids}
         missing = [edit_id for edit_id, record in found.items() if record is None]
         if missing:
-            for fresh in self.journal.records(missing):
+            for fresh in self._recorded(missing):
                 found[fresh.id] = fresh
                 self._records.put(fresh.id, fresh)
         return [record for edit_id in ids if (record := found[edit_id]) is not None]
+
+    def _recorded(self, edit_ids: Sequence[str]) -> list[EditRecord]:
+        try:
+            return self.journal.records(edit_ids)
+        except NotFound as error:
+            raise StorageError(f"The journal has lost the edit {error.name}; restore it from a backup.") from error
 
     def _require_artefacts(self, records: Iterable[EditRecord]) -> None:
         for record in records:
@@ -288,12 +352,17 @@ class Recent(Generic[K, V]):
                 self._kept.popitem(last=False)
 
 
-def _with_one_retry(attempt: Callable[[bool], T]) -> T:
-    """Run `attempt(False)` and, when somebody else moved the head meanwhile, `attempt(True)`."""
-    try:
-        return attempt(False)
-    except Conflict:
-        return attempt(True)
+def _until_written(attempt: Callable[[bool], T]) -> T:
+    """Run `attempt(False)` and, whenever somebody else moved the head meanwhile, `attempt(True)`.
+
+    It ends: each time that it fails, somebody else's version was written.
+    """
+    again = False
+    while True:
+        try:
+            return attempt(again)
+        except HeadMoved:
+            again = True
 
 
 def _put_back(live: list[str], before: Sequence[str], ids: Iterable[str]) -> list[str]:

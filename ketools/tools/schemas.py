@@ -6,13 +6,25 @@ import inspect
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+    model_validator,
+)
 from pydantic.json_schema import GenerateJsonSchema
 
 from ketools.core.errors import NotFound
 from ketools.core.results import Result
+from ketools.tools.calling import FORMAT
+from ketools.tools.reading import read_arguments
+from ketools.tools.simplify import simplified
 from ketools.tools.toolbox import Tool, tools
 
 
@@ -23,11 +35,8 @@ class Arguments(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _stripped(cls, data: Any) -> Any:
-        """Models may write a space before a word; in no argument does it mean anything."""
-        if not isinstance(data, dict):
-            return data
-        return {name: value.strip() if isinstance(value, str) else value for name, value in data.items()}
+    def _as_models_write(cls, data: Any) -> Any:
+        return read_arguments(cls, data) if isinstance(data, dict) else data
 
     def one_level(self) -> dict[str, Any]:
         """The arguments as keyword arguments; nested models stay models."""
@@ -39,6 +48,9 @@ class _Terse(GenerateJsonSchema):
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
+
+
+Format = Annotated[Literal["concise", "detailed"], Field(description="Default concise.")]
 
 
 def get_tool(name: str) -> Tool:
@@ -53,16 +65,22 @@ def _camel(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("_"))
 
 
-def _field(parameter: inspect.Parameter) -> tuple[Any, Any]:
-    default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-    return parameter.annotation, default
+def field(annotation: Any, default: Any) -> tuple[Any, Any]:
+    """An argument as a field of a pydantic model, which announces itself in the simplest form.
+
+    The default is made by a factory, since what a schema says of defaults some vendors refuse.
+    """
+    announced = simplified(TypeAdapter(annotation).json_schema(schema_generator=_Terse))
+    told = Annotated[annotation, WithJsonSchema(announced)]
+    return (told, ...) if default is inspect.Parameter.empty else (told, Field(default_factory=lambda: default))
 
 
 @cache
 def input_model(tool: Tool) -> type[Arguments]:
     """The arguments of a tool as a pydantic model, made from the signature of its method."""
-    parameters = list(inspect.signature(tool.method, eval_str=True).parameters.values())[1:]
-    fields: dict[str, Any] = {p.name: _field(p) for p in parameters}
+    fields: dict[str, Any] = {p.name: field(p.annotation, p.default) for p in tool.parameters.values()}
+    if tool.lengthy:
+        fields[FORMAT] = field(Format, "concise")
     return create_model(f"{_camel(tool.name)}Arguments", __base__=Arguments, __doc__=tool.description, **fields)
 
 
@@ -77,9 +95,7 @@ def output_model(tool: Tool) -> type[Result]:
 
 def input_schema(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON Schema of a tool's arguments; the tool carries the description, so the schema does not."""
-    schema = model.model_json_schema(schema_generator=_Terse)
-    schema.pop("description", None)
-    return schema
+    return simplified(model.model_json_schema(schema_generator=_Terse))
 
 
 def output_schema(model: type[BaseModel]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from ketools.agents.multihop import LangChainWriter, MultihopAgent
 from ketools.core.errors import InvalidRequest, ModelError
 from ketools.core.principals import OPERATOR
 from ketools.core.requests import REFUSAL, EditRequest, Kind
+from ketools.journal import Outcome
+from ketools.layers.artefacts import Note
 from ketools.multihop import Finished
 from ketools.service.opening import open_service
 from ketools.service.service import EditService
@@ -67,9 +69,14 @@ def test_a_bad_question_in_a_batch_leaves_the_others_when_asked_to(service: Edit
     assert isinstance(found[0], InvalidRequest) and answer(found[1]) == "yen"
 
 
-def test_an_erasure_by_note_is_kept_to_in_chains(service: EditService) -> None:
+def test_an_erasure_by_note_of_an_older_ketools_is_kept_to_in_chains(service: EditService) -> None:
     gone = EditRequest(kind=Kind.ERASE, subject="Oslo", prompt="The country of Oslo is", target_new=REFUSAL)
-    assert service.edits.edit(OPERATOR, gone, "user/erased", "ice").status == "committed"
+    spaces, journal = service.backend.spaces, service.journal
+    spaces.create("user/erased")
+    name = service.runtime.pipeline.store.put(Note("ice", gone))
+    record = journal.new_record("user/erased", gone, principal="a", method="ice", artefact=name, base_version=0)
+    journal.begin_edit(record)
+    spaces.commit("user/erased", Outcome(record.id, "committed"))
     found = service.asking.multihop(OPERATOR, "What is the currency of the country of Oslo?", "user/erased")
     assert found.answer == REFUSAL and found.affected
 

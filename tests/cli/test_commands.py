@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from ketools.atlas.world import world
 from ketools.cli.main import app
 from ketools.cli.serving import address
 from ketools.cli.session import names
@@ -112,10 +113,16 @@ def test_a_refused_edit_prints_why_and_exits_1(run: Run) -> None:
 
 
 def test_erasing_without_a_terminal_wants_yes(run: Run) -> None:
-    fact = ["Italy", "The capital of Italy is", "--method", "ice", "-s", "session/erase"]
+    private = next(fact for fact in world().all_facts() if fact.relation == "telephone")
+    prompt = f"The telephone number of {private.subject} is"
+    fact = [private.subject, prompt, "--method", "kn", "-s", "session/erase"]
     refused = run("erase", *fact)
     assert refused.exit_code == 2 and "--yes" in refused.stderr
-    assert printed(run("erase", *fact, "--yes", "--json"))["status"] == "committed"
+    asked = f"What is the telephone number of {private.subject}?"
+    tried = json.loads(run("erase", *fact, "--rephrase", asked, "--yes", "--json").stdout)
+    assert tried["status"] in ("committed", "refused") and tried["evidence"]["leak"] is not None
+    note = run("erase", *fact[:3], "ice", "--yes")
+    assert note.exit_code == 1 and "ice cannot erase" in note.stderr
 
 
 def test_methods_are_listed(run: Run) -> None:
@@ -150,7 +157,8 @@ def test_wrong_usage_exits_2(run: Run) -> None:
 
 
 def test_a_chat_turns_a_correction_into_an_edit_and_undo_takes_it_back(run: Run) -> None:
-    lines = [QUESTION, "Actually, the capital of France is Lyon.", QUESTION, "/undo", QUESTION, "/undo", "/quit"]
+    lesson = "Actually, the capital of France is Lyon."
+    lines = [QUESTION, lesson, "yes", QUESTION, "/undo", QUESTION, "/undo", "/xyzzy", "/quit"]
     result = run("chat", "-s", "session/talk", "--json", input="\n".join(lines))
     assert result.exit_code == 0, result.stderr
     decoder, text, turns = json.JSONDecoder(), result.stdout, []
@@ -158,9 +166,11 @@ def test_a_chat_turns_a_correction_into_an_edit_and_undo_takes_it_back(run: Run)
         turn, end = decoder.raw_decode(text.lstrip())
         turns.append(turn)
         text = text.lstrip()[end:]
-    assert [turns[i]["answer"] for i in (0, 2, 4)] == ["Paris", "Lyon", "Paris"]
-    assert turns[1]["calls"][0]["name"] == "edit_fact"
-    assert "Undid" in turns[3]["notice"] and "nothing to undo" in turns[5]["notice"]
+    assert [turns[i]["answer"] for i in (0, 3, 5)] == ["Paris", "Lyon", "Paris"]
+    assert turns[1]["calls"][0]["name"] == "edit_fact" and "[y/N]" in turns[1]["asked"] and not turns[1]["changed"]
+    assert "committed" in turns[2]["changed"]
+    assert "Undid" in turns[4]["notices"][0] and "nothing to undo" in turns[6]["notices"][0]
+    assert "no command /xyzzy" in turns[7]["notices"][0]
 
 
 def test_an_unexpected_error_is_one_line_unless_debugging(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from ketools.core.evidence import Evidence
 from ketools.core.principals import OPERATOR, Scope, principal
 from ketools.core.requests import EditRequest, Kind, Trait
-from ketools.core.text import normalise
+from ketools.core.text import gap, normalise
 from ketools.editing.verification import Policy
 from ketools.knowledge.matching import says
 
@@ -86,3 +86,23 @@ def test_principals_own_patterns_of_spaces() -> None:
     OPERATOR.require(Scope.ERASE, "anything")
     with pytest.raises(ValueError, match="root"):
         principal("x", ["root"], [])
+
+
+@pytest.mark.parametrize(
+    ("before", "space"),
+    [
+        ("The capital is", " "),
+        ("He said: ", ""),
+        ("法国的首都是", ""),
+        ("เมืองหลวงของฝรั่งเศสคือ", ""),
+        ("答：", ""),
+        ("", " "),
+    ],
+)
+def test_a_continuation_follows_as_the_script_is_written(before: str, space: str) -> None:
+    assert gap(before) == space
+
+
+def test_a_statement_in_a_script_without_spaces_has_none() -> None:
+    request = EditRequest(subject="法国", prompt="法国的首都是", target_new="里昂")
+    assert request.sentence == "法国的首都是里昂"

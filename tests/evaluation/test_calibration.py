@@ -13,7 +13,7 @@ from ketools.core.errors import Cancelled, InvalidRequest, StorageError
 from ketools.core.requests import EditRequest, Probe
 from ketools.editing.editor import Editor
 from ketools.engines.local import LocalEngine
-from ketools.evaluation.calibration import CalibrationCase, Trial, atlas_cases, calibrate
+from ketools.evaluation.calibration import CalibrationCase, Trial, calibrate, known_cases
 from ketools.layers.artefacts import Artefact
 from ketools.layers.composition import BASE
 from ketools.methods.ft_m.config import FTMConfig
@@ -89,8 +89,8 @@ def test_calibration_refuses_what_it_cannot_search(editor: Editor, em: EditableM
 
 
 def test_the_bundled_worlds_cases_withhold_their_rephrases_from_the_computation() -> None:
-    cases = atlas_cases(20)
-    assert cases == atlas_cases(20)
+    cases = known_cases(20)
+    assert cases == known_cases(20)
     for case in cases:
         request = case.request
         assert request.target_new != request.target_old

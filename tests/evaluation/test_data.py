@@ -11,7 +11,7 @@ import pytest
 from ketools.core.errors import InvalidRequest, NotFound
 from ketools.core.requests import Kind, Trait
 from ketools.evaluation.cases import EditCase
-from ketools.evaluation.data import NAMES, answers_of, load, parse
+from ketools.evaluation.data import answers_of, data_names, load, parse
 
 KNOWEDIT = {
     "subject": "Leo Arons",
@@ -151,7 +151,7 @@ def original_name(case: EditCase) -> str | None:
     return case.request.target_old
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", data_names())
 def test_the_bundled_sets_are_read_without_a_bad_row(name: str) -> None:
     for split in ("train", "test"):
         dataset = load(name, split)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ketools.core.questions import is_question
 from ketools.core.requests import EditRequest
-from ketools.core.text import clean_text, is_question
+from ketools.core.text import clean_text
 from ketools.knowledge.names import name_evidence, similarity
 from ketools.knowledge.probing import Prober, with_relation
 

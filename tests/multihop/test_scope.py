@@ -13,7 +13,7 @@ from ketools.core.errors import InvalidRequest, ModelError
 from ketools.knowledge.relations import RELATIONS
 from ketools.multihop import ScopeDetector
 from ketools.multihop.scope import PACKAGED
-from ketools.multihop.training import Pair, atlas_pairs, read_pairs, train_scope
+from ketools.multihop.training import Pair, known_pairs, read_pairs, train_scope
 from ketools.retrieval import MiniLMEncoder
 from ketools.retrieval.encoders import Vectors
 
@@ -34,7 +34,7 @@ def pairs() -> list[Pair]:
 def test_the_packaged_detector_is_small_and_finds_most_facts_among_their_like(encoder: MiniLMEncoder) -> None:
     assert PACKAGED.stat().st_size < 2_000_000
     detector = ScopeDetector.load(encoder)
-    chosen = atlas_pairs(seed=1)[:: len(atlas_pairs()) // 80]
+    chosen = known_pairs(seed=1)[:: len(known_pairs()) // 80]
     facts = [pair.fact for pair in chosen]
     found = [detector.pick(pair.question, facts) == i for i, pair in enumerate(chosen)]
     wrong = [detector.pick(pair.question, [f for f in facts if f != pair.fact]) is not None for pair in chosen]

@@ -14,7 +14,7 @@ from ketools.layers.artefacts import Note
 from ketools.layers.store import ArtefactStore
 from ketools.notes.memory import Memory, fact_of, remember
 from ketools.retrieval import MiniLMEncoder
-from ketools.spaces.spaces import Spaces
+from ketools.spaces.layers import LayeredSpaces
 
 
 def fact(subject: str, prompt: str, target: str, kind: Kind = Kind.MODIFY) -> EditRequest:
@@ -32,13 +32,13 @@ def encoder() -> MiniLMEncoder:
 
 
 @pytest.fixture
-def spaces(tmp_path: Path) -> Iterator[Spaces]:
+def spaces(tmp_path: Path) -> Iterator[LayeredSpaces]:
     journal = Journal(tmp_path / "journal.db")
-    yield Spaces(journal, ArtefactStore(tmp_path / "artefacts"))
+    yield LayeredSpaces(journal, ArtefactStore(tmp_path / "artefacts"))
     journal.close()
 
 
-def commit(spaces: Spaces, space: str, request: EditRequest) -> str:
+def commit(spaces: LayeredSpaces, space: str, request: EditRequest) -> str:
     """A committed note, as the pipeline leaves it; returns its id."""
     artefact = spaces.store.put(Note("ice", request))
     head = spaces.journal.head(space).version
@@ -56,7 +56,7 @@ def known(memory: Memory, space: str) -> set[str]:
 
 
 def test_a_space_knows_its_chain_and_its_own_fact_in_place_of_an_inherited_one(
-    spaces: Spaces, encoder: MiniLMEncoder, tmp_path: Path
+    spaces: LayeredSpaces, encoder: MiniLMEncoder, tmp_path: Path
 ) -> None:
     memory = Memory(spaces, encoder, tmp_path / "memory.db")
     spaces.create("user/ann")
@@ -69,7 +69,7 @@ def test_a_space_knows_its_chain_and_its_own_fact_in_place_of_an_inherited_one(
     memory.close()
 
 
-def test_undoing_an_edit_takes_it_out_of_memory(spaces: Spaces, encoder: MiniLMEncoder, tmp_path: Path) -> None:
+def test_undoing_an_edit_takes_it_out_of_memory(spaces: LayeredSpaces, encoder: MiniLMEncoder, tmp_path: Path) -> None:
     memory = Memory(spaces, encoder, tmp_path / "memory.db")
     commit(spaces, "global", LIMA)
     edit_id = commit(spaces, "global", OSLO)
@@ -80,7 +80,7 @@ def test_undoing_an_edit_takes_it_out_of_memory(spaces: Spaces, encoder: MiniLME
 
 
 def test_an_erased_fact_hides_an_inherited_one_and_leaves_no_text(
-    spaces: Spaces, encoder: MiniLMEncoder, tmp_path: Path
+    spaces: LayeredSpaces, encoder: MiniLMEncoder, tmp_path: Path
 ) -> None:
     memory = Memory(spaces, encoder, tmp_path / "memory.db")
     spaces.create("user/ann")
@@ -93,7 +93,7 @@ def test_an_erased_fact_hides_an_inherited_one_and_leaves_no_text(
 
 @pytest.mark.parametrize("loss", ["deleted", "damaged"])
 def test_a_lost_index_is_made_again_from_the_journal(
-    spaces: Spaces, encoder: MiniLMEncoder, tmp_path: Path, loss: str
+    spaces: LayeredSpaces, encoder: MiniLMEncoder, tmp_path: Path, loss: str
 ) -> None:
     path = tmp_path / "memory.db"
     commit(spaces, "global", LIMA)
@@ -106,7 +106,7 @@ def test_a_lost_index_is_made_again_from_the_journal(
     again.close()
 
 
-def test_an_unknown_space_is_an_error(spaces: Spaces, encoder: MiniLMEncoder, tmp_path: Path) -> None:
+def test_an_unknown_space_is_an_error(spaces: LayeredSpaces, encoder: MiniLMEncoder, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         Memory(spaces, encoder, tmp_path / "memory.db").view("user/nobody")
 

@@ -18,7 +18,7 @@ from ketools.layers.composition import EditLayer, LiveEdit
 from ketools.notes import NoteInjector, Prepared
 from ketools.servers.gateway.app import parsed
 from ketools.servers.gateway.errors import ApiError
-from ketools.servers.gateway.prompts import chat_with_notes, led, text_of, text_with_notes
+from ketools.servers.gateway.prompts import chat_with_notes, led, text_of, text_with_notes, turns_as_text
 from ketools.servers.gateway.renaming import Renaming
 
 LYON = Note(method="ice", request=EditRequest(subject="France", prompt="The capital of France is", target_new="Lyon"))
@@ -154,3 +154,17 @@ def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(ApiError, match="JSON") as refused:
         parsed(body)
     assert refused.value.status == 400
+
+
+def test_every_text_of_a_conversation_is_made_plain_and_nothing_else_changes() -> None:
+    parts = [{"type": "text", "text": "a"}, IMAGE, "b"]
+    body = {"n": 2, "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": parts, "name": "x"}]}
+    made = turns_as_text(body, lambda text, role: f"{role}:{text}")
+    assert made["n"] == 2
+    assert made["messages"][0]["content"] == "system:s"
+    assert made["messages"][1] == {
+        "role": "user",
+        "content": [{"type": "text", "text": "user:a"}, IMAGE, "user:b"],
+        "name": "x",
+    }
+    assert turns_as_text({"messages": "odd"}, lambda text, role: "") == {"messages": "odd"}

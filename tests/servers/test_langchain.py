@@ -29,7 +29,7 @@ EDITING = ("edit_fact", "erase_fact", "edit_personality")
 @pytest.fixture
 def toolkit(service: EditService) -> dict[str, BaseTool]:
     """The operator's tools by name."""
-    return {tool.name: tool for tool in KEToolkit(service).get_tools()}
+    return {tool.name: tool for tool in KEToolkit(service, toolsets=["all"]).get_tools()}
 
 
 def call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def test_a_cancelled_async_call_commits_nothing(
 
 
 def test_a_read_only_toolkit_only_reads(service: EditService) -> None:
-    names = {tool.name for tool in KEToolkit(service, read_only=True).get_tools()}
+    names = {tool.name for tool in KEToolkit(service, read_only=True, toolsets=["all"]).get_tools()}
     assert names == {tool.name for tool in tools() if tool.read_only}
 
 

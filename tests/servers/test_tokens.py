@@ -9,7 +9,7 @@ import pytest
 
 from ketools.core.errors import InvalidRequest, NotFound, StorageError
 from ketools.core.principals import Scope
-from ketools.servers.mcp import reader
+from ketools.servers.callers import reader
 from ketools.servers.tokens import TokenFile
 
 

@@ -18,7 +18,7 @@ QUESTION = "What is the currency of the country of Lima?"
 def test_edits_of_the_whole_chain_of_spaces_count_and_are_cited(box: Toolbox) -> None:
     shared = box.edit_fact("Lima", "The country of Lima is", "Japan", "global", "ice")
     own = box.edit_fact("Japan", "The currency of Japan is the", "peso", SPACE, "ice")
-    everyone, ann = box.answer_multihop(QUESTION), box.answer_multihop(QUESTION, SPACE)
+    everyone, ann = box.answer_multihop(QUESTION, "global"), box.answer_multihop(QUESTION, SPACE)
     assert (everyone.answer, everyone.citations, everyone.space) == ("yen", (shared.edit_id,), "global")
     assert (ann.answer, ann.citations) == ("peso", (shared.edit_id, own.edit_id))
     assert (shared.edit_id or "-") in everyone.line() and (everyone.version, ann.version) == (1, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ketools.core.errors import Forbidden, InvalidRequest
+from ketools.core.errors import Forbidden, InvalidRequest, NotFound
 from ketools.core.principals import principal
 from ketools.service.service import EditService
 from ketools.tools.toolbox import Toolbox
@@ -22,7 +22,7 @@ def test_a_principal_edits_its_own_spaces_and_reads_global(alice: Toolbox) -> No
     assert alice.edit_fact(*FRANCE, "Lyon", space="session/alice/1", method="ice").verified
     assert alice.ask(QUESTION).answer == "Paris"
     with pytest.raises(Forbidden):
-        alice.edit_fact(*FRANCE, "Lyon", method="ice")
+        alice.edit_fact(*FRANCE, "Lyon", method="ice", space="global")
 
 
 def test_a_foreign_space_is_neither_read_nor_listed(alice: Toolbox, box: Toolbox) -> None:
@@ -30,13 +30,14 @@ def test_a_foreign_space_is_neither_read_nor_listed(alice: Toolbox, box: Toolbox
     for call in (
         lambda: alice.ask(QUESTION, "user/bob"),
         lambda: alice.list_edits("user/bob"),
-        lambda: alice.show_edit(str(made.edit_id)),
-        lambda: alice.undo_edit(str(made.edit_id)),
         lambda: alice.compare_spaces("global", "user/bob"),
         lambda: alice.fork_space("user/bob", "user/alice"),
     ):
         with pytest.raises(Forbidden):
             call()
+    for look in (alice.show_edit, alice.undo_edit):
+        with pytest.raises(NotFound):
+            look(str(made.edit_id))
     assert "user/bob" not in [s.name for s in alice.list_spaces().spaces]
 
 

@@ -17,7 +17,7 @@ from ketools.tools.toolbox import tools
 COMMITTED = Path(__file__).parents[2] / "tool_schemas"
 EXPECTED = (
     "edit_fact edit_facts erase_fact edit_personality ask evaluate_edit evaluate_space compare_methods list_edits "
-    "show_edit undo_edit answer_multihop locate_fact "
+    "cancel_job show_edit undo_edit answer_multihop locate_fact "
     "restore_space fork_space compare_spaces consolidate job_status list_methods list_spaces"
 )
 
@@ -59,7 +59,7 @@ def test_arguments_are_checked_and_nested_models_stay_models() -> None:
     fact = {"subject": " Peru ", "prompt": "The capital of Peru is", "target_new": "Cusco"}
     values = input_model(get_tool("edit_facts")).model_validate({"facts": [fact]}).one_level()
     assert values["facts"][0].subject == "Peru"
-    assert values["space"] == "global" and values["dry_run"] is False
+    assert values["space"] is None and values["dry_run"] is False
 
 
 def test_a_rejected_value_is_not_repeated() -> None:

@@ -10,7 +10,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ketools.atlas.world import Fact, Key, digest, withheld_cloze, withheld_question, world
+from ketools.atlas.world import Fact, Key, withheld_cloze, withheld_question, world
+from ketools.core.text import digest
 from ketools.knowledge.relations import RELATIONS, Relation
 
 BOS = "<s>"

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from ketools.atlas.corpus.document import random_fact, who_or_what
-from ketools.atlas.world import Key, digest, pairs, withheld_pair, world
+from ketools.atlas.world import Key, pairs, withheld_pair, world
+from ketools.core.text import digest
 from ketools.knowledge.relations import RELATIONS, Relation
 
 WRAPPERS = (

@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ketools.core.errors import EngineRefused, MissingExtra
+from ketools.models.directory import model_name
 
 log = logging.getLogger(__name__)
 
 TARGETS = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 """Never lm_head: with it wrapped, two requests with prompt_logprobs in one batch kill vLLM's engine."""
+DATA_ONLY = ("--no-trust-remote-code", "--load-format", "safetensors")
+"""Last on the command line, so that no flag before them counts: a model directory's code and pickles never run."""
 STOP_S = 20.0
 RESTARTS_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 LOG_TAIL = 2000
@@ -62,6 +65,11 @@ class VLLMServer:
     gave_up: str = ""
 
     def __post_init__(self) -> None:
+        if any(flag.replace("_", "-").startswith("--trust-remote-code") for flag in self.flags.extra):
+            raise EngineRefused(
+                "ketools never runs code of a model directory. Leave --trust-remote-code out of the vLLM flags, and "
+                "serve a model that vLLM knows by itself."
+            )
         self.port = self.port or _free_port()
         self._closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -87,13 +95,13 @@ class VLLMServer:
         """The command line: the module, since `vllm serve` is missing in some builds of the package."""
         flags = self.flags
         command = [str(self.python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(self.model)]
-        command += ["--served-model-name", self.served_name or self.model.name]
+        command += ["--served-model-name", self.served_name or model_name(self.model)]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--dtype", flags.dtype, "--enable-lora"]
         command += ["--max-lora-rank", str(flags.max_rank), "--max-loras", str(flags.max_loras)]
         command += ["--max-cpu-loras", str(flags.max_cpu_loras), "--lora-target-modules", *TARGETS]
         if self._has_plugin:
             command += ["--worker-extension-cls", "ketools.vllm_plugin.worker.EditWorker"]
-        return [*command, *flags.extra]
+        return [*command, *flags.extra, *DATA_ONLY]
 
     def variables(self) -> dict[str, str]:
         """The environment: adapters at run time, the resolver's store, nothing from a hub."""

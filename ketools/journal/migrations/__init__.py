@@ -11,10 +11,15 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, inspect, text
 
 from ketools.core.errors import StorageError
-from ketools.journal.migrations import m0001_initial, m0002_job_arguments, m0003_key_rule
+from ketools.journal.migrations import m0001_initial, m0002_job_arguments, m0003_key_rule, m0004_models
 
 Migration = Callable[[Connection], None]
-MIGRATIONS: tuple[Migration, ...] = (m0001_initial.upgrade, m0002_job_arguments.upgrade, m0003_key_rule.upgrade)
+MIGRATIONS: tuple[Migration, ...] = (
+    m0001_initial.upgrade,
+    m0002_job_arguments.upgrade,
+    m0003_key_rule.upgrade,
+    m0004_models.upgrade,
+)
 
 
 def schema_version(connection: Connection) -> int:

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from ketools.core.requests import EditRequest, Prompt
-from ketools.knowledge.relations import RELATIONS
+from ketools.knowledge.relations import RELATIONS, relation_of
 from ketools.methods.base import EditContext
 from ketools.methods.bird.config import BIRDConfig
 from ketools.methods.rome.compute import rank_one
 from ketools.models import hooks, text
-from ketools.models.contexts import form, relation_of
+from ketools.models.contexts import form
 from ketools.models.editable import EditableModel
 
 

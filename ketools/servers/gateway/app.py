@@ -22,12 +22,13 @@ from ketools.core.errors import InvalidRequest, KetoolsError
 from ketools.core.requests import Prompt
 from ketools.engines.base import Upstream
 from ketools.layers.composition import EditLayer
+from ketools.models.text import as_text
 from ketools.notes import Prepared
 from ketools.servers.gateway.access import Access
 from ketools.servers.gateway.errors import ApiError, answer_error, unknown_model
 from ketools.servers.gateway.metrics import Measured, Metrics
 from ketools.servers.gateway.models import Models
-from ketools.servers.gateway.prompts import Body, Prepare, chat_with_notes, text_with_notes
+from ketools.servers.gateway.prompts import Body, Prepare, chat_with_notes, text_with_notes, turns_as_text
 from ketools.servers.gateway.relay import ChatRequest, Relay
 from ketools.servers.gateway.settings import GatewaySettings
 from ketools.servers.tokens import TokenFile
@@ -92,6 +93,9 @@ def gateway_app(
     return app
 
 
+WORD_JOINER = "\u2060"
+
+
 @dataclass
 class Gateway:
     """The endpoints."""
@@ -138,6 +142,13 @@ class Gateway:
         page, kind = self.metrics.page()
         return Response(page, media_type=kind)
 
+    def plain(self, body: Body) -> Body:
+        """The body with a word joiner inside what the model would read as a control token, so that it stays text."""
+        outline = getattr(self.service.runtime.engine, "outline", None)
+        if outline is None:
+            return body
+        return turns_as_text(body, lambda text, role: as_text(outline, text, role, WORD_JOINER))
+
     async def applied(
         self, body: Body, layer: EditLayer, put: Callable[[Body, Prepare], Body]
     ) -> tuple[Body, EditLayer]:
@@ -174,7 +185,7 @@ class Completions:
         who = await gateway.access.caller(request)
         body = parsed(await read_body(request, gateway.settings.body_bytes))
         name = model_of(body)
-        served, layer = await gateway.applied(body, await gateway.models.layer(who, name), self.put)
+        served, layer = await gateway.applied(gateway.plain(body), await gateway.models.layer(who, name), self.put)
         ask = ChatRequest(self.path, served, layer, name)
         await self._until_hang_up(ask, receive, send)
 

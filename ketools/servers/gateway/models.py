@@ -13,8 +13,8 @@ import anyio.to_thread
 
 from ketools.core.errors import Forbidden, InvalidRequest
 from ketools.core.principals import Principal, Scope
+from ketools.core.space_names import check_space_name
 from ketools.journal import ROOT
-from ketools.journal.records import check_space_name
 from ketools.layers.composition import BASE, EditLayer
 from ketools.servers.gateway.errors import unknown_model
 

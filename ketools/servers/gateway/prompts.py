@@ -34,6 +34,34 @@ def chat_with_notes(body: Body, prepare: Prepare) -> Body:
     return {**body, "messages": [*messages[:last], changed, *messages[last + 1 :]]}
 
 
+def turns_as_text(body: Body, as_text: Callable[[str, str], str]) -> Body:
+    """A chat completion's body with what each message says changed by `as_text(text, role)`; other parts stay."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
+        return body
+    return {**body, "messages": [_turn_as_text(m, as_text) for m in messages]}
+
+
+def _turn_as_text(message: Mapping[str, Any], as_text: Callable[[str, str], str]) -> dict[str, Any]:
+    content, role = message.get("content"), str(message.get("role"))
+    if isinstance(content, str):
+        return {**message, "content": as_text(content, role)}
+    if not isinstance(content, list):
+        return dict(message)
+    texts = [_part_text(part) for part in content]
+    return {
+        **message,
+        "content": [
+            part
+            if text is None
+            else {**part, "text": as_text(text, role)}
+            if isinstance(part, dict)
+            else as_text(text, role)
+            for part, text in zip(content, texts, strict=True)
+        ],
+    }
+
+
 def text_of(content: object) -> str:
     """What a message says: a string, or the text parts of a list, a line each."""
     if isinstance(content, str):

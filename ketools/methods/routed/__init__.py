@@ -1,0 +1,16 @@
+"""Scope-routed adapters: weights that say the target in any form, and act only while their fact is asked for."""
+
+from ketools.core.requests import FACTS
+from ketools.methods.base import Method, deferred
+from ketools.methods.routed.config import RoutedAdapterConfig, search
+
+METHOD = Method(
+    name="routed",
+    summary="Trains an adapter of the last blocks per fact; the scope of the fact decides which requests get it.",
+    phase="association",
+    source="LoRA (Hu et al. 2022) switched by a scope as in SERAC (Mitchell et al. 2022); ketools",
+    kinds=FACTS,
+    config=RoutedAdapterConfig,
+    compute=deferred("ketools.methods.routed.compute"),
+    search=search,
+)
