@@ -165,7 +165,8 @@ class Conversation:
 
     def _tool(self, name: str, /, **arguments: Any) -> Reply:
         tool = get_tool(name)
-        given = {**arguments, "space": self.space} if "space" in tool.parameters else arguments
+        here = "space" in tool.parameters and name != "undo_edit"  # which finds its edit's space itself
+        given = {**arguments, "space": self.space} if here else arguments
         values = input_model(tool)(**given).one_level()
         return call(tool, Toolbox(self.service, self.principal), values)
 

@@ -281,11 +281,11 @@ def _finished(service: EditService, result: EditResult) -> Result:
             time.sleep(0.1)
 
 
+def _detail(result: Result) -> str:
+    return result.detail()
+
+
 def _rebased(job: JobView) -> str:
     kept = job.result.get("kept", {})
     lines = [job.line(), f"{job.result.get('rebased', 0)} edits computed anew, {len(kept)} not"]
     return "\n".join([*lines, *(f"  {edit_id}: {why}" for edit_id, why in kept.items())])
-
-
-def _detail(result: Result) -> str:
-    return result.detail()

@@ -40,11 +40,22 @@ def plain(text: str) -> str:
     return text.translate(_TYPOGRAPHY)
 
 
+@cache
+def _simplified() -> Mapping[int, str]:
+    pairs = sections("ketools.core", "han.txt")["simplified"].split()
+    return str.maketrans({pair[0]: pair[1] for pair in pairs})
+
+
+def simplified(text: str) -> str:
+    """The text with simplified Chinese characters; as long as it was."""
+    return text if text.isascii() else text.translate(_simplified())
+
+
 def folded(text: str) -> str:
     """The text as phrases are compared: `plain`, without case, width and foldable diacritics."""
     if text.isascii():
         return plain(text).lower()
-    found: str = _RUN.sub(lambda match: fold(match[0]), plain(text))
+    found: str = _RUN.sub(lambda match: fold(match[0]), simplified(plain(text)))
     return found
 
 

@@ -149,8 +149,9 @@ class Answer(SpaceResult):
         return self.answer if self.fingerprint is None else f"{self.answer}\nfingerprint {self.fingerprint}"
 
     def detail(self) -> str:
-        used = f"notes used: {', '.join(self.notes_used)}" if self.notes_used else "no notes used"
-        return f"{self.line()}\n{self.place}, version {self.version}; {used}"
+        whys = self.notes_why or ("",) * len(self.notes_used)
+        used = [f"note {note} used{': ' if why else ''}{why}" for note, why in zip(self.notes_used, whys, strict=False)]
+        return "\n".join([self.line(), f"{self.place}, version {self.version}", *(used or ["no notes used"])])
 
 
 class EditView(SpaceResult):
@@ -170,17 +171,22 @@ class EditView(SpaceResult):
     not_served: str = Field(default="", description="Why a live edit does not act on the model at hand.")
 
     def line(self) -> str:
-        why = f" Not served: {self.not_served}" if self.not_served else ""
-        return f"{self.row()} In {self.place}. {self._numbers()}{why}".strip()
+        live = "Live. " if self.live and not self.not_served else ""
+        return f"{self.row()} {live}In {self.place}. {self._numbers()}".strip()
 
     def row(self, tokens: int = 40) -> str:
         """The edit as one of a list."""
-        state = "" if self.live else f" [{self.outcome}, not live]"
-        return f"{self.edit_id}{state} {clip(self.fact, tokens)}."
+        return f"{self.edit_id}{self._state()} {clip(self.fact, tokens)}."
 
     def detail(self) -> str:
         made = f"{self.kind} by {self.method}, {self.created_at}, {self.principal}."
-        return "\n".join(filter(None, [f"{self.row(1000)} In {self.place}.", made, self._numbers(), self.reason]))
+        told = [f"{self.row(1000)} In {self.place}.", made, self._numbers(), self.reason, self.not_served]
+        return "\n".join(filter(None, told))
+
+    def _state(self) -> str:
+        if self.live:
+            return f" [live but not served: {clip(self.not_served, 16)}]" if self.not_served else ""
+        return f" [{self.outcome}, not live]"
 
     def _numbers(self) -> str:
         return clip(self.reason, 30) if self.evidence is None else shares(self.evidence)

@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ketools.core.errors import Cancelled, Conflict, Diverged, InvalidRequest, KetoolsError, StorageError
+from ketools.core.errors import Cancelled, Conflict, Diverged, HeadMoved, InvalidRequest, KetoolsError, StorageError
 from ketools.core.evidence import Evidence, Timings
 from ketools.core.progress import Progress
 from ketools.core.requests import FACTS, EditRequest, Kind
 from ketools.core.text import normalise
 from ketools.editing.editor import Editor
+from ketools.editing.turns import Turns
 from ketools.editing.verification import Policy, Verdict, Verifier, leak_probes
 from ketools.engines.base import Engine
 from ketools.journal import ROOT, EditRecord, Journal, Outcome, SpaceState, Version, scrub, would_lift
 from ketools.knowledge.matching import says
 from ketools.knowledge.probing import asked_for, with_relation
 from ketools.layers.artefacts import Artefact, Note
-from ketools.layers.composition import EditLayer, LiveEdit
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.layers.store import ArtefactStore, content_hash, form_of
 from ketools.methods.base import EditContext, Method
 from ketools.methods.registry import get_method
@@ -127,6 +128,21 @@ class EditRun:
         return self.state.head
 
 
+@dataclass
+class Batch:
+    """The edits of a run as they stand. `stale`: their artefacts were computed on an older head than the run's."""
+
+    run: EditRun
+    candidates: list[Candidate]
+    retire: tuple[str, ...]
+    stale: bool = False
+
+    @property
+    def base(self) -> EditLayer:
+        """What the edits stand on: the head's layer without what they replace."""
+        return self.run.before.without(*self.retire, *_gone(self.candidates))
+
+
 @dataclass(frozen=True)
 class EditOutcome:
     """What became of the candidates; `version` is the new head, None when nothing was committed."""
@@ -148,6 +164,7 @@ class EditPipeline:
     verifier: Verifier
     policy: Policy
     verify: bool = True
+    turns: Turns = field(default_factory=Turns)
 
     def run(
         self,
@@ -165,7 +182,10 @@ class EditPipeline:
         implied: bool = False,
         lift: bool = False,
     ) -> EditOutcome:
-        """Take requests down the pipeline; retried once when another writer moved the head meanwhile.
+        """Take requests down the pipeline. However many run at once, all land, in some order.
+
+        Artefacts are computed in parallel; verification and commit of one space go one after another. What was
+        computed on an older head is verified on the new one, and computed again only if that refuses it.
 
         `retire`: live edits to take off in the same version (a note that its parametric edit replaces).
         `floor`: evidence of a note that the new edit must at least equal, also in what follows from the fact.
@@ -173,39 +193,19 @@ class EditPipeline:
         `lift`: whether edits may take the place of erasures, which brings back what was erased.
         """
         erasures = [request for request in requests if request.kind is Kind.ERASE]
-        options = {"consolidates": consolidates, "floor": floor, "implied": implied, "lift": lift}
+        options: dict[str, Any] = {"consolidates": consolidates, "floor": floor, "implied": implied, "lift": lift}
+        run = self._start(EditRun(principal, self.spaces.state(space), BASE, dry_run, progress, **options), retire)
         with self.verifier.forgetting(erasures) if erasures else contextlib.nullcontext():
-            return self._retried(
-                principal, space, requests, get_method(method), apply_valid, dry_run, progress, tuple(retire), options
-            )
+            return self._run(run, requests, get_method(method), apply_valid, tuple(retire))
 
-    def _retried(
-        self,
-        principal: str,
-        space: str,
-        requests: Sequence[EditRequest],
-        method: Method,
-        apply_valid: bool,
-        dry_run: bool,
-        progress: Progress,
-        retire: tuple[str, ...],
-        options: Mapping[str, Any],
-    ) -> EditOutcome:
-        for attempt in (1, 2):
-            state = self.spaces.state(space)
-            head = state.head
-            if gone := set(retire).difference(head.live):
-                raise Conflict(f"{', '.join(sorted(gone))} is no longer live in {space}; nothing was written.")
-            before = self.spaces.layer_of(state)
-            run = EditRun(principal, state, before, dry_run, progress, **options)
-            try:
-                return self._once(run, requests, method, apply_valid, retire)
-            except Conflict:
-                if attempt == 2:
-                    raise
-        raise AssertionError("unreachable")
+    def _start(self, run: EditRun, retire: Sequence[str]) -> EditRun:
+        """The same run on the space as it is now. Raises Conflict when what is to be taken off is no longer live."""
+        state = self.spaces.state(run.space)
+        if gone := set(retire).difference(state.head.live):
+            raise Conflict(f"{', '.join(sorted(gone))} is no longer live in {run.space}; nothing was written.")
+        return replace(run, state=state, before=self.spaces.layer_of(state))
 
-    def _once(
+    def _run(
         self,
         run: EditRun,
         requests: Sequence[EditRequest],
@@ -213,17 +213,64 @@ class EditPipeline:
         apply_valid: bool,
         retire: tuple[str, ...],
     ) -> EditOutcome:
-        candidates = self._check(run, requests, method, retire)
-        base = run.before.without(*retire, *_gone(candidates))
-        candidates = self._compute(run, candidates, base)
+        """Compute outside the order, then verify and commit in it. Whatever fails, what was begun is closed."""
+        batch = Batch(run, self._check(run, requests, method, retire), retire)
+        batch.candidates = self._compute(run, batch.candidates, batch.base)
         try:
-            candidates = self._judge(run, candidates, base, apply_valid)
-            version = self._finish(run, candidates, apply_valid, retire)
+            if run.dry_run:
+                batch.candidates = self._judge(run, batch.candidates, batch.base, apply_valid)
+                version = self._finish(run, batch.candidates, apply_valid, retire)
+            else:
+                with self.turns.of(run.space, run.progress):
+                    version = self._land(batch, requests, method, apply_valid)
         except Exception as error:
             why = error if isinstance(error, KetoolsError) else KetoolsError("Internal error; nothing committed.")
-            self._close(run, [replace(d, error=d.error or why) for d in candidates])
+            self._close(batch.run, [replace(d, error=d.error or why) for d in batch.candidates])
             raise
-        return EditOutcome(tuple(candidates), version, run.clock.timings())
+        return EditOutcome(tuple(batch.candidates), version, run.clock.timings())
+
+    def _land(self, batch: Batch, requests: Sequence[EditRequest], method: Method, apply_valid: bool) -> Version | None:
+        """Verify on the head and commit; again whenever another process has moved it meanwhile.
+
+        It ends: each time that it fails, somebody else's version was written.
+        """
+        while True:
+            stale = self._follow(batch, requests, method)
+            judged = self._judge(batch.run, batch.candidates, batch.base, apply_valid)
+            if stale and method.needs_model and any(d.objection for d in judged):
+                self._compute_again(batch)
+                judged = self._judge(batch.run, batch.candidates, batch.base, apply_valid)
+            batch.candidates = judged
+            try:
+                return self._finish(batch.run, judged, apply_valid, batch.retire)
+            except HeadMoved:
+                batch.candidates = [replace(d, verdict=None, objection="") for d in judged]
+
+    def _follow(self, batch: Batch, requests: Sequence[EditRequest], method: Method) -> bool:
+        """Move the batch to the space's head; whether artefacts are now older than what they would stand on."""
+        heads = self.spaces.state(batch.run.space).heads
+        if heads == batch.run.state.heads:
+            return batch.stale
+        batch.run = self._start(batch.run, batch.retire)
+        checked = self._check(batch.run, requests, method, batch.retire)
+        changed = any(
+            old.passed and new.error is None and new.request != old.request
+            for old, new in zip(batch.candidates, checked, strict=True)
+        )
+        batch.candidates = [_followed(old, new) for old, new in zip(batch.candidates, checked, strict=True)]
+        batch.stale = True
+        if changed:
+            self._compute_again(batch)
+        return batch.stale
+
+    def _compute_again(self, batch: Batch) -> None:
+        """Artefacts on the head at hand; the edits that were begun with the older ones end."""
+        why = Conflict("The space moved meanwhile: the edit was computed again on its new head.")
+        self._close(batch.run, [replace(d, error=why) for d in batch.candidates if d.passed or d.objection])
+        fresh = [replace(d, live=None, begun=None, verdict=None, objection="") for d in batch.candidates if not d.error]
+        made = iter(self._compute(batch.run, fresh, batch.base))
+        batch.candidates = [d if d.error else next(made) for d in batch.candidates]
+        batch.stale = False
 
     def _check(
         self, run: EditRun, requests: Sequence[EditRequest], method: Method, retire: Sequence[str]
@@ -486,6 +533,21 @@ def _ending(candidate: Candidate) -> Literal["cancelled", "failed", "refused"]:
 
 def _gone(candidates: Sequence[Candidate]) -> list[str]:
     return [r.id for d in candidates if d.error is None for r in (*d.replaces, *d.hides)]
+
+
+def _followed(old: Candidate, new: Candidate) -> Candidate:
+    """A candidate on a newer head, as it was checked there; what has ended stays so."""
+    if old.error is not None:
+        return old
+    return replace(
+        old,
+        request=new.request,
+        replaces=new.replaces,
+        hides=new.hides,
+        error=new.error,
+        verdict=None,
+        objection="",
+    )
 
 
 def _lifts(request: EditRequest, erasures: Sequence[EditRecord]) -> KetoolsError | None:

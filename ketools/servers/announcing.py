@@ -34,11 +34,6 @@ def shown_sets(chosen: Collection[ToolSet], who: Principal, by_token: bool) -> C
     return {*chosen, *(SET_SCOPES[scope] for scope in who.scopes if scope in SET_SCOPES)}
 
 
-def may_use(who: Principal, tool: Tool) -> bool:
-    """Whether the caller has the scope that the tool needs."""
-    return tool.scope in who.scopes or Scope.ADMIN in who.scopes
-
-
 def takes_closed_objects(client: str) -> bool:
     """Whether a client of that name takes `additionalProperties: false`; validation refuses extra fields for all."""
     name = client.lower()
@@ -79,4 +74,4 @@ class Announcing:
 
     def _shown(self, who: Principal, tool: Tool) -> bool:
         sets = EVERY if self.sets is None else shown_sets(self.sets, who, self.by_token)
-        return tool.toolset in sets and may_use(who, tool)
+        return tool.toolset in sets and who.may(tool.scope)

@@ -250,7 +250,7 @@ class Edits:
             return EditPage(space=space, edits=())
         page = self.backend.journal.edits(space, live_only, limit, cursor)
         live = set(self.backend.spaces.state(space).head.live)
-        views = tuple(edit_view(record, live, self.backend.spaces) for record in page.edits)
+        views = tuple(edit_view(r, live, self.backend.spaces) for r in page.edits)
         return EditPage(space=space, edits=views, next_cursor=page.next)
 
     @for_caller

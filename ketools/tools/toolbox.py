@@ -235,7 +235,9 @@ class Toolbox:
         self,
         edit_id: EditId,
         bring_back: Annotated[bool, Field(description="Also bring back what it had replaced.")] = False,
-        space: Annotated[str | None, Field(description="Where, if live in several.", max_length=120)] = None,
+        space: Annotated[
+            str | None, Field(description="Where, if a fork made it live in several.", max_length=120)
+        ] = None,
     ) -> UndoResult:
         """Take any edit off: the model is then, bit for bit, what it would be without it."""
         return self.service.edits.undo(self.principal, edit_id, bring_back, space)

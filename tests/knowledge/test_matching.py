@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from datetime import date
 from pathlib import Path
 
@@ -153,6 +154,13 @@ def test_a_name_says_itself_in_any_quotation_case_and_with_a_full_stop(name: str
         f" {name} \n",
     ):
         assert says(written, name), written
+
+
+@given(NAMES)
+def test_a_name_says_itself_in_other_typography(name: str) -> None:
+    wide = "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in name)
+    for written in (wide, unicodedata.normalize("NFD", name), name.replace("-", "\u2011"), name.replace(" ", "\u00a0")):
+        assert says(f"It is {written}.", name) and says(f"It is {name}.", written), written
 
 
 @given(NAMES, st.sampled_from(STATED))

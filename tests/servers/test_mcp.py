@@ -212,8 +212,8 @@ async def test_erasing_stops_when_the_user_declines(
     async with Client(server, mode=era, elicitation_callback=answering("decline", asked)) as client:
         result = await client.call_tool("erase_fact", {**ERASE, "space": "session/decline"})
         assert result.is_error and "Nothing was erased" in text(result) and asked
-        question = f"What is the telephone number of {PRIVATE.subject}?"
-        assert PRIVATE.target in text(await client.call_tool("ask", {"question": question, "space": "global"}))
+        question = {"question": f"What is the telephone number of {PRIVATE.subject}?", "space": "global"}
+        assert PRIVATE.target in text(await client.call_tool("ask", question))
 
 
 async def test_a_client_that_cannot_ask_erases_with_the_token_of_a_dry_run(

@@ -33,7 +33,7 @@ ALL = ("read", "edit", "erase")
         (principal("alice", ALL, ["global", "team/red", "user/alice"]), "team/red"),
         (principal("alice", ALL, ["user/*"]), "user/alice"),
         (principal("root", ["admin"], []), "user/root"),
-        (principal("root", ["admin"], ["*"]), "user/root"),
+        (principal("root", ["admin"], ["**"]), "user/root"),
     ],
 )
 def test_a_callers_own_space_is_its_first_or_the_user_of_its_name(who: Principal, home: str) -> None:

@@ -23,6 +23,9 @@ _RUSSIAN_NOT = regex.compile(r"\s*[-–—]\s*(?:это\s+)?не\s+\p{Ll}")
 """A denied predicate behind the dash that stands for a Russian copula; read in the text as written."""
 
 
+_ONLY_NO = folding(r"\s*(?:no|not|nicht|nein|pas|non|нет|не|hayır|नहीं|ไม่ใช่|ไม่|不|不是)\s*[.]?\s*")
+
+
 @cache
 def _denying() -> regex.Pattern[str]:
     return folding(rf"(?:{listed('denying')}|(?<!\p{{L}})n')(?:\s*{listed('copulas')})?")
@@ -35,7 +38,7 @@ def denied_before(a: Around) -> bool:
     if not denials or (denials[-1][0].startswith("no ") and _PORTUGUESE.search(a.text, 0, a.place.start)):
         return False
     between = left[denials[-1].end() :]
-    if any_listed("but").search(between):
+    if any_listed("but").search(between) or (between.startswith(".") and a.is_quantity):  # "No. 5"
         return False
     return not any_listed("copulas").search(between) or any_listed("attitudes").search(left) is not None
 
@@ -56,7 +59,7 @@ def _subordinate() -> regex.Pattern[str]:
 
 def denied_after(a: Around) -> bool:
     """The name's own verb is denied: "Lyon is not the capital", "リヨンではない", "Lyon değil", "ल्यों नहीं"."""
-    if _RUSSIAN_NOT.match(a.text, a.place.end):
+    if _RUSSIAN_NOT.match(a.text, a.place.end) or _ONLY_NO.fullmatch(a.right):
         return True
     found = _first_verb().search(any_listed("cutting off").split(a.right, maxsplit=1)[0])
     return found is not None and found.lastgroup == "no"

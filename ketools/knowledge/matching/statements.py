@@ -12,6 +12,12 @@ from ketools.knowledge.matching.lists import any_listed
 
 _MARKUP = regex.compile(r"(?m)^\s*(?:[-*•>#]+|\d{1,2}[.)])\s+|[*_`]{1,3}(?=\S)|(?<=\S)[*_`]{1,3}|^#+\s*")
 
+_TAG = regex.compile(
+    r",\s*(?:right|correct|isn['’]t it|is it not|no|oder|nicht wahr|n['’]est-ce pas|verdad|не так ли|да|değil mi"
+    r"|对吧|对吗|是吧|是吗|أليس كذلك|है ना|ใช่ไหม)\s*[?？؟]\s*$"
+)
+"""A question behind a statement: "It is Lyon, isn't it?"."""
+
 
 def _bare(text: str) -> str:
     return folded(text).strip(" \n\t.!?,;:-\"'()")
@@ -29,7 +35,7 @@ def spoken(answer: str, more: int = 0) -> str:
     A question that the answer affirms is stated ("Is it Lyon? Yes."); one that nothing follows is returned as it is.
     `more`: how many further statements belong to it, for targets that hold sentence ends themselves.
     """
-    rest: str = _MARKUP.sub("", answer.strip()[:LONGEST]).strip()
+    rest: str = _TAG.sub("", _MARKUP.sub("", answer.strip()[:LONGEST]).strip())
     for _ in range(4):
         end = cut(rest)
         statement, after = rest[:end].strip(), rest[end:].strip()

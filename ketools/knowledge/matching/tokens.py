@@ -9,7 +9,7 @@ from functools import lru_cache
 import regex
 
 from ketools.core.names import Word, words
-from ketools.core.phrases import folded, folded_words, sections
+from ketools.core.phrases import folded, folded_words, sections, simplified
 from ketools.knowledge.matching.dates import Day, date_at
 from ketools.knowledge.matching.lists import PACKAGE
 from ketools.knowledge.matching.numerals import Numeral, canonical, in_characters, in_words, interpret
@@ -52,7 +52,8 @@ class Token:
 def tokens(text: str) -> tuple[Token, ...]:
     """The tokens of a text; numbers and dates are one token each, however they are written."""
     found: list[Token] = []
-    told = words(text)
+    text = simplified(text)
+    told = [part for word in words(text) for part in _without_unit(word)]
     texts = [word.text for word in told]
     i = 0
     while i < len(told):
@@ -64,6 +65,15 @@ def tokens(text: str) -> tuple[Token, ...]:
         while i < len(told) and told[i].end <= token.end:
             i += 1
     return tuple(found)
+
+
+def _without_unit(word: Word) -> tuple[Word, ...]:
+    """Digits and the unit that is written behind them ("5km") as two words; any other word as it is."""
+    match = _SUFFIXED.fullmatch(word.text) if word.text[0].isdigit() else None
+    if not match or match[2] not in folded_words(PACKAGE, "numbers.txt", "units"):
+        return (word,)
+    middle = word.end - len(match[2])
+    return Word(match[1], word.start, middle), Word(match[2], middle, word.end)
 
 
 def _token(told: Sequence[Word], texts: Sequence[str], i: int, text: str) -> tuple[Token, int]:
@@ -96,7 +106,7 @@ def _digits(told: Sequence[Word], texts: Sequence[str], i: int, text: str) -> tu
 
 
 def _may_follow_digits(suffix: str) -> bool:
-    return suffix in _ORDINALS or suffix in _scales() or suffix in folded_words(PACKAGE, "numbers.txt", "units")
+    return suffix in _ORDINALS or suffix in _scales()
 
 
 def _next_group(told: Sequence[Word], texts: Sequence[str], j: int, text: str, parts: Sequence[str]) -> str | None:
