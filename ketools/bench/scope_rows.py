@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class Question:
 def bench_rows(
     file: str,
     encoder: Encoder | None,
-    scope: Scope,
+    scope: Scope | None,
     sizes: Sequence[int] = SIZES,
     n: int | None = None,
     seed: int = 1,
@@ -46,14 +46,14 @@ def bench_rows(
 ) -> dict[str, Any]:
     """Per decider (`learnt`, `rules`) and number of live notes: shares missed and falsely injected by kind, with n.
 
-    `n`: rows to ask about. Raises InvalidRequest for a file without rows of zsRE's, WikiBigEdit's, CounterFact's or
-    QAEdit's form.
+    `scope`: the learnt one; without it only the rules are measured. `n`: rows to ask about. Raises InvalidRequest
+    for a file without rows of zsRE's, WikiBigEdit's, CounterFact's or QAEdit's form.
     """
     rows = [row for row in read_rows(Path(file)) if find(row.subject, row.prompt)]
     if not rows:
         raise InvalidRequest(f"{file} holds no row whose prompt names its subject.")
     questions = list(_questions(rows, rows[:n], random.Random(seed)))
-    deciders: Mapping[str, Scope | None] = {"learnt": scope, "rules": None}
+    deciders: dict[str, Scope | None] = {"rules": None} if scope is None else {"learnt": scope, "rules": None}
     kept = dict.fromkeys(min(size, len(rows)) for size in sizes)
     return {
         "rows": len(rows),

@@ -195,17 +195,18 @@ def _bench_scope_rows(
 ) -> None:
     from ketools.bench.scope_rows import bench_rows
     from ketools.knowledge.scope import Scope
-    from ketools.knowledge.scope.head import ScopeHead
+    from ketools.knowledge.scope.head import PACKAGED, ScopeHead
     from ketools.service.runtime import open_encoder
 
-    encoder, scope = open_encoder(session(context).settings()), Scope(ScopeHead.load(head) if head else None)
+    encoder, chosen = open_encoder(session(context).settings()), head or PACKAGED
+    scope = Scope(ScopeHead.load(chosen)) if head or PACKAGED.is_file() else None
     with progress("bench scope") as report:
         found = {Path(file).name: bench_rows(file, encoder, scope, sizes, n, seed, report) for file in files}
     if as_json:
         show_json(found)
         return
     for name, part in found.items():
-        for decider in ("learnt", "rules"):
+        for decider in (one for one in ("learnt", "rules") if one in part):
             for size, row in part[decider].items():
                 rates = ", ".join(f"{k} {v['share']:.3f} of {v['n']}" for k, v in row.items() if isinstance(v, dict))
                 print(f"{name}: {decider}, {size} live: {rates}; {row['ms']:.0f} ms a question")
