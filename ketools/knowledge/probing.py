@@ -170,9 +170,12 @@ class Prober:
         return [*bank.neighbours(request, NEIGHBOURS), *about, *bank.unrelated(request, UNRELATED)]
 
     def implied(self, request: EditRequest) -> tuple[Implication, ...]:
-        """What follows from the edit: the way back, and the new object's own facts asked through the subject."""
+        """What follows from the edit: the way back, and the new object's own facts asked through the subject.
+
+        Only where the model's own relations are known: others need not know what follows, nor say it in one word.
+        """
         relation = RELATIONS.get(request.relation or "")
-        if relation is None or request.kind not in FACTS:
+        if relation is None or request.kind not in FACTS or self.forms:
             return ()
         subject, target = request.subject, request.target_new
         found: list[Implication] = []

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ketools.core.errors import InvalidRequest, KetoolsError
+from ketools.core.evidence import Evidence
 from ketools.core.jobs import CONSOLIDATE, REBASE
 from ketools.core.principals import Principal, Scope
 from ketools.core.progress import Progress, quiet
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 ROUTED = "routed"
 """What `auto` changes weights by for a fact where nothing was calibrated: its scope spares the rest."""
+FOLLOWED = Evidence(success=1.0, success_n=0, locality=0.0, locality_n=0)
+"""What a note must reach where routed weights would be taken else: they are as exact, and followed in every form."""
 FALLBACK = "ft-m"
 """What `auto` changes weights by where nothing was calibrated: the survey's best overall."""
 
@@ -154,9 +157,11 @@ class Edits:
         created = self.spaces.ensure(who, space)
         lift = who.may(Scope.ERASE)
         options = {"apply_valid": apply_valid, "dry_run": dry_run, "progress": progress, "lift": lift}
-        outcome = pipeline.run(who.name, space, requests, name, **options)  # type: ignore[arg-type]
+        parametric = self.parametric(requests[0].kind) if method == AUTO else name
+        floor = FOLLOWED if method == AUTO and (name, parametric) == (NOTE_METHOD, ROUTED) else None
+        outcome = pipeline.run(who.name, space, requests, name, floor=floor, **options)  # type: ignore[arg-type]
         if method == AUTO and outcome.version is None and name == NOTE_METHOD and _objected(outcome):
-            name = self.parametric(requests[0].kind)
+            name = parametric
             outcome = pipeline.run(who.name, space, requests, name, implied=True, **options)  # type: ignore[arg-type]
         job_id = self._follow_up(space, outcome) if method == AUTO else None
         return _batch_result(space, name, outcome, job_id, created, dry_run)
