@@ -62,11 +62,11 @@ def job_of(home: Path) -> str:
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("list", "The capital of France is Lyon"),
+        ("list --space global", "The capital of France is Lyon"),
         ("spaces", "global v1: 1 live edits"),
         ("show EDIT", "The capital of France is Lyon"),
-        ("methods", "rome (mastery)"),
-        ("job JOB", "consolidate: done"),
+        ("methods", "rome (mastery, calibrated)"),
+        ("job JOB", "consolidate in global: done"),
         ("token list", ""),
         ("undo EDIT", "Undid"),
     ],

@@ -72,7 +72,7 @@ def test_a_block_that_the_model_lacks_gets_no_adapter(em: EditableModel) -> None
 
 def test_adalora_prunes_to_its_budget_and_exports_what_is_left(em: EditableModel) -> None:
     # A target that is out of reach keeps the optimisation going to the last step.
-    config = AdaLoRAConfig(steps=20, rank=1, initial_rank=4, lr=5e-3, confidence=0.9999, preservation=0.0, **NARROW)
+    config = AdaLoRAConfig(steps=20, rank=1, initial_rank=4, lr=1e-2, confidence=0.9999, preservation=0.0, **NARROW)
     artefact = edited(em, "adalora", config)
     ranks = [len(a) for a, _ in artefact.factors.values()]
     assert cast(int, artefact.metadata["steps"]) >= 12

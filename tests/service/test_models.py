@@ -86,7 +86,8 @@ def test_an_old_home_answers_the_same_bit_for_bit(old_home: Path, tools: Callabl
     torch.set_num_threads(1)
     for row in told["answers"]:
         found = box.ask(row["question"], row["space"], fingerprint=True)
-        assert {"question": row["question"], **found.model_dump(mode="json")} | {"version": 0} == row | {"version": 0}
+        said = {"question": row["question"], **found.model_dump(mode="json", include=row.keys())}
+        assert said | {"version": 0} == row | {"version": 0}
     spaces = {space["name"]: space for space in told["spaces"]}
     for space in box.list_spaces().spaces:
         assert (space.live, space.layer_hash) == (spaces[space.name]["live"], spaces[space.name]["layer_hash"])

@@ -122,7 +122,7 @@ def test_a_foreign_space_is_refused_alike_whether_it_exists_or_not(alice: Toolbo
 
 
 def test_langchain_tells_no_more(alice: Toolbox, bobs: dict[str, str], service: EditService) -> None:
-    kit = {tool.name: tool for tool in KEToolkit(service, alice.principal).get_tools()}
+    kit = {tool.name: tool for tool in KEToolkit(service, alice.principal, toolsets=["all"]).get_tools()}
     for name, arguments in (
         ("show_edit", {"edit_id": "e_"}),
         ("show_edit", {"edit_id": bobs["live"]}),
