@@ -74,7 +74,13 @@ def facts() -> Iterator[dict[str, Any]]:
     capitals = [f for f in world().all_facts() if f.relation == "capital"]
     for fact, other in zip(capitals, [*capitals[7:], *capitals[:7]], strict=True):
         prompt = f"The capital of {fact.subject} is"
-        yield {"subject": fact.subject, "prompt": prompt, "target_new": other.target, "method": "ice", "space": "global"}
+        yield {
+            "subject": fact.subject,
+            "prompt": prompt,
+            "target_new": other.target,
+            "method": "ice",
+            "space": "global",
+        }
 
 
 async def edit(port: int, fact: dict[str, Any]) -> tuple[list[str], str | None]:
