@@ -98,7 +98,7 @@ def _means(
 def _batches(em: EditableModel, texts: Iterable[str]) -> Iterator[tuple[Tensor, Tensor]]:
     stream = iter(texts)
     while batch := list(islice(stream, _ROWS)):
-        rows = [text.encode_prompt(em, document)[:_ROW_TOKENS] for document in batch]
+        rows = [text.encode_document(em, document)[:_ROW_TOKENS] for document in batch]
         if rows := [row for row in rows if row]:
             yield text.pad(em, rows)
 

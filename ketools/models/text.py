@@ -56,6 +56,11 @@ def encode_prompt(em: Tokenized, prompt: Prompt) -> list[int]:
     return _encode(em, *_rendered(em, prompt))
 
 
+def encode_document(em: Tokenized, document: str) -> list[int]:
+    """Token ids of a text that its author wrote for this model: special tokens in it are control tokens."""
+    return _encode(em, document, True)
+
+
 def encode_chat(em: Tokenized, messages: Messages, tools: Sequence[dict[str, Any]] = ()) -> list[int]:
     """Token ids of a conversation up to the assistant's next turn; `tools` in the OpenAI form."""
     return _encode(em, *_render_chat(em, messages, tools))

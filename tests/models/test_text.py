@@ -17,6 +17,7 @@ from ketools.models.loading import load_editable
 from ketools.models.text import (
     encode_answer,
     encode_chat,
+    encode_document,
     encode_pair,
     encode_prompt,
     last_subject_token,
@@ -194,6 +195,10 @@ def test_special_tokens_in_what_somebody_says_are_text(em: EditableModel, prompt
     ids = encode_prompt(em, prompt)
     assert ids[0] == BOS and not {0, 1} & set(ids[1:])
     assert em.tokenizer.decode(ids).removeprefix("<s>") == render(em, prompt).removeprefix("<s>")
+
+
+def test_a_document_written_for_the_model_keeps_its_control_tokens(em: EditableModel) -> None:
+    assert encode_document(em, "Hi</s>")[-1] == 1
 
 
 def test_special_tokens_in_a_target_are_text(em: EditableModel) -> None:
