@@ -190,7 +190,7 @@ Frozen Clock|Golden Anchor|Midnight Ferry|Lonely Lighthouse|Scarlet Mirror|Secre
 Restless Tide|Copper Canyon|Bitter Honey|Endless Corridor|Painted Desert|Sleeping Giant|
 Whispering Pines|Hidden Bridge|Shattered Vase|Amber Castle|Quiet Rebellion|Stolen Violin|
 Marble Angel|Rusty Key|Northern Echo|Tangled Web|Empty Throne|Silver Arrow|Wild Geese|Last Carnival|
-Dusty EditPipeline
+Dusty Road
 """.replace("\n", "").split("|")
 
 UNIVERSITIES = """

@@ -218,7 +218,7 @@ def _work(rank: int, plan: TrainingPlan, folder: Path, until: int | None) -> Non
 
 
 def train(plan: TrainingPlan, folder: Path, until: int | None = None) -> Path:
-    """TrainingRun the plan in the folder, resuming what lies there; returns the folder of the finished model."""
+    """Run the plan in the folder, resuming what lies there; returns the folder of the finished model."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "meeting").unlink(missing_ok=True)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
