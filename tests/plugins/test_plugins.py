@@ -86,8 +86,8 @@ one = says()
 other = box.edit_fact("Peru", "The capital of Peru is", "Paris", space, "block-values")
 both = box.ask("The capital of Peru is", space, chat=False).answer
 box.undo_edit(other.edit_id)
-print(json.dumps({"before": before, "one": one, "again": says(), "answer": box.ask(prompt, space, chat=False).answer, "both": both,
-    "told": told(), "vllm": objection("block_values", "vllm")}))
+print(json.dumps({"before": before, "one": one, "again": says(), "both": both,
+    "answer": box.ask(prompt, space, chat=False).answer, "told": told(), "vllm": objection("block_values", "vllm")}))
 """
 LOOK = "print(json.dumps({'now': says(), 'told': told()}))"
 
