@@ -22,6 +22,7 @@ from typing import Literal
 
 from ketools.core.errors import StorageError
 from ketools.core.names import find, same_name
+from ketools.core.private import private_folder
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import EditRequest, Prompt, chat_prompt
 from ketools.engines.base import Engine
@@ -195,7 +196,7 @@ class KnownFacts:
             return
         part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(path.parent)
             part.write_text(json.dumps(found, ensure_ascii=False), "utf-8")
             part.replace(path)
         except OSError as error:

@@ -27,9 +27,9 @@ from ketools.engines.base import Engine
 from ketools.journal import ROOT, EditRecord, Journal, Outcome, SpaceState, Version, scrub, would_lift
 from ketools.knowledge.matching import says
 from ketools.knowledge.probing import asked_for, with_relation
-from ketools.layers.artefacts import Artefact, Note
+from ketools.layers.artefacts import Acts, Artefact
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
-from ketools.layers.store import ArtefactStore, content_hash, form_of
+from ketools.layers.store import ArtefactStore, content_hash
 from ketools.methods.base import EditContext, Method
 from ketools.methods.registry import get_method
 from ketools.spaces.layers import LayeredSpaces
@@ -79,6 +79,11 @@ class Candidate:
     def passed(self) -> bool:
         """Whether this edit may be committed."""
         return self.error is None and not self.objection and self.live is not None
+
+    @property
+    def is_note(self) -> bool:
+        """Whether what was made is put into prompts, and the weights stay as they are."""
+        return self.live is not None and self.live.artefact.acts is Acts.PROMPT
 
     def conflicts(self) -> tuple[str, ...]:
         """What the edit disagrees with, in words; an erasure names no text."""
@@ -382,7 +387,7 @@ class EditPipeline:
     def _begin(self, run: EditRun, candidate: Candidate, made: Artefact | KetoolsError) -> Candidate:
         if isinstance(made, KetoolsError):
             return replace(candidate, error=made)
-        if isinstance(made, Note) and candidate.request.kind is Kind.ERASE:
+        if made.acts is Acts.PROMPT and candidate.request.kind is Kind.ERASE:
             return replace(candidate, error=candidate.method.tells_what_it_erases())
         with run.clock.part("journal_ms"):
             if run.dry_run:
@@ -397,7 +402,7 @@ class EditPipeline:
                 artefact=None,
                 base_version=run.head.version,
                 model=self.engine.model_hash if candidate.method.needs_model else "",
-                form=form_of(made),
+                form=made.form,
             )
             name, begun = self.store.put_soon(made, lambda n: self.journal.begin_edit(replace(record, artefact=n)))
         return replace(candidate, live=LiveEdit(record.id, name, made), begun=begun)

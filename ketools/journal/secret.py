@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ketools.core.errors import StorageError
+from ketools.core.private import private_folder, private_opener
 
 _SIZE = 32
 
@@ -55,9 +56,8 @@ class SecretDraft:
         """A fresh one beside its future place, mode 0600 and on disk. Raises StorageError."""
         draft = cls(path, path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp"), secrets.token_bytes(_SIZE))
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(draft.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
+            private_folder(path.parent)
+            with open(draft.file, "xb", opener=private_opener) as file:
                 file.write(draft.secret)
                 file.flush()
                 os.fsync(file.fileno())

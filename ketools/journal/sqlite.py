@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 
 from ketools.core.errors import StorageError, StorageUnavailable
+from ketools.core.private import make_private, private_folder
 from ketools.journal.options import OPTIONS, Writing, writing
 
 _ADVICE = {
@@ -24,12 +26,23 @@ _ADVICE = {
 
 def sqlite_engine(url: URL, timeout_s: float) -> Engine:
     """Connections to the file, which is made if it is not there."""
-    Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+    _make_file(Path(url.database or ""))
     engine = create_engine(url, connect_args={"timeout": timeout_s}, max_overflow=-1, **OPTIONS)
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     _use_write_ahead_log(engine, timeout_s)
     return engine
+
+
+def _make_file(path: Path) -> None:
+    """The empty file, for this user alone: SQLite gives the log and the index beside it the file's own mode.
+
+    An existing one is not opened: closing it again would drop the locks of this process's connections.
+    """
+    private_folder(path.parent)
+    with suppress(FileExistsError):
+        path.touch(mode=0o600, exist_ok=False)
+    make_private(path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm"))
 
 
 def sqlite_error(told: str, cause: BaseException) -> StorageError:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ketools.core.errors import InvalidRequest, StorageError
+from ketools.core.private import make_private, private_folder, private_opener
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _SUFFIX = ".safetensors"
@@ -55,7 +56,8 @@ class ArtefactFiles:
         self.root = Path(root)
         self._writers = ThreadPoolExecutor(4, thread_name_prefix="artefacts")
         with storage_errors(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
+            private_folder(self.root)
+            make_private(self.root)
 
     def write_soon(self, data: bytes, then: Callable[[str], object] | None = None) -> tuple[str, Future[None]]:
         """The bytes' hash at once, and a future that is done when they are durable.
@@ -136,7 +138,7 @@ class ArtefactFiles:
     @contextmanager
     def _lock(self, mode: int) -> Iterator[None]:
         """Writers share the store; a collection has it alone."""
-        with (self.root / ".lock").open("ab") as file:
+        with open(self.root / ".lock", "ab", opener=private_opener) as file:
             fcntl.flock(file, mode)
             yield
 
@@ -152,10 +154,10 @@ def _holds(path: Path, data: bytes) -> bool:
 def _write_durably(path: Path, data: bytes) -> None:
     """All or nothing, and on disk when it returns."""
     new_folder = not path.parent.exists()
-    path.parent.mkdir(exist_ok=True)
+    private_folder(path.parent)
     part = path.parent / f".{path.stem}.{secrets.token_hex(4)}.tmp"
     try:
-        with part.open("xb") as file:
+        with open(part, "xb", opener=private_opener) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

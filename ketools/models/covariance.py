@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ketools.core.errors import InvalidRequest, StorageError
+from ketools.core.private import private_folder
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import Prompt
 from ketools.layers.composition import BASE
@@ -233,7 +234,7 @@ def _write(path: Path, c: Tensor) -> None:
     """Write next to the final place, then rename: a reader never sees half a file."""
     temporary = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         save_file({"covariance": c.contiguous()}, temporary)
         temporary.replace(path)
     except OSError as error:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ketools.core.private import private_folder
 from ketools.models.directory import CONFIG, directory_hash, existing, tensor_shapes, weight_files
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _remembered_hash(folder: Path, memory: Path) -> str:
         return str(entry["hash"])
     found = directory_hash(folder)
     with suppress(OSError):  # then it is read again next time
-        memory.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(memory.parent)
         part = memory.with_suffix(f".{os.getpid()}.tmp")
         part.write_text(json.dumps({**known, str(folder.resolve()): {"state": state, "hash": found}}))
         part.replace(memory)

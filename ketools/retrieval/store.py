@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ketools.core.errors import StorageError
+from ketools.core.private import private_folder
 from ketools.core.text import normalise
 
 FORMAT = "1"
@@ -198,7 +199,7 @@ class FactStore:
         with self._errors():
             if self.path is None:
                 return _prepared(sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None))
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self.path.parent)
             if not _usable(self.path):
                 for name in (self.path.name, f"{self.path.name}-wal", f"{self.path.name}-shm"):
                     self.path.with_name(name).unlink(missing_ok=True)

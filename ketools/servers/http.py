@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 
 from ketools.core.errors import InvalidRequest
 from ketools.servers.callers import FileTokens
+from ketools.servers.checked import CheckedRequests
 from ketools.servers.mcp import Choice, build_server
 from ketools.servers.tokens import EXAMPLE, TokenFile
 
@@ -82,7 +83,9 @@ def http_app(
 
     server.custom_route("/health", methods=["GET"])(_health)
     protection = security(host, allowed_hosts, verifier is not None)
-    return server.streamable_http_app(host=host, transport_security=protection)
+    app = server.streamable_http_app(host=host, transport_security=protection)
+    app.add_middleware(CheckedRequests)
+    return app
 
 
 async def _health(request: Request) -> JSONResponse:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import json
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ketools.core.errors import InvalidRequest, NotFound, StorageError
 from ketools.core.principals import Principal, Scope, principal
+from ketools.core.private import private_folder, private_opener
 
 PREFIX = "ket_"
 EXAMPLE = "ketools token new --name alice --scopes read,edit --spaces 'user/alice,session/alice/*'"
@@ -44,33 +47,33 @@ def digest(token: str) -> str:
 class TokenFile:
     """A JSON file `{sha256 of a token: {name, scopes, spaces}}`, read again when it changes.
 
+    Whoever changes it holds the lock of a file beside it, so that no change undoes another one.
     Raises `StorageError` when the file cannot be read, written or understood.
     """
 
     path: Path
-    _stamp: tuple[int, int] = (0, 0)
+    _stamp: tuple[int, ...] = ()
     _records: dict[str, TokenRecord] = field(default_factory=dict)
 
     def records(self) -> dict[str, TokenRecord]:
         """Every token's record by hash; empty when there is no file."""
         try:
             stat = self.path.stat()
+            stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            if stamp != self._stamp:
+                self._records, self._stamp = self._read(), stamp
+            return self._records
         except FileNotFoundError:
             return {}
-        stamp = (stat.st_mtime_ns, stat.st_size)
-        if stamp != self._stamp:
-            self._records, self._stamp = self._read(), stamp
-        return self._records
-
-    def _read(self) -> dict[str, TokenRecord]:
-        try:
-            raw = json.loads(self.path.read_text(encoding="utf-8"))
-            return {key: TokenRecord.model_validate(value) for key, value in raw.items()}
-        except (OSError, ValueError, AttributeError, ValidationError) as error:
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise StorageError(
                 f"The token file {self.path} cannot be read ({type(error).__name__}). "
                 f"Repair it, or remove it and make new tokens: {EXAMPLE}"
             ) from error
+
+    def _read(self) -> dict[str, TokenRecord]:
+        raw = json.loads(self.path.read_text(encoding="utf-8"))
+        return {key: TokenRecord.model_validate(value) for key, value in raw.items()}
 
     def find(self, token: str) -> TokenRecord | None:
         """The record of a token. Every stored hash is compared, each in constant time."""
@@ -85,28 +88,40 @@ class TokenFile:
         chosen = _scopes(scopes)
         record = TokenRecord(name=name, scopes=chosen, spaces=tuple(spaces))
         token = PREFIX + secrets.token_urlsafe(32)
-        self._write({**self.records(), digest(token): record})
+        with self._changing() as records:
+            self._write({**records, digest(token): record})
         return token
 
     def revoke(self, name: str) -> int:
         """Remove every token of that name; returns how many. Raises `NotFound` for an unknown name."""
-        records = self.records()
-        kept = {key: record for key, record in records.items() if record.name != name}
-        if len(kept) == len(records):
-            raise NotFound("token", name, {r.name for r in records.values()})
-        self._write(kept)
+        with self._changing() as records:
+            kept = {key: record for key, record in records.items() if record.name != name}
+            if len(kept) == len(records):
+                raise NotFound("token", name, {r.name for r in records.values()})
+            self._write(kept)
         return len(records) - len(kept)
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, TokenRecord]]:
+        """The records as they are on disk, which nobody else changes while the block lasts."""
+        try:
+            private_folder(self.path.parent)
+            with open(self.path.with_name(f".{self.path.name}.lock"), "ab", opener=private_opener) as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._stamp = ()
+                yield self.records()
+        except OSError as error:
+            raise StorageError(
+                f"Cannot write the token file {self.path}: {error.strerror}. "
+                "Make its folder writable for this user, or name another file by --token-file."
+            ) from error
 
     def _write(self, records: dict[str, TokenRecord]) -> None:
         body = {key: record.model_dump(mode="json") for key, record in records.items()}
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=".tokens-")
-            with os.fdopen(handle, "w", encoding="utf-8") as file:  # mkstemp makes it 0600
-                json.dump(body, file, indent=2)
-            Path(temporary).replace(self.path)
-        except OSError as error:
-            raise StorageError(f"Cannot write the token file {self.path}: {error.strerror}.") from error
+        handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=".tokens-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:  # mkstemp makes it 0600
+            json.dump(body, file, indent=2)
+        Path(temporary).replace(self.path)
 
 
 def _scopes(names: Iterable[str]) -> tuple[Scope, ...]:

@@ -27,7 +27,6 @@ from ketools.core.results import (
     UndoResult,
 )
 from ketools.knowledge.traits import OPINION_QUESTIONS, exemplar
-from ketools.layers.artefacts import Note
 from ketools.methods.base import Method
 from ketools.methods.notes import NOTE_METHOD
 from ketools.methods.registry import AUTO, get_method, methods
@@ -203,11 +202,11 @@ class Edits:
 
     def _follow_up(self, space: str, outcome: EditOutcome) -> str | None:
         """Queue the consolidation of the notes that were just committed."""
-        made = [c.live for c in outcome.candidates if c.passed and c.live and isinstance(c.live.artefact, Note)]
+        made = [c for c in outcome.candidates if c.passed and c.is_note]
         if outcome.version is None or not made or not self.backend.settings.consolidate:
             return None
-        kinds = [live.artefact.request.kind for live in made if isinstance(live.artefact, Note)]
-        arguments = {"notes": [live.edit_id for live in made], "method": self.parametric(*kinds)}
+        kinds = [candidate.request.kind for candidate in made]
+        arguments = {"notes": [c.live.edit_id for c in made if c.live], "method": self.parametric(*kinds)}
         return self.backend.runner.submit(CONSOLIDATE, space, arguments)
 
     @for_caller

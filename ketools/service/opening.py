@@ -41,7 +41,7 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     try:
         journal.recover()
         identity = ModelIdentity(model or settings.model, settings.home / "cache" / "model_hashes.json")
-        spaces = Spaces(journal, ArtefactFiles(settings.artefact_place), identity)
+        spaces = Spaces(journal, ArtefactFiles(settings.artefact_place), identity, settings.engine)
     except BaseException:
         journal.close()
         raise

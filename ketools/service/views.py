@@ -12,7 +12,6 @@ from ketools.core.results import BatchResult, EditResult, EditView
 from ketools.journal import EditRecord
 from ketools.knowledge.matching import refuses
 from ketools.knowledge.suspicion import suspicions
-from ketools.layers.artefacts import Note
 from ketools.service.changes import texts_of
 from ketools.spaces.spaces import Spaces
 
@@ -72,8 +71,7 @@ def _strong(verdict: Verdict) -> bool:
 
 def _only_hidden(candidate: Candidate) -> bool:
     """An erasure by a note alone: the weights still hold the fact."""
-    erase = candidate.request.kind is Kind.ERASE
-    return erase and candidate.live is not None and isinstance(candidate.live.artefact, Note)
+    return candidate.request.kind is Kind.ERASE and candidate.is_note
 
 
 def _reason(candidate: Candidate, committed: bool) -> str:

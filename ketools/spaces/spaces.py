@@ -16,7 +16,7 @@ from ketools.core.evidence import Evidence
 from ketools.core.principals import Provenance
 from ketools.core.text import normalise
 from ketools.journal import ROOT, EditRecord, Journal, Outcome, Rendition, Space, SpaceState, Version
-from ketools.layers.artefacts import FORMS, hash_of
+from ketools.layers.artefacts import hash_of
 from ketools.layers.files import ArtefactFiles
 from ketools.spaces.serving import Model, Serving
 
@@ -51,12 +51,14 @@ class LiveChanges:
 class Spaces:
     """Reads and moves spaces; thread-safe. Every change goes through `Journal.commit`.
 
-    `model`: the one that serves; without it edits of every model are served.
+    `model`: the one that serves; without it edits of every model are served. `engine`: what serves it.
     """
 
-    def __init__(self, journal: Journal, store: ArtefactFiles, model: Model | None = None) -> None:
+    def __init__(
+        self, journal: Journal, store: ArtefactFiles, model: Model | None = None, engine: str = "local"
+    ) -> None:
         self.journal, self.store, self._model = journal, store, model
-        self._serving = Serving(store, FORMS, model)
+        self._serving = Serving(store, model, engine)
         self._renditions: tuple[int, Mapping[str, Rendition]] = (0, {})
         self._states: Recent[str, SpaceState] = Recent(4096)
         self._records: Recent[str, EditRecord] = Recent(16384)

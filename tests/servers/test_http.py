@@ -136,6 +136,28 @@ async def test_a_revoked_token_stops_working_at_once(url: str, tokens: TokenFile
         assert (await http.post(f"{url}/mcp", json=HELLO)).status_code == 401
 
 
+async def test_a_broken_token_file_is_told_without_its_path_and_mended_without_a_restart(
+    url: str, tokens: TokenFile, alice: str
+) -> None:
+    kept = tokens.path.read_bytes()
+    headers = {"Authorization": f"Bearer {alice}", "Accept": "application/json, text/event-stream"}
+    async with httpx2.AsyncClient(headers=headers) as http:
+        tokens.path.write_text("{")
+        refused = await http.post(f"{url}/mcp", json=HELLO)
+        tokens.path.write_bytes(kept)
+        mended = await http.post(f"{url}/mcp", json=HELLO)
+    assert refused.status_code == 503 and "token file" in refused.json()["error"]
+    assert str(tokens.path.parent) not in refused.text
+    assert mended.status_code not in (401, 503)
+
+
+async def test_two_authorization_headers_are_refused(url: str, alice: str) -> None:
+    headers = [("Authorization", f"Bearer {alice}"), ("Authorization", "Bearer ket_other")]
+    for given in (headers, headers[::-1]):
+        async with httpx2.AsyncClient(headers=given) as http:
+            assert (await http.post(f"{url}/mcp", json=HELLO)).status_code == 400
+
+
 async def test_a_foreign_host_name_is_refused_on_loopback(url: str, alice: str) -> None:
     headers = {"Host": "evil.example", "Authorization": f"Bearer {alice}"}
     async with httpx2.AsyncClient(headers=headers) as http:

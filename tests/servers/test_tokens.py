@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,3 +74,79 @@ def test_a_reader_keeps_what_it_could_read_and_nothing_else(file: TokenFile) -> 
     record = next(iter(file.records().values()))
     limited = reader(record.principal())
     assert limited.scopes == {Scope.READ} and limited.owns("user/anyone")
+
+
+ADD = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from ketools.servers.tokens import TokenFile
+path, who = Path(sys.argv[1]), sys.argv[2]
+print("ready", flush=True)
+sys.stdin.readline()
+names = [f"{who}-{i}" for i in range(5)]
+with ThreadPoolExecutor(5) as pool:
+    print(*pool.map(lambda name: TokenFile(path).add(name, ["read"], []), names))
+"""
+
+
+@contextmanager
+def adders(path: Path, count: int) -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that will each add five tokens at once when they are sent a line, and print them."""
+    command = [sys.executable, "-c", ADD, str(path)]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen([*command, f"p{i}"], **pipes) for i in range(count)]
+    for process in running:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    yield running
+    for process in running:
+        assert process.wait(60) == 0
+
+
+def test_forty_additions_at_once_by_eight_processes_are_all_kept(file: TokenFile) -> None:
+    with adders(file.path, 8) as running:
+        for process in running:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        printed = [process.communicate()[0].split() for process in running]
+    tokens = [token for line in printed for token in line]
+    assert len(set(tokens)) == 40
+    assert all(file.find(token) for token in tokens)
+
+
+def test_a_token_revoked_while_others_are_added_never_comes_back(file: TokenFile) -> None:
+    lost = [file.add(f"mallory{i}", ["read"], []) for i in range(20)]
+    with adders(file.path, 4) as running:
+        for process in running:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        for i in range(20):
+            file.revoke(f"mallory{i}")
+        for process in running:
+            process.communicate()
+    assert [token for token in lost if TokenFile(file.path).find(token)] == []
+    assert len(file.records()) == 20
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"[" * 100_000, b"null", b'{"a": null}'])
+def test_bytes_that_are_no_token_file_are_an_error_with_the_next_step(file: TokenFile, content: bytes) -> None:
+    file.path.parent.mkdir()
+    file.path.write_bytes(content)
+    for use in (lambda: file.find("x"), lambda: file.add("a", ["read"], []), lambda: file.revoke("a")):
+        with pytest.raises(StorageError, match="Repair it, or remove it"):
+            use()
+    assert file.path.read_bytes() == content
+
+
+def test_a_folder_or_a_file_in_the_way_is_an_error_and_no_traceback(file: TokenFile) -> None:
+    file.path.mkdir(parents=True)
+    with pytest.raises(StorageError, match="cannot be read"):
+        file.find("x")
+    blocked = TokenFile(file.path.parent / "file" / "tokens.json")
+    blocked.path.parent.touch()
+    with pytest.raises(StorageError):
+        blocked.records()
+    with pytest.raises(StorageError):
+        blocked.add("a", ["read"], [])

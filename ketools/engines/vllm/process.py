@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ketools.core.errors import EngineRefused, MissingExtra
+from ketools.core.private import make_private, private_folder, private_opener
 from ketools.models.directory import model_name
 
 log = logging.getLogger(__name__)
@@ -154,9 +155,10 @@ class VLLMServer:
             self._closing.wait(wait)
 
     def _run(self) -> int:
-        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self.log_file.parent)
+        make_private(self.log_file)
         guarded = [sys.executable, "-c", _GUARD, str(os.getpid()), *self.command()]
-        with self.log_file.open("ab") as output:
+        with open(self.log_file, "ab", opener=private_opener) as output:
             self._process = subprocess.Popen(
                 guarded,
                 stdin=subprocess.DEVNULL,

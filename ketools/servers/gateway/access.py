@@ -33,7 +33,10 @@ class Access:
         foreign = await self.hosts.validate_request(request)
         if foreign is not None:
             raise ApiError(foreign.status_code, "This Host or Origin is not served here.", "foreign_host")
-        who = OPERATOR if self.tokens is None else self._bearer(self.tokens, request.headers.get("authorization", ""))
+        given = request.headers.getlist("authorization")
+        if len(given) > 1:
+            raise ApiError(400, "Send one Authorization header.", "ambiguous_authorization")
+        who = OPERATOR if self.tokens is None else self._bearer(self.tokens, "".join(given))
         who.require(Scope.READ, ROOT)
         return who
 
