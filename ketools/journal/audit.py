@@ -37,7 +37,7 @@ def edit_event(record: EditRecord) -> Event:
     """An edit was begun, and how it ended."""
     end = record.outcome
     evidence = end.evidence.model_dump(mode="json", exclude={"failures"}) if end and end.evidence else None
-    told = {"edit_id": record.id, "space": record.space, "kind": str(record.kind), "method": record.method}
+    told: Event = {"edit_id": record.id, "space": record.space, "kind": str(record.kind), "method": record.method}
     told |= {"request": dict(record.request), "outcome": end.outcome if end else "pending", "evidence": evidence}
     return _event("edit", record.created_at, Provenance(record.principal, record.client, record.why), told)
 

@@ -68,9 +68,8 @@ def _webhook(settings: Settings) -> tuple[Listener, Callable[[], None]]:
         return nobody, lambda: None
     if settings.webhook_secret is None:
         raise InvalidRequest("A webhook is signed: set KETOOLS_WEBHOOK_SECRET too, e.g. to `openssl rand -hex 32`.")
-    made = import_module("ketools.service.webhook").Webhook(
-        settings.webhook_url, settings.webhook_secret.get_secret_value()
-    )
+    secret = settings.webhook_secret.get_secret_value()
+    made = import_module("ketools.service.webhook").Webhook(settings.webhook_url, secret)
     return made, made.close
 
 

@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.failing < 0:
             self.server.got.put((self.headers[SIGNATURE], body))
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Quiet."""
 
 
