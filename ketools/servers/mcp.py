@@ -29,6 +29,7 @@ from ketools.servers.callers import Caller, whoami_of
 from ketools.servers.confirm import ConfirmTokens
 from ketools.servers.guide import Prompts, instructions
 from ketools.servers.lanes import Lanes
+from ketools.servers.taking_back import TakingBack
 from ketools.tools.choosing import select
 from ketools.tools.toolbox import Toolbox
 from ketools.tools.toolsets import chosen_sets
@@ -88,6 +89,7 @@ def build_server(
         token_verifier=verifier,
         auth=_auth(url) if verifier else None,
         middleware=[
+            TakingBack(),
             OwnSpacesOnly(whoami),
             Announcing(served, sets, verifier is not None, whoami),
             StartOnceListed(service),
