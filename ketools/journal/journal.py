@@ -180,10 +180,11 @@ class Journal:
         base_version: int,
         model: str | None = None,
         form: str | None = None,
+        prepared: str | None = None,
     ) -> EditRecord:
         """A record for `begin_edit`, with a fresh id, the key hashed and an erasure's request redacted.
 
-        `model`, `form`: see `EditRecord`.
+        `model`, `form`, `prepared`: see `EditRecord`.
         """
         return EditRecord(
             id=self._ids.new("e"),
@@ -198,6 +199,7 @@ class Journal:
             base_version=base_version,
             model=model,
             form=form,
+            prepared=prepared,
         )
 
     def begin_edit(self, record: EditRecord) -> EditRecord:

@@ -93,7 +93,8 @@ class EditRecord:
     written before there was another, since their request is gone. `artefact`: the content in the store,
     `base_version` the version of the space that the edit was computed on, `space_id` its generation. `model`: the
     hash of the model that it was computed for, empty when it needs none, None for an edit of before this was recorded;
-    `form`: the kind of its artefact (see `ketools.layers.kinds`), None likewise.
+    `form`: the kind of its artefact (see `ketools.layers.kinds`), None likewise. `prepared`: the name of what its
+    method had trained ahead (see `ketools.methods.prepared`), None for a method that prepares nothing.
     """
 
     id: str
@@ -111,6 +112,7 @@ class EditRecord:
     key_rule: int = KEY_RULE
     model: str | None = None
     form: str | None = None
+    prepared: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,7 @@ edits = Table(
     Column("key_rule", Integer, nullable=False),
     Column("model", String(64)),
     Column("form", String(60)),
+    Column("prepared", String(64)),
 )
 
 outcomes = Table(
