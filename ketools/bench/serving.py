@@ -388,7 +388,7 @@ def _commit(service: EditService, space: str, request: EditRequest, artefact: Ar
     service.spaces.ensure(OPERATOR, space)
     prepared = Prepared(service.settings.model, artefact)
     pipeline = replace(service.runtime.pipeline, verify=False, editor=prepared)
-    outcome = pipeline.run(OPERATOR.name, space, [request], METHOD, progress=quiet)
+    outcome = pipeline.run(OPERATOR.by(), space, [request], METHOD, progress=quiet)
     live = outcome.candidates[0].live
     if outcome.version is None or live is None:
         raise InvalidRequest(

@@ -9,6 +9,7 @@ import typer
 
 from ketools import __version__
 from ketools.cli import (
+    auditing,
     benching,
     chat,
     evaluation,
@@ -79,6 +80,10 @@ _add(
         "show": knowledge.show_,
         "verify": knowledge.verify,
         "undo": knowledge.undo,
+        "proposals": knowledge.proposals,
+        "approve": knowledge.approve,
+        "reject": knowledge.reject,
+        "audit": auditing.audit,
     },
 )
 _add(

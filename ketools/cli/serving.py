@@ -170,7 +170,7 @@ def _serve_http(
         if gateway:
             app = gateway_app(service, host=host, tokens=tokens, allowed_hosts=allowed, rest=app)
             sys.stderr.write(f"ketools: OpenAI-compatible gateway on {place}/v1\n")
-        listen(app, host, port)
+        listen(app, host, port, service.close)
 
 
 token_app = typer.Typer(cls=Group, help="Bearer tokens of the HTTP server.", no_args_is_help=True)
@@ -180,7 +180,9 @@ token_app = typer.Typer(cls=Group, help="Bearer tokens of the HTTP server.", no_
 def token_new(
     context: typer.Context,
     name: Annotated[str, typer.Option(help="Who it is for.")],
-    scopes: Annotated[str, typer.Option(help="Of read, edit, erase, admin; spaces and lab list more tools.")] = "read",
+    scopes: Annotated[
+        str, typer.Option(help="Of read, edit, erase, approve, admin; spaces and lab list more tools.")
+    ] = "read",
     spaces: Annotated[str, typer.Option(help="Comma-separated names or patterns: 'user/alice'.")] = "",
     token_path: TokenPath = None,
     as_json: Json = False,

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from ketools.core.errors import Cancelled, Conflict, Diverged, HeadMoved, InvalidRequest, KetoolsError, StorageError
 from ketools.core.evidence import Evidence, Timings
+from ketools.core.principals import Provenance
 from ketools.core.progress import Progress
 from ketools.core.requests import FACTS, EditRequest, Kind
 from ketools.core.text import normalise
@@ -106,7 +107,7 @@ NEWEST = 16
 class EditRun:
     """Where a batch travels: the space, its head, on which it is computed, and its layer."""
 
-    principal: str
+    by: Provenance
     state: SpaceState
     before: EditLayer
     dry_run: bool
@@ -173,7 +174,7 @@ class EditPipeline:
 
     def run(
         self,
-        principal: str,
+        by: Provenance,
         space: str,
         requests: Sequence[EditRequest],
         method: str,
@@ -199,7 +200,7 @@ class EditPipeline:
         """
         erasures = [request for request in requests if request.kind is Kind.ERASE]
         options: dict[str, Any] = {"consolidates": consolidates, "floor": floor, "implied": implied, "lift": lift}
-        run = self._start(EditRun(principal, self.spaces.state(space), BASE, dry_run, progress, **options), retire)
+        run = self._start(EditRun(by, self.spaces.state(space), BASE, dry_run, progress, **options), retire)
         with self.verifier.forgetting(erasures) if erasures else contextlib.nullcontext():
             return self._run(run, requests, get_method(method), apply_valid, tuple(retire))
 
@@ -394,7 +395,9 @@ class EditPipeline:
             record = self.journal.new_record(
                 run.space,
                 candidate.request,
-                principal=run.principal,
+                principal=run.by.principal,
+                client=run.by.client,
+                why=run.by.why,
                 method=candidate.method.name,
                 artefact=None,
                 base_version=run.head.version,
@@ -482,6 +485,7 @@ class EditPipeline:
                 tuple(live),
                 run.reason,
                 lift=run.lift,
+                by=replace(run.by, why=""),
                 edit_id=good[0].live.edit_id if len(good) == 1 and good[0].live else None,
                 outcomes=[self._outcome(run, d, True, retire) for d in good],
             )

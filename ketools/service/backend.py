@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from ketools.core.progress import Progress, quiet
 from ketools.journal import ROOT, Journal
 from ketools.methods.configuration import Configurations
 from ketools.service.in_place import require_server
+from ketools.service.policy import EditPolicy
 from ketools.service.runner import JobRunner
 from ketools.service.settings import Settings
 from ketools.service.starting import RuntimeStarter
@@ -32,6 +34,8 @@ class Backend:
     configurations: Configurations
     runner: JobRunner
     starter: RuntimeStarter
+    policy: EditPolicy
+    end_webhook: Callable[[], None]
 
     def runtime(self, progress: Progress = quiet) -> Runtime:
         """The engine and what stands on it, opened by the first call. Raises what opening it raises."""
@@ -60,4 +64,5 @@ class Backend:
         """Stop background work at its next step and release what is open."""
         self.runner.close()
         self.starter.close()
+        self.end_webhook()
         self.journal.close()

@@ -11,6 +11,8 @@ from ketools.core.requests import EditRequest, Kind
 from ketools.core.results import BatchResult, EditResult, EditView
 from ketools.journal import EditRecord
 from ketools.knowledge.matching import refuses
+from ketools.knowledge.suspicion import suspicions
+from ketools.service.changes import texts_of
 from ketools.spaces.spaces import Spaces
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ def edit_result(
         created_space=created,
         timings=outcome.timings,
         reason=_reason(candidate, committed),
+        suspicious=suspicions(texts_of(candidate.request)),
         next=_next(candidate, committed, job_id, dry_run),
     )
 
@@ -110,6 +113,8 @@ def edit_view(record: EditRecord, live: set[str], spaces: Spaces) -> EditView:
         fact=fact if erased else EditRequest.model_validate(record.request).sentence,
         evidence=spaces.evidence_of(record),
         reason=outcome.reason if outcome else "",
+        client=record.client,
+        why=record.why,
         not_served=_objection(record, spaces) if record.id in live else "",
     )
 

@@ -30,6 +30,8 @@ from ketools.core.results import (
     Location,
     MethodList,
     MultihopAnswer,
+    ProposalList,
+    ProposalView,
     Result,
     SpaceDiff,
     SpaceList,
@@ -45,6 +47,7 @@ R = TypeVar("R", bound=Result)
 SpaceName = Annotated[str, Field(description="E.g. user/alice or session/42.", min_length=1, max_length=120)]
 Space = Annotated[str, Field(description="Default: your own; 'global' is everyone's.", min_length=1, max_length=120)]
 MethodName = Annotated[str, Field(description="Default 'auto'; see list_methods.", min_length=1, max_length=40)]
+Reason = Annotated[str, Field(description="Why; journalled.", max_length=500)]
 EditId = Annotated[str, Field(description="E.g. e_01kbn4m7z0q9x2f.", max_length=60)]
 Wait = Annotated[bool, Field(description="Wait for the end.")]
 DryRun = Annotated[bool, Field(description="Verify, commit nothing.")]
@@ -72,7 +75,8 @@ class FactInput(BaseModel):
 class Tool:
     """How a tool is announced: `method` is the plain function on `Toolbox`.
 
-    `toolset`: the set that it is offered with. `lengthy`: whether its text has a detailed form.
+    `toolset`: the set that it is offered with. `lengthy`: whether its text has a detailed form. `quick`: whether it
+    only looks at records, so that it is answered at once whatever else runs.
     """
 
     name: str
@@ -84,6 +88,7 @@ class Tool:
     destructive: bool
     idempotent: bool
     lengthy: bool
+    quick: bool
 
     @property
     def description(self) -> str:
@@ -109,6 +114,7 @@ def tool(
     destructive: bool = False,
     idempotent: bool = False,
     lengthy: bool = False,
+    quick: bool = False,
 ) -> Callable[[Callable[Concatenate[Toolbox, P], R]], Callable[Concatenate[Toolbox, P], R]]:
     """Announce a method of `Toolbox` as a tool; its results tell the gateway's names of their spaces."""
 
@@ -121,7 +127,7 @@ def tool(
         read_only = scope is Scope.READ
         idempotent_too = idempotent or read_only
         name = method.__name__
-        found = Tool(name, title, scope, toolset, named, read_only, destructive, idempotent_too, lengthy)
+        found = Tool(name, title, scope, toolset, named, read_only, destructive, idempotent_too, lengthy, quick)
         setattr(named, _MARK, found)
         return named
 
@@ -161,6 +167,7 @@ class Toolbox:
         ] = (),
         probes: Annotated[Sequence[Probe], Field(description="Prompts whose answers must stay.", max_length=64)] = (),
         dry_run: DryRun = False,
+        reason: Reason = "",
     ) -> EditResult:
         """Make the served model know a fact from the next token on. Call it when a user corrects the model or
         tells it something new, never for a question. Write three `rephrases`. Read `verified`: false means not
@@ -174,7 +181,8 @@ class Toolbox:
             rephrases=tuple(rephrases),
             probes=tuple(probes),
         )
-        return self.service.edits.edit(self.principal, request, self._at(space), method, dry_run, self.progress)
+        where = self._at(space)
+        return self.service.edits.edit(self.principal, request, where, method, dry_run, self.progress, reason)
 
     @tool("Erase a fact", Scope.ERASE, ToolSet.CORE, destructive=True)
     def erase_fact(
@@ -200,10 +208,12 @@ class Toolbox:
         space: Space | None = None,
         method: MethodName = "auto",
         dry_run: DryRun = False,
+        reason: Reason = "",
     ) -> EditResult:
         """Make the served model speak of a topic in another manner, when a user wishes for another tone."""
         where = self._at(space)
-        return self.service.edits.personality(self.principal, topic, trait, where, method, dry_run, self.progress)
+        edits = self.service.edits
+        return edits.personality(self.principal, topic, trait, where, method, dry_run, self.progress, reason)
 
     @tool("Ask the served model", Scope.READ, ToolSet.CORE)
     def ask(
@@ -219,7 +229,7 @@ class Toolbox:
             self.principal, question, self._at(space), chat, max_new_tokens, fingerprint, self.progress
         )
 
-    @tool("List edits", Scope.READ, ToolSet.CORE, lengthy=True)
+    @tool("List edits", Scope.READ, ToolSet.CORE, lengthy=True, quick=True)
     def list_edits(
         self,
         space: Space | None = None,
@@ -238,23 +248,24 @@ class Toolbox:
         space: Annotated[
             str | None, Field(description="Where, if a fork made it live in several.", max_length=120)
         ] = None,
+        reason: Reason = "",
     ) -> UndoResult:
         """Take any edit off: the model is then, bit for bit, what it would be without it."""
-        return self.service.edits.undo(self.principal, edit_id, bring_back, space)
+        return self.service.edits.undo(self.principal, edit_id, bring_back, space, reason)
 
-    @tool("Status of a job", Scope.READ, ToolSet.CORE, lengthy=True)
+    @tool("Status of a job", Scope.READ, ToolSet.CORE, lengthy=True, quick=True)
     def job_status(self, job_id: Annotated[str, Field(max_length=60)]) -> JobView:
         """See how a background job stands, and its result."""
         return self.service.jobs.status(self.principal, job_id)
 
     # --- spaces ---
 
-    @tool("List spaces", Scope.READ, ToolSet.SPACES, lengthy=True)
+    @tool("List spaces", Scope.READ, ToolSet.SPACES, lengthy=True, quick=True)
     def list_spaces(self) -> SpaceList:
         """List the spaces that you may see."""
         return self.service.spaces.list(self.principal)
 
-    @tool("Show an edit", Scope.READ, ToolSet.SPACES, lengthy=True)
+    @tool("Show an edit", Scope.READ, ToolSet.SPACES, lengthy=True, quick=True)
     def show_edit(self, edit_id: EditId) -> EditView:
         """Show one edit with its evidence."""
         return self.service.edits.show(self.principal, edit_id)
@@ -275,9 +286,9 @@ class Toolbox:
         return self.service.spaces.compare(self.principal, a, b, tuple(prompts), self.progress)
 
     @tool("Restore a space", Scope.EDIT, ToolSet.SPACES, destructive=True)
-    def restore_space(self, space: SpaceName, version: Annotated[int, Field(ge=0)]) -> SpaceView:
+    def restore_space(self, space: SpaceName, version: Annotated[int, Field(ge=0)], reason: Reason = "") -> SpaceView:
         """Set a space back to one of its versions; the versions between stay in the journal."""
-        return self.service.spaces.restore(self.principal, space, version)
+        return self.service.spaces.restore(self.principal, space, version, reason)
 
     # --- lab ---
 
@@ -335,12 +346,12 @@ class Toolbox:
         any edit, reads a fact. Use it to understand a fact or to choose a method's layer; nothing changes."""
         return self.service.evaluation.locate(self.principal, prompt, subject, answer, samples, self.progress)
 
-    @tool("List methods", Scope.READ, ToolSet.LAB, lengthy=True)
+    @tool("List methods", Scope.READ, ToolSet.LAB, lengthy=True, quick=True)
     def list_methods(self) -> MethodList:
         """List the editing methods with what each can do."""
         return self.service.edits.methods()
 
-    @tool("Cancel a job", Scope.EDIT, ToolSet.LAB, idempotent=True)
+    @tool("Cancel a job", Scope.EDIT, ToolSet.LAB, idempotent=True, quick=True)
     def cancel_job(self, job_id: Annotated[str, Field(max_length=60)]) -> JobView:
         """Stop a background job at its next step; what it has committed stays."""
         return self.service.jobs.status(self.principal, job_id, cancel=True)
@@ -355,11 +366,28 @@ class Toolbox:
         method: MethodName = "auto",
         apply_valid: Annotated[bool, Field(description="Commit the good ones even if some fail.")] = False,
         dry_run: DryRun = False,
+        reason: Reason = "",
     ) -> BatchResult:
         """edit_fact for up to 1,000 facts in one version of the space: all or none, unless apply_valid."""
         told = [fact.model_dump() for fact in facts]
         where = self._at(space)
-        return self.service.edits.edit_many(self.principal, told, where, method, apply_valid, dry_run, self.progress)
+        edits = self.service.edits
+        return edits.edit_many(self.principal, told, where, method, apply_valid, dry_run, self.progress, reason)
+
+    @tool("List what waits for approval", Scope.READ, ToolSet.ADMIN, lengthy=True)
+    def list_proposals(self) -> ProposalList:
+        """List the changes that agents asked for and that wait for a person's approval."""
+        return self.service.approvals.waiting(self.principal)
+
+    @tool("Approve or reject a change", Scope.APPROVE, ToolSet.ADMIN)
+    def decide_proposal(
+        self,
+        proposal_id: Annotated[str, Field(description="E.g. p_01kbn4m7z0q9x2f.", max_length=60)],
+        approve: Annotated[bool, Field(description="True carries it out, false rejects it.")],
+        reason: Reason = "",
+    ) -> ProposalView:
+        """Approve or reject a change that waits, for whom a person has said so; never your own."""
+        return self.service.approvals.decide(self.principal, proposal_id, approve, reason, self.progress)
 
     @tool("Consolidate notes into weights", Scope.EDIT, ToolSet.ADMIN, lengthy=True)
     def consolidate(self, space: Space | None = None, method: MethodName = "auto", wait: Wait = False) -> JobView:

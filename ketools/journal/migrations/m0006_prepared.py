@@ -1,4 +1,4 @@
-"""Version 5: by which prepared state an edit was computed."""
+"""Version 6: by which prepared state an edit was computed."""
 
 from __future__ import annotations
 
