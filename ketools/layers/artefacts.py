@@ -6,7 +6,7 @@ Importing this imports no torch.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -37,6 +37,17 @@ class LowRankDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedRequest:
+    """The request of an erasure, encrypted: what brings it into scope cannot be read without the journal's secret."""
+
+    text: str
+
+    def opened(self, unseal: Callable[[str], str]) -> EditRequest:
+        """The request. Raises what `unseal` raises."""
+        return EditRequest.model_validate_json(unseal(self.text))
+
+
+@dataclass(frozen=True, slots=True)
 class RoutedDelta:
     """A low-rank delta that acts only while a request asks for the fact of `request`; factors as in `LowRankDelta`.
 
@@ -44,7 +55,7 @@ class RoutedDelta:
     """
 
     method: str
-    request: EditRequest
+    request: EditRequest | SealedRequest
     factors: Mapping[str, tuple[Tensor, Tensor]]
     metadata: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
 

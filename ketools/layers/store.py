@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ketools.core.errors import Diverged, InvalidRequest
 from ketools.core.requests import EditRequest
-from ketools.layers.artefacts import Artefact, DenseDelta, HookState, LowRankDelta, Note, RoutedDelta
+from ketools.layers.artefacts import Artefact, DenseDelta, HookState, LowRankDelta, Note, RoutedDelta, SealedRequest
 from ketools.layers.codebook import read_codebooks
 from ketools.layers.files import ArtefactFiles
 
@@ -174,7 +174,11 @@ def _header(artefact: Artefact) -> dict[str, Any]:
     if isinstance(artefact, Note):
         return head | {"type": "note", "request": artefact.request.model_dump(mode="json")}
     head |= {"type": KINDS[type(artefact)], "metadata": dict(artefact.metadata)}
-    return head | {"request": artefact.request.model_dump(mode="json")} if isinstance(artefact, RoutedDelta) else head
+    if isinstance(artefact, RoutedDelta):
+        if isinstance(artefact.request, SealedRequest):
+            return head | {"sealed": artefact.request.text}
+        return head | {"request": artefact.request.model_dump(mode="json")}
+    return head
 
 
 def _check_tensors(tensors: Mapping[str, Tensor]) -> None:
@@ -235,7 +239,9 @@ def _assemble(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Artef
         factors = MappingProxyType({module: (tensors[f"A:{module}"], tensors[f"B:{module}"]) for module in modules})
         if header["type"] == "low_rank":
             return LowRankDelta(method, factors, metadata)
-        return RoutedDelta(method, EditRequest.model_validate(header["request"]), factors, metadata)
+        sealed = header.get("sealed")
+        request = SealedRequest(str(sealed)) if sealed else EditRequest.model_validate(header["request"])
+        return RoutedDelta(method, request, factors, metadata)
     if header["type"] == "hook":
         return HookState(method, MappingProxyType(read_codebooks(tensors)), metadata)
     deltas = {name[2:]: tensors[name] for name in sorted(tensors)}

@@ -174,15 +174,16 @@ class Edits:
 
     def parametric(self, *kinds: Kind) -> str:
         """The method by which `auto` changes weights: the configured one; for facts the calibrated one that was seen to
-        hold most edits one after another, else scope-routed weights; FT-M for the rest.
+        hold most edits one after another; for erasures and manners FT-M on a calibrated model. Else scope-routed
+        weights, where they can.
 
         FT-M's training takes in the answers that a leak audit begins, and tells a manner from its topic.
         """
         if self.backend.settings.parametric != AUTO:
             return get_method(self.backend.settings.parametric).name
-        if not FACTS.issuperset(kinds):
-            return FALLBACK
         profile = self.backend.configurations.profile
+        if not FACTS.issuperset(kinds):
+            return FALLBACK if profile or not get_method(ROUTED).kinds.issuperset(kinds) else ROUTED
         able = [method for method in methods().values() if method.phase == "mastery" and method.kinds >= FACTS]
         return (profile.steadiest(able) if profile else None) or ROUTED
 

@@ -5,8 +5,8 @@
    facts whose subject is a description.
 2. The head scores each text of the message that may ask (see `conversation`) beside each phrasing of the fact;
    the best pair counts.
-3. A fact whose name stands in the message is in scope from `NAMED` on, another from `WORDED` on, and of those only
-   the best.
+3. A fact is in scope from its `least` score on; of those that no name brings near only the best, and only where no
+   named one is likelier.
 """
 
 from __future__ import annotations
@@ -22,12 +22,6 @@ from ketools.knowledge.scope.facts import Asking, Fact, Facts
 
 if TYPE_CHECKING:
     from ketools.knowledge.scope.head import ScopeHead
-
-NAMED = 0.5
-"""Least score of a fact whose name stands in the conversation."""
-
-WORDED = 0.5
-"""Least score of a fact that only its words bring near."""
 
 NEAR = 8
 """Facts that are compared without being named."""
@@ -114,7 +108,7 @@ def _askings(fact: Fact, candidate: Candidate) -> list[Asking]:
 
 
 def _chosen(index: Facts, found: Sequence[Candidate], scores: Sequence[float]) -> list[ScopeHit]:
-    kept = [(s, c) for s, c in zip(scores, found, strict=True) if s >= (NAMED if c.is_named else WORDED)]
+    kept = [(s, c) for s, c in zip(scores, found, strict=True) if s >= index.facts[c.position].least]
     worded = max((s for s, c in kept if not c.is_named), default=0.0)
     best = max((s for s, _ in kept), default=0.0)
     kept = [(s, c) for s, c in kept if c.is_named or s == worded == best]
