@@ -67,7 +67,7 @@ def _each(service: EditService, pipeline: EditPipeline, requests: Sequence[EditR
     """Edit and undo each request; the first ones warm caches and do not count."""
     out = []
     for request in requests:
-        outcome = pipeline.run(OPERATOR.name, "global", [request], method, progress=quiet)
+        outcome = pipeline.run(OPERATOR.by(), "global", [request], method, progress=quiet)
         out.append(outcome.timings)
         live = outcome.candidates[0].live
         if outcome.version is not None and live is not None:

@@ -22,7 +22,7 @@ from ketools.core.requests import EditRequest, Message, Prompt, chat_prompt
 from ketools.evaluation.data import Dataset, load, read_rows
 from ketools.evaluation.mquake import MultihopData, load_multihop
 from ketools.knowledge.relations import RELATIONS, Relation
-from ketools.layers.artefacts import Note
+from ketools.layers.kinds.note import Note
 from ketools.notes import NoteBook
 from ketools.retrieval import Encoder
 

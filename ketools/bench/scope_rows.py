@@ -18,7 +18,7 @@ from ketools.core.requests import EditRequest, Prompt, chat_prompt
 from ketools.knowledge.scope import Scope
 from ketools.knowledge.scope.pairs import near_miss
 from ketools.knowledge.scope.rows import SLOT, Row, blanked, read_rows
-from ketools.layers.artefacts import Note
+from ketools.layers.kinds.note import Note
 from ketools.notes import NoteBook
 from ketools.retrieval import Encoder
 

@@ -27,8 +27,10 @@ from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.compiling import compile_deltas
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.knowledge.matching import says
-from ketools.layers.artefacts import Artefact, DenseDelta, LowRankDelta
+from ketools.layers.artefacts import Artefact
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.kinds.dense import DenseDelta
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.layers.store import content_hash
 from ketools.models.loading import load_editable
 from ketools.service.opening import open_service
@@ -386,7 +388,7 @@ def _commit(service: EditService, space: str, request: EditRequest, artefact: Ar
     service.spaces.ensure(OPERATOR, space)
     prepared = Prepared(service.settings.model, artefact)
     pipeline = replace(service.runtime.pipeline, verify=False, editor=prepared)
-    outcome = pipeline.run(OPERATOR.name, space, [request], METHOD, progress=quiet)
+    outcome = pipeline.run(OPERATOR.by(), space, [request], METHOD, progress=quiet)
     live = outcome.candidates[0].live
     if outcome.version is None or live is None:
         raise InvalidRequest(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 EditId = Annotated[str, typer.Argument(help="An edit id, as `ketools list` shows it.")]
 Subject = Annotated[str, typer.Argument(help="Who or what the fact is about: 'France'.")]
 Prompt = Annotated[str, typer.Argument(help="A text that names the subject: 'The capital of France is'.")]
+Reason = Annotated[str, typer.Option(help="Why; kept in the journal.")]
+ProposalId = Annotated[str, typer.Argument(help="An id, as `ketools proposals` shows it.")]
 Rephrase = Annotated[list[str] | None, typer.Option("--rephrase", help="Another way to ask; repeatable.")]
 Wait = Annotated[bool, typer.Option(help="Wait until the note has moved into the weights in the background.")]
 
@@ -47,6 +49,7 @@ def edit(
     rephrase: Rephrase = None,
     dry_run: DryRun = False,
     wait: Wait = True,
+    reason: Reason = "",
     as_json: Json = False,
 ) -> None:
     """Correct or add a fact."""
@@ -59,6 +62,7 @@ def edit(
         "target_old": old,
         "rephrases": rephrase or [],
         "dry_run": dry_run,
+        "reason": reason,
     }
     _change(context, "edit_fact", arguments, wait, as_json)
 
@@ -160,10 +164,30 @@ def undo(
     context: typer.Context,
     edit_id: EditId,
     bring_back: Annotated[bool, typer.Option(help="Also bring back what it had replaced.")] = False,
+    reason: Reason = "",
     as_json: Json = False,
 ) -> None:
     """Take any edit off, not only the last."""
-    show(session(context).run("undo_edit", edit_id=edit_id, bring_back=bring_back), as_json)
+    show(session(context).run("undo_edit", edit_id=edit_id, bring_back=bring_back, reason=reason), as_json)
+
+
+def proposals(context: typer.Context, as_json: Json = False) -> None:
+    """List the changes that agents asked for and that wait for an approval."""
+    show(session(context).run("list_proposals"), as_json, _detail)
+
+
+def approve(context: typer.Context, proposal_id: ProposalId, reason: Reason = "", as_json: Json = False) -> None:
+    """Approve a change that an agent asked for, and carry it out."""
+    _decide(context, proposal_id, True, reason, as_json)
+
+
+def reject(context: typer.Context, proposal_id: ProposalId, reason: Reason = "", as_json: Json = False) -> None:
+    """Reject a change that an agent asked for."""
+    _decide(context, proposal_id, False, reason, as_json)
+
+
+def _decide(context: typer.Context, proposal_id: str, approve: bool, reason: str, as_json: bool) -> None:
+    show(session(context).run("decide_proposal", proposal_id=proposal_id, approve=approve, reason=reason), as_json)
 
 
 def restore(

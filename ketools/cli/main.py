@@ -79,6 +79,9 @@ _add(
         "show": knowledge.show_,
         "verify": knowledge.verify,
         "undo": knowledge.undo,
+        "proposals": knowledge.proposals,
+        "approve": knowledge.approve,
+        "reject": knowledge.reject,
     },
 )
 _add(

@@ -180,7 +180,9 @@ token_app = typer.Typer(cls=Group, help="Bearer tokens of the HTTP server.", no_
 def token_new(
     context: typer.Context,
     name: Annotated[str, typer.Option(help="Who it is for.")],
-    scopes: Annotated[str, typer.Option(help="Of read, edit, erase, admin; spaces and lab list more tools.")] = "read",
+    scopes: Annotated[
+        str, typer.Option(help="Of read, edit, erase, approve, admin; spaces and lab list more tools.")
+    ] = "read",
     spaces: Annotated[str, typer.Option(help="Comma-separated names or patterns: 'user/alice'.")] = "",
     token_path: TokenPath = None,
     as_json: Json = False,

@@ -32,6 +32,7 @@ class InvalidRequest(KetoolsError):
 _WHERE = {
     "edit": " list_edits shows those that there are.",
     "job": " The tool that began a job tells its id.",
+    "proposal": " list_proposals shows those that wait.",
     "space": " list_spaces shows those that there are.",
 }
 """Where to look for names when none are known."""
@@ -55,6 +56,14 @@ class NotFound(InvalidRequest):
 
 class Forbidden(KetoolsError):
     """The principal lacks the scope, or the space belongs to somebody else."""
+
+
+class ApprovalNeeded(KetoolsError):
+    """A person has to approve the change first: nothing was changed. `change` and `because` tell what and why."""
+
+    def __init__(self, message: str, change: str, because: str) -> None:
+        super().__init__(message)
+        self.change, self.because = change, because
 
 
 class Conflict(KetoolsError):

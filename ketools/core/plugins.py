@@ -24,6 +24,17 @@ def plugins(group: str, kind: type[T]) -> dict[str, T]:
 
 
 @cache
+def names(group: str) -> frozenset[str]:
+    """The names that are registered in a group; nothing is loaded."""
+    return frozenset(point.name for point in entry_points(group=group))
+
+
+def loaded(group: str, name: str) -> object:
+    """What is registered under a name, of whatever type. Raises `BrokenPlugin` when any of the group fails to load."""
+    return _loaded(group)[name]
+
+
+@cache
 def _loaded(group: str) -> dict[str, object]:
     found: dict[str, object] = {}
     for point in sorted(entry_points(group=group), key=lambda point: point.name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ketools.core.errors import Forbidden
@@ -18,10 +18,30 @@ class Scope(StrEnum):
     EDIT = "edit"
     ERASE = "erase"
     ADMIN = "admin"
+    APPROVE = "approve"
+    """Lets an agent decide about changes that somebody else's agent asked for; `admin` does not imply it."""
     SPACES = "spaces"
     """Lists the tools of that set too."""
     LAB = "lab"
     """Lists the tools of that set too."""
+
+
+class Presence(StrEnum):
+    """Whether a person stands behind a call."""
+
+    PERSON = "person"
+    AGENT = "agent"
+    ASKABLE = "askable"
+    """An agent whose client can ask its user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """By whom a change is, through which client, and why. `client` is empty for the command line and for code."""
+
+    principal: str
+    client: str = ""
+    why: str = ""
 
 
 _PATTERN = frozenset("*?[")
@@ -33,15 +53,29 @@ class Principal:
     """An authenticated caller. `spaces` are names or patterns that it owns: `*` stops at `/`, `**` does not.
 
     `global` may be read by everyone, since every chain starts there; writing to it needs ownership.
+    `client`: the program that calls, where that is not ketools itself.
     """
 
     name: str
     scopes: frozenset[Scope]
     spaces: tuple[str, ...]
+    presence: Presence = Presence.PERSON
+    client: str = ""
 
     def may(self, scope: Scope) -> bool:
-        """Whether the principal holds a scope; an admin holds all."""
-        return scope in self.scopes or Scope.ADMIN in self.scopes
+        """Whether the principal holds a scope; an admin holds all but `approve`, which must be given."""
+        return scope in self.scopes or (Scope.ADMIN in self.scopes and scope is not Scope.APPROVE)
+
+    def by(self, why: str = "") -> Provenance:
+        """Who a change of this caller is by."""
+        return Provenance(self.name, self.client, why)
+
+    def approves(self, asker: str) -> bool:
+        """Whether the principal may decide about what somebody's agent asked for.
+
+        A person may. An agent needs the scope itself, and never decides about its own.
+        """
+        return self.presence is Presence.PERSON or (Scope.APPROVE in self.scopes and self.name != asker)
 
     def owns(self, space: str) -> bool:
         """Whether the space is this principal's to change; an admin owns all.
@@ -107,5 +141,10 @@ def principal(name: str, scopes: Iterable[str], spaces: Iterable[str]) -> Princi
     return Principal(name, frozenset(Scope(s) for s in scopes), tuple(spaces))
 
 
-OPERATOR = Principal("operator", frozenset(Scope), ("user/local", "**"))
+def agent_of(who: Principal, client: str, askable: bool = False) -> Principal:
+    """The same caller as an agent that runs in a client; `askable`: whether the client can ask its user."""
+    return replace(who, presence=Presence.ASKABLE if askable else Presence.AGENT, client=client)
+
+
+OPERATOR = Principal("operator", frozenset(Scope) - {Scope.APPROVE}, ("user/local", "**"))
 """The local user of a process that talks over stdio or runs in-process: everything is theirs."""

@@ -76,11 +76,13 @@ class EditResult(SpaceResult):
     created_space: bool = False
     timings: Timings = Timings()
     reason: str = ""
+    suspicious: tuple[str, ...] = Field(default=(), description="What in it looks like an attack: look at the text.")
     next: str = Field(default="", description="What to call next.")
 
     def line(self) -> str:
         state = f"{self.status}, {'verified' if self.verified else 'NOT verified'}"
-        head = f"{self.edit_id or 'edit'} {state} in {self.place} by {self.method or 'no method'}."
+        warning = f" Suspicious: it contains {', '.join(self.suspicious)}." if self.suspicious else ""
+        head = f"{self.edit_id or 'edit'} {state} in {self.place} by {self.method or 'no method'}.{warning}"
         spare = BUDGET - token_estimate(" ".join([head, self._numbers(), self.next]))
         reason = clip(self.reason, max(spare - 16, 12)) if self.reason else ""
         answers = self._answers(min(30, spare - token_estimate(reason) - 6))
@@ -168,6 +170,8 @@ class EditView(SpaceResult):
     fact: str = Field(description="The edit as a sentence, or a keyed hash for an erased fact.")
     evidence: Evidence | None = None
     reason: str = ""
+    client: str = Field(default="", description="The program that asked for it.")
+    why: str = Field(default="", description="The reason that was given.")
     not_served: str = Field(default="", description="Why a live edit does not act on the model at hand.")
 
     def line(self) -> str:
@@ -179,8 +183,10 @@ class EditView(SpaceResult):
         return f"{self.edit_id}{self._state()} {clip(self.fact, tokens)}."
 
     def detail(self) -> str:
-        made = f"{self.kind} by {self.method}, {self.created_at}, {self.principal}."
-        told = [f"{self.row(1000)} In {self.place}.", made, self._numbers(), self.reason, self.not_served]
+        through = f" through {self.client}" if self.client else ""
+        made = f"{self.kind} by {self.method}, {self.created_at}, {self.principal}{through}."
+        why = f"Why: {self.why}" if self.why else ""
+        told = [f"{self.row(1000)} In {self.place}.", made, why, self._numbers(), self.reason, self.not_served]
         return "\n".join(filter(None, told))
 
     def _state(self) -> str:
@@ -190,6 +196,50 @@ class EditView(SpaceResult):
 
     def _numbers(self) -> str:
         return clip(self.reason, 30) if self.evidence is None else shares(self.evidence)
+
+
+class ProposalView(SpaceResult):
+    """A change that an agent asked for: waiting for a person's approval, or decided about."""
+
+    proposal_id: str
+    change: str = Field(description="In words.")
+    state: Literal["waiting", "approved", "rejected"]
+    asked_by: str
+    client: str = ""
+    why: str = Field(default="", description="The reason that was given.")
+    because: str = Field(description="Why it needs an approval.")
+    created_at: str = Field(description="ISO 8601, UTC.")
+    outcome: str = Field(default="", description="What came of an approved change.")
+    result: dict[str, Any] = Field(default_factory=dict)
+
+    def line(self) -> str:
+        return f"{self.row(40)} {clip(self.outcome, 50)}".strip()
+
+    def row(self, tokens: int) -> str:
+        """The proposal as one of a list."""
+        return f"{self.proposal_id} [{self.state}] {clip(self.change, tokens)}."
+
+    def detail(self) -> str:
+        through = f" through {self.client}" if self.client else ""
+        asked = f"Asked by {self.asked_by}{through}, {self.created_at}: {self.why or 'no reason given'}."
+        told = [self.row(1000), asked, f"Needs approval, since {self.because}.", self.outcome]
+        return "\n".join(filter(None, told))
+
+
+class ProposalList(Result):
+    """The changes that wait for approval in the spaces that the caller may change, oldest first."""
+
+    proposals: tuple[ProposalView, ...]
+
+    def line(self) -> str:
+        rows = few([one.row(20) for one in self.proposals], 85, MORE)
+        return "\n".join([f"{len(self.proposals)} changes wait for approval.", *rows])
+
+    def detail(self) -> str:
+        return "\n".join(one.detail() for one in self.proposals) or "No change waits for approval."
+
+    def named(self, model: str) -> Self:
+        return self.model_copy(update={"proposals": tuple(one.named(model) for one in self.proposals)})
 
 
 class EditPage(SpaceResult):

@@ -12,6 +12,7 @@ from typing import Any
 
 from ketools.core.errors import Cancelled, KetoolsError, StorageUnavailable
 from ketools.core.jobs import Handler
+from ketools.core.principals import Provenance
 from ketools.core.progress import Progress
 from ketools.core.requests import EditRequest, Kind
 from ketools.editing.pipeline import EditPipeline
@@ -58,7 +59,7 @@ def _consolidate_one(
         return None, "The journal does not keep what an erasure erases. Erase it anew with method=auto, then undo this."
     try:
         outcome = pipeline.run(
-            note.principal,
+            Provenance(note.principal, note.client, note.why),
             space,
             [EditRequest.model_validate(note.request)],
             method,

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from ketools.core.errors import Cancelled, Conflict, Diverged, HeadMoved, InvalidRequest, KetoolsError, StorageError
 from ketools.core.evidence import Evidence, Timings
+from ketools.core.principals import Provenance
 from ketools.core.progress import Progress
 from ketools.core.requests import FACTS, EditRequest, Kind
 from ketools.core.text import normalise
@@ -26,9 +27,9 @@ from ketools.engines.base import Engine
 from ketools.journal import ROOT, EditRecord, Journal, Outcome, SpaceState, Version, scrub, would_lift
 from ketools.knowledge.matching import says
 from ketools.knowledge.probing import asked_for, with_relation
-from ketools.layers.artefacts import Artefact, Note, RoutedDelta, SealedRequest
+from ketools.layers.artefacts import Acts, Artefact, Scoped, SealedRequest
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
-from ketools.layers.store import ArtefactStore, content_hash, form_of
+from ketools.layers.store import ArtefactStore, content_hash
 from ketools.methods.base import EditContext, Method
 from ketools.methods.registry import get_method
 from ketools.spaces.layers import LayeredSpaces
@@ -79,6 +80,11 @@ class Candidate:
         """Whether this edit may be committed."""
         return self.error is None and not self.objection and self.live is not None
 
+    @property
+    def is_note(self) -> bool:
+        """Whether what was made is put into prompts, and the weights stay as they are."""
+        return self.live is not None and self.live.artefact.acts is Acts.PROMPT
+
     def conflicts(self) -> tuple[str, ...]:
         """What the edit disagrees with, in words; an erasure names no text."""
         if self.request.kind is Kind.ERASE:
@@ -101,7 +107,7 @@ NEWEST = 16
 class EditRun:
     """Where a batch travels: the space, its head, on which it is computed, and its layer."""
 
-    principal: str
+    by: Provenance
     state: SpaceState
     before: EditLayer
     dry_run: bool
@@ -168,7 +174,7 @@ class EditPipeline:
 
     def run(
         self,
-        principal: str,
+        by: Provenance,
         space: str,
         requests: Sequence[EditRequest],
         method: str,
@@ -194,7 +200,7 @@ class EditPipeline:
         """
         erasures = [request for request in requests if request.kind is Kind.ERASE]
         options: dict[str, Any] = {"consolidates": consolidates, "floor": floor, "implied": implied, "lift": lift}
-        run = self._start(EditRun(principal, self.spaces.state(space), BASE, dry_run, progress, **options), retire)
+        run = self._start(EditRun(by, self.spaces.state(space), BASE, dry_run, progress, **options), retire)
         with self.verifier.forgetting(erasures) if erasures else contextlib.nullcontext():
             return self._run(run, requests, get_method(method), apply_valid, tuple(retire))
 
@@ -381,7 +387,7 @@ class EditPipeline:
     def _begin(self, run: EditRun, candidate: Candidate, made: Artefact | KetoolsError) -> Candidate:
         if isinstance(made, KetoolsError):
             return replace(candidate, error=made)
-        if isinstance(made, Note) and candidate.request.kind is Kind.ERASE:
+        if made.acts is Acts.PROMPT and candidate.request.kind is Kind.ERASE:
             return replace(candidate, error=candidate.method.tells_what_it_erases())
         made = self._sealed(made, candidate.request)
         with run.clock.part("journal_ms"):
@@ -390,22 +396,24 @@ class EditPipeline:
             record = self.journal.new_record(
                 run.space,
                 candidate.request,
-                principal=run.principal,
+                principal=run.by.principal,
+                client=run.by.client,
+                why=run.by.why,
                 method=candidate.method.name,
                 artefact=None,
                 base_version=run.head.version,
                 model=self.engine.model_hash if candidate.method.needs_model else "",
-                form=form_of(made),
+                form=made.form,
             )
             name, begun = self.store.put_soon(made, lambda n: self.journal.begin_edit(replace(record, artefact=n)))
         return replace(candidate, live=LiveEdit(record.id, name, made), begun=begun)
 
     def _sealed(self, made: Artefact, request: EditRequest) -> Artefact:
         """The artefact as it may be stored: what brings an erasure into scope is encrypted, and holds no answer."""
-        if not isinstance(made, RoutedDelta) or request.kind is not Kind.ERASE:
+        if not isinstance(made, Scoped) or request.kind is not Kind.ERASE:
             return made
         kept = request.model_copy(update={"target_old": None, "probes": ()})
-        return replace(made, request=SealedRequest(self.journal.seal(kept.model_dump_json())))
+        return made.of(SealedRequest(self.journal.seal(kept.model_dump_json())))
 
     def _judge(self, run: EditRun, candidates: list[Candidate], base: EditLayer, apply_valid: bool) -> list[Candidate]:
         """Verify every candidate under the layer that would be committed; drop failures and look again."""
@@ -484,6 +492,7 @@ class EditPipeline:
                 tuple(live),
                 run.reason,
                 lift=run.lift,
+                by=replace(run.by, why=""),
                 edit_id=good[0].live.edit_id if len(good) == 1 and good[0].live else None,
                 outcomes=[self._outcome(run, d, True, retire) for d in good],
             )

@@ -13,7 +13,6 @@ from ketools.editing.pipeline import EditPipeline, with_old_answer
 from ketools.journal import EditRecord, Rendition
 from ketools.knowledge.probing import with_relation
 from ketools.layers.composition import LiveEdit
-from ketools.layers.store import form_of
 
 ERASED = "The text of an erased fact is not kept, so it cannot be computed anew: erase the fact again."
 
@@ -68,4 +67,4 @@ def _rendition(pipeline: EditPipeline, record: EditRecord, request: EditRequest,
     evidence = pipeline.verifier.verify(request, before, after).evidence.model_copy(update={"residual": residual})
     if objection := pipeline.policy.objection(request, evidence):
         raise InvalidRequest(objection)
-    return Rendition(record.id, pipeline.engine.model_hash, form_of(made), name, evidence)
+    return Rendition(record.id, pipeline.engine.model_hash, made.form, name, evidence)

@@ -54,7 +54,9 @@ class Hits(BaseModel):
 def changes(em: EditableModel, layer: EditLayer) -> list[Change]:
     """What a layer changes, module by module; empty for a layer of notes."""
     return [
-        _change(name, delta.matrix(), weight_of(get_module(em.model, name))) for name, delta in layer.deltas.items()
+        _change(name, delta.matrix(), weight_of(get_module(em.model, name)))
+        for name, delta in layer.deltas.items()
+        if name in em.structure.linear_names
     ]
 
 

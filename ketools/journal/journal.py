@@ -12,11 +12,13 @@ from sqlalchemy import Connection
 
 from ketools.core.errors import InvalidRequest, NotFound
 from ketools.core.evidence import Evidence
+from ketools.core.principals import Provenance
 from ketools.core.requests import EditRequest, Kind
 from ketools.core.space_names import ROOT
 from ketools.journal import edit_rows, job_rows, opening, rendition_rows, space_rows, version_rows
 from ketools.journal.database import Database
 from ketools.journal.migrations import migrate
+from ketools.journal.proposals import Proposals
 from ketools.journal.records import (
     KEY_RULE,
     EditRecord,
@@ -65,6 +67,7 @@ class Journal:
             self._secret = opening.load(self._db, secret_path, artefacts, self._mark, timeout_s)
             opening.check_whole(self._db, self._mark)
             self._writers = self._enter(patience_s)
+            self.proposals = Proposals(self._db, self._ids)
         except BaseException:
             self._db.close()
             raise
@@ -119,6 +122,7 @@ class Journal:
         *,
         live: Sequence[str] = (),
         reason: str = "created",
+        by: Provenance | None = None,
     ) -> Space:
         """Make a space with the empty version 0 and, when `live` is given, a version 1 with those edits.
 
@@ -129,7 +133,7 @@ class Journal:
             space = space_rows.insert_space(connection, name, parent, owner)
             version_rows.insert_version(connection, space, 0)
             if live:
-                version_rows.append_version(connection, space, 0, live, reason)
+                version_rows.append_version(connection, space, 0, live, reason, by=by)
             return space
 
         return self._db.write(work)
@@ -153,7 +157,7 @@ class Journal:
         """The spaces that are not dropped, by name; only an owner's when given."""
         return self._db.read(lambda connection: space_rows.all_spaces(connection, owner))
 
-    def drop_space(self, name: str, *, with_children: bool = False) -> tuple[str, ...]:
+    def drop_space(self, name: str, *, with_children: bool = False, by: Provenance | None = None) -> tuple[str, ...]:
         """End a space: its last version is empty, its record stays. Returns the names that were dropped.
 
         Raises InvalidRequest for the root, or when the space has children that are not to go with it.
@@ -169,7 +173,7 @@ class Journal:
                 raise InvalidRequest(f"{name!r} has children ({names}): drop them first, or together with it.")
             for member in family:
                 head = version_rows.heads(connection, [member.id])[0]
-                version_rows.append_version(connection, member, head.version, (), "dropped", lift=True)
+                version_rows.append_version(connection, member, head.version, (), "dropped", lift=True, by=by)
                 space_rows.mark_dropped(connection, member)
             return tuple(member.name for member in family)
 
@@ -188,10 +192,13 @@ class Journal:
         base_version: int,
         model: str | None = None,
         form: str | None = None,
+        client: str = "",
+        why: str = "",
     ) -> EditRecord:
-        """A record for `begin_edit`, with a fresh id, the key hashed and an erasure's request redacted.
+        """A record for `begin_edit`, with a fresh id, the key hashed, an erasure's request redacted and its `why` left
+        out, which may quote what is erased.
 
-        `model`, `form`: see `EditRecord`.
+        `model`, `form`, `client`, `why`: see `EditRecord`.
         """
         return EditRecord(
             id=self._ids.new("e"),
@@ -206,6 +213,8 @@ class Journal:
             base_version=base_version,
             model=model,
             form=form,
+            client=client,
+            why="" if request.kind is Kind.ERASE else why,
         )
 
     def begin_edit(self, record: EditRecord) -> EditRecord:
@@ -332,6 +341,7 @@ class Journal:
         outcomes: Sequence[Outcome] = (),
         *,
         lift: bool = False,
+        by: Provenance | None = None,
     ) -> Version:
         """Append version `expected_version + 1` and the outcomes of its edits: both or neither.
 
@@ -343,7 +353,7 @@ class Journal:
         def work(connection: Connection) -> Version:
             found = space_rows.find_space(connection, space)
             version = expected_version, live, reason, edit_id, outcomes
-            return version_rows.append_version(connection, found, *version, lift=lift)
+            return version_rows.append_version(connection, found, *version, lift=lift, by=by)
 
         written = self._db.write(work)
         if self._mark:

@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any, Literal
 
 from ketools.core.evidence import Evidence
+from ketools.core.principals import Provenance
 from ketools.core.requests import Kind
 
 KEY_RULE = 2
@@ -93,7 +94,8 @@ class EditRecord:
     written before there was another, since their request is gone. `artefact`: the content in the store,
     `base_version` the version of the space that the edit was computed on, `space_id` its generation. `model`: the
     hash of the model that it was computed for, empty when it needs none, None for an edit of before this was recorded;
-    `form`: the kind of its artefact (see `ketools.layers.kinds`), None likewise.
+    `form`: the kind of its artefact (see `ketools.layers.kinds`), None likewise. `client`: the program that asked for
+    it; `why`: the reason that was given.
     """
 
     id: str
@@ -111,6 +113,34 @@ class EditRecord:
     key_rule: int = KEY_RULE
     model: str | None = None
     form: str | None = None
+    client: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who approved or rejected a proposal, and when."""
+
+    proposal_id: str
+    approved: bool
+    by: Provenance
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A change that waits for a person's approval, or was decided about.
+
+    `change`: what to do, as `ketools.service.changes` reads it; `because`: why it needs an approval.
+    """
+
+    id: str
+    space: str
+    created_at: float
+    by: Provenance
+    change: Mapping[str, Any]
+    because: str
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +158,7 @@ class Rendition:
 class Version:
     """An immutable snapshot of a space: the ids of its live edits, in the order in which they compose.
 
-    `sequence` counts the versions of the whole journal.
+    `sequence` counts the versions of the whole journal. `by`: who wrote it; None where that was not recorded.
     """
 
     space: str
@@ -138,6 +168,7 @@ class Version:
     edit_id: str | None
     created_at: float
     sequence: int
+    by: Provenance | None = None
 
 
 @dataclass(frozen=True, slots=True)

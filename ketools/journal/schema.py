@@ -76,6 +76,8 @@ edits = Table(
     Column("key_rule", Integer, nullable=False),
     Column("model", String(64)),
     Column("form", String(60)),
+    Column("client", Text, nullable=False),
+    Column("why", Text, nullable=False),
 )
 
 outcomes = Table(
@@ -115,7 +117,35 @@ versions = Table(
     Column("reason", Text, nullable=False),
     Column("edit_id", String(40), ForeignKey("edits.id")),
     Column("created_at", Double, nullable=False),
+    Column("principal", Text),
+    Column("client", Text),
+    Column("why", Text),
     PrimaryKeyConstraint("space_id", "version"),
+)
+
+# What an agent may not change by itself, and what became of it.
+proposals = Table(
+    "proposals",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("space_id", String(140), ForeignKey("spaces.id"), nullable=False, index=True),
+    Column("created_at", Double, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("change", _json, nullable=False),
+    Column("because", Text, nullable=False),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("proposal_id", String(40), ForeignKey("proposals.id"), primary_key=True),
+    Column("approved", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("why", Text, nullable=False),
 )
 
 job_events = Table(

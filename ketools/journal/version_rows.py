@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select
 
 from ketools.core.errors import HeadMoved, InvalidRequest, NotFound, StorageError
+from ketools.core.principals import Provenance
 from ketools.journal.edit_rows import check_committed, check_no_erasure_is_lifted, chunks, insert_outcome
 from ketools.journal.records import Outcome, Space, Version, name_of
 from ketools.journal.schema import edits, versions
@@ -88,6 +89,7 @@ def append_version(
     outcomes: Sequence[Outcome] = (),
     *,
     lift: bool = False,
+    by: Provenance | None = None,
 ) -> Version:
     """Append the version after `expected`, and how its edits ended.
 
@@ -108,7 +110,7 @@ def append_version(
         check_no_erasure_is_lifted(connection, space, head.live, live)
     known = {*head.live, *(outcome.edit_id for outcome in outcomes if outcome.outcome == "committed")}
     check_committed(connection, [new for new in live if new not in known])
-    return insert_version(connection, space, expected + 1, live, reason, edit_id)
+    return insert_version(connection, space, expected + 1, live, reason, edit_id, by)
 
 
 def insert_version(
@@ -118,9 +120,10 @@ def insert_version(
     live: Sequence[str] = (),
     reason: str = "created",
     edit_id: str | None = None,
+    by: Provenance | None = None,
 ) -> Version:
     """Append a version row; its primary key lets only one writer do so."""
-    version = Version(space.name, number, tuple(live), reason, edit_id, time.time(), last_sequence(connection) + 1)
+    version = Version(space.name, number, tuple(live), reason, edit_id, time.time(), last_sequence(connection) + 1, by)
     connection.execute(
         insert(versions).values(
             space_id=space.id,
@@ -130,6 +133,9 @@ def insert_version(
             reason=reason,
             edit_id=edit_id,
             created_at=version.created_at,
+            principal=by.principal if by else None,
+            client=by.client if by else None,
+            why=by.why if by else None,
         )
     )
     return version
@@ -149,4 +155,5 @@ def _version(row: Row[Any]) -> Version:
         row.edit_id,
         row.created_at,
         row.sequence,
+        Provenance(row.principal, row.client or "", row.why or "") if row.principal is not None else None,
     )

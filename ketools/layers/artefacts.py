@@ -1,39 +1,89 @@
-"""What a method produces: immutable artefacts, named by their content hash (see `ketools.layers.store`).
+"""The contract of artefacts, what methods produce: immutable, named by their content hash (`ketools.layers.store`).
 
+A kind of artefact is a class in a file of its own: under `ketools/layers/kinds/`, or in another package with an entry
+point in the group `ketools.artefacts` whose name is the kind's `form`. Nothing else of ketools knows it by name.
 Importing this imports no torch.
 """
 
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from ketools.core.requests import EditRequest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ketools.layers.codebook import Codebook
+    from ketools.layers.changes import ModuleDelta
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A fact to be put into the prompt when in scope (ICE, IKE, MemPrompt). No weights change."""
+class Acts(StrEnum):
+    """When an artefact acts."""
 
+    ALWAYS = "always"
+    PROMPT = "prompt"
+    """It is written into prompts that ask for its fact, and changes no weights."""
+    ROUTE = "route"
+    """Its changes act on requests that ask for its fact."""
+
+
+class Served(StrEnum):
+    """How vLLM serves the artefacts of a kind."""
+
+    PROMPT = "prompt"
+    ADAPTER = "adapter"
+    """As a change of weights, composed with others into an adapter, or held in the weights themselves."""
+    HOOK = "hook"
+    """As codebooks, which travel with an adapter."""
+    ROUTE = "route"
+    """As an adapter for the requests that ask for it."""
+    NOT = "not"
+
+
+class Artefact(ABC):
+    """What a method makes of one request. A subclass is a frozen dataclass, and says all there is to say of its kind.
+
+    `form`: the kind's name, in files and in the journal. To take an edit off alone, its space's layer is composed
+    without it; so an artefact holds what its own edit changes, and nothing of another's.
+    """
+
+    __slots__ = ()
+    form: ClassVar[str]
+    acts: ClassVar[Acts] = Acts.ALWAYS
+    vllm: ClassVar[Served] = Served.NOT
     method: str
-    request: EditRequest
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What its file holds, float32 matrices by name."""
+        return {}
 
-@dataclass(frozen=True, slots=True)
-class LowRankDelta:
-    """Per linear module, factors `A [r, in]` and `B [out, r]` in fp32; the weight change is `B @ A`."""
+    @abstractmethod
+    def header(self) -> dict[str, Any]:
+        """What its file holds besides tensors and method, as plain JSON."""
 
-    method: str
-    factors: Mapping[str, tuple[Tensor, Tensor]]
-    metadata: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
+    @classmethod
+    @abstractmethod
+    def read(cls, method: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """The artefact of a file's content. Raises `KeyError`, `TypeError` or `ValueError` for anything else."""
+
+    @classmethod
+    def check(cls, tensors: Mapping[str, Tensor]) -> None:
+        """Raise `InvalidRequest` or `KeyError` unless these finite float32 matrices can be its content."""
+        return
+
+    def changes(self) -> Mapping[str, ModuleDelta]:
+        """What it changes, by the name of a linear module or a block; `ModuleDelta` says how several compose."""
+        return MappingProxyType({})
+
+    def negated(self) -> Self:
+        """The artefact that takes this one's weight change away; of kinds that vLLM serves as adapters."""
+        raise NotImplementedError(f"{self.form} is no change of weights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,47 +97,30 @@ class SealedRequest:
         return EditRequest.model_validate_json(unseal(self.text))
 
 
-@dataclass(frozen=True, slots=True)
-class RoutedDelta:
-    """A low-rank delta that acts only while a request asks for the fact of `request`; factors as in `LowRankDelta`.
+class Scoped(Artefact):
+    """An artefact that acts only on requests in the scope of its `request`; that of an erasure is sealed in files."""
 
-    Which requests ask for it is decided per request by the scope of notes (`ketools.notes`).
-    """
-
-    method: str
+    __slots__ = ()
     request: EditRequest | SealedRequest
-    factors: Mapping[str, tuple[Tensor, Tensor]]
-    metadata: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
 
+    def of(self, request: SealedRequest) -> Self:
+        """The same, with a sealed request; of kinds that can erase."""
+        raise NotImplementedError(f"{self.form} keeps its request in clear")
 
-@dataclass(frozen=True, slots=True)
-class DenseDelta:
-    """Per linear module, a full weight change `D [out, in]` in fp32 (fine-tuning)."""
+    def request_header(self) -> dict[str, Any]:
+        """The request or its seal, for `header`."""
+        if isinstance(self.request, SealedRequest):
+            return {"sealed": self.request.text}
+        return {"request": self.request.model_dump(mode="json")}
 
-    method: str
-    deltas: Mapping[str, Tensor]
-    metadata: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
-
-
-@dataclass(frozen=True, slots=True)
-class HookState:
-    """Per linear module, a codebook: a change of its output for inputs near stored keys (GRACE and its kin)."""
-
-    method: str
-    codebooks: Mapping[str, Codebook]
-    metadata: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
-
-
-Artefact = Note | LowRankDelta | RoutedDelta | DenseDelta | HookState
-Scoped = Note | RoutedDelta
-"""Artefacts that act only on requests in the scope of their `request`."""
+    @staticmethod
+    def read_request(header: Mapping[str, Any]) -> EditRequest | SealedRequest:
+        """What `request_header` wrote."""
+        sealed = header.get("sealed")
+        return SealedRequest(str(sealed)) if sealed else EditRequest.model_validate(header["request"])
 
 
 Phase = Literal["recognition", "association", "mastery"]
-
-
-FORMS = frozenset({"note", "low_rank", "routed", "dense", "hook"})
-"""The kinds of artefacts, as their files name them."""
 
 
 def hash_of(artefacts: Iterable[str]) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
 import torch
 from torch import Tensor
+
+from ketools.layers.effects import Effect
 
 CANDIDATES = 8
 """How many keys are measured exactly for each input."""
@@ -46,7 +48,7 @@ class Blocks:
 
 
 @dataclass(frozen=True, eq=False)
-class Codebook:
+class Codebook(Effect):
     """`keys [n, in]`, `values [n, out]`, `radius [n, 1]`, all fp32 (Hartvigsen et al., GRACE, section 3).
 
     An input within the radius of its nearest key (Euclidean), of equally near ones the last, adds that key's value to
@@ -58,6 +60,11 @@ class Codebook:
     values: Tensor
     radius: Tensor
     blocks: Blocks | None = None
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """(in, out) of the module."""
+        return self.keys.shape[1], self.values.shape[1]
 
     def nearest(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The nearest key of each input `[..., in]`, and whether the input is within its radius; both `[...]`."""
@@ -110,6 +117,12 @@ class Codebook:
             parts if self.blocks is None else parts | {"A": self.blocks.a, "B": self.blocks.b, "S": self.blocks.spans}
         )
 
+    @classmethod
+    def joined(cls, effects: Sequence[Codebook]) -> Codebook:
+        """The codebook of many edits, the newest last: of equally near keys it decides."""
+        keys, values = torch.cat([book.keys for book in effects]), torch.cat([book.values for book in effects])
+        return cls(keys, values, torch.cat([book.radius for book in effects]), _joined_blocks(effects))
+
     @staticmethod
     def of(parts: Mapping[str, Tensor]) -> Codebook:
         """The codebook of such parts. Raises `KeyError` when one is missing."""
@@ -126,15 +139,7 @@ def read_codebooks(tensors: Mapping[str, Tensor]) -> dict[str, Codebook]:
     return {module: Codebook.of(parts[module]) for module in sorted(parts)}
 
 
-def joined(books: list[Codebook]) -> Codebook | None:
-    """The codebook of many edits, the newest last: of equally near keys it decides."""
-    if not books:
-        return None
-    keys, values = torch.cat([book.keys for book in books]), torch.cat([book.values for book in books])
-    return Codebook(keys, values, torch.cat([book.radius for book in books]), _joined_blocks(books))
-
-
-def _joined_blocks(books: list[Codebook]) -> Blocks | None:
+def _joined_blocks(books: Sequence[Codebook]) -> Blocks | None:
     """All blocks side by side, each behind its own keys."""
     if all(book.blocks is None for book in books):
         return None

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ketools.layers.artefacts import Artefact, DenseDelta, LowRankDelta
+from ketools.layers.artefacts import Artefact
+from ketools.layers.kinds.dense import DenseDelta
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.methods.base import EditContext
 from ketools.methods.low_rank import truncated
 from ketools.models.batch import Batch

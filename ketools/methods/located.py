@@ -18,8 +18,9 @@ from torch import Tensor
 from ketools.core.errors import Diverged
 from ketools.core.progress import Progress
 from ketools.core.requests import EditRequest
-from ketools.layers.artefacts import Artefact, LowRankDelta
+from ketools.layers.artefacts import Artefact
 from ketools.layers.composition import EditLayer, LiveEdit
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.methods.base import Compute, EditContext
 from ketools.methods.configs import JointConfig
 from ketools.methods.low_rank import added

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ketools.core.requests import EditRequest
-from ketools.layers.artefacts import Artefact, Note
+from ketools.layers.artefacts import Artefact
+from ketools.layers.kinds.note import Note
 from ketools.methods.base import Compute, EditContext
 
 NOTE_METHOD = "ice"

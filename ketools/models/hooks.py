@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ketools.core.errors import InvalidRequest
-from ketools.layers.composition import BASE, EditLayer, ModuleDelta, by_delta
+from ketools.layers.changes import ModuleDelta
+from ketools.layers.composition import BASE, EditLayer, by_delta
 from ketools.models.structure import Structure, get_module
 
 
@@ -199,9 +200,9 @@ def plus(output: Tensor, change: Tensor) -> Tensor:
 
 
 class Delta(Protocol):
-    """What a linear module adds to its output `[..., out]` for an input `[..., in]`."""
+    """What stands in the place of a module's output `[..., out]` for an input `[..., in]`."""
 
-    def output(self, x: Tensor) -> Tensor: ...
+    def apply(self, x: Tensor, output: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -211,38 +212,54 @@ class RowDelta:
     parts: Sequence[tuple[ModuleDelta, Tensor]]
     n: int
 
-    def output(self, x: Tensor) -> Tensor:
-        """The change of the module's output for inputs `[n, t, in]` or, as some families have them, `[n * t, in]`."""
+    def apply(self, x: Tensor, output: Tensor) -> Tensor:
+        """The changed output for inputs `[n, t, in]` or, as some families have them, `[n * t, in]`."""
         by_row = x.view(self.n, -1, x.shape[-1])
-        whole = x.new_zeros(*by_row.shape[:2], self.parts[0][0].sizes[1])
+        whole = output.clone().view(*by_row.shape[:2], -1)
         for delta, rows in self.parts:
-            whole[rows] = delta.output(by_row[rows])
-        return whole.view(*x.shape[:-1], -1)
+            whole[rows] = delta.apply(by_row[rows], whole[rows])
+        return whole.view(output.shape)
 
 
 class LayerSwitch:
     """Lets one model serve many edit layers at once: each call runs under the layer of its own context.
 
-    One light hook stays on every linear module of the blocks. It reads the current layer from a context
-    variable, so threads and tasks never see each other's edits; without a delta for its module it hands
-    the output on untouched, so the base model's arithmetic is unchanged bit for bit.
+    One light hook stays on every block and on every linear module in it. It reads the current layer from a
+    context variable, so threads and tasks never see each other's edits; without a delta for its module it
+    hands the output on untouched, so the base model's arithmetic is unchanged bit for bit.
     """
 
     def __init__(self, model: nn.Module, structure: Structure) -> None:
+        widths = {block.name: structure.linear_names[block.down_proj][1] for block in structure.blocks}
+        self._blocks = {name: (width, width) for name, width in widths.items()}
         self._sizes = structure.linear_names
         self._model = model
         self._current: ContextVar[Mapping[str, Delta]] = ContextVar("ketools_layer", default=BASE.deltas)
         for name in structure.linear_names:
             get_module(model, name).register_forward_hook(self._hook(name))
+        for name in self._blocks:
+            get_module(model, name).register_forward_hook(self._block_hook(name), with_kwargs=True)
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
         current = self._current
 
-        def add_delta(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        def apply_delta(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             delta = current.get().get(name)
-            return None if delta is None else output + delta.output(args[0])
+            return None if delta is None else delta.apply(args[0], output)
 
-        return add_delta
+        return apply_delta
+
+    def _block_hook(self, name: str) -> Callable[[nn.Module, Any, dict[str, Any], Any], Any]:
+        current = self._current
+
+        def apply_delta(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
+            delta = current.get().get(name)
+            if delta is None:
+                return None
+            changed = delta.apply(_first_input(args, kwargs), _first(output))
+            return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+        return apply_delta
 
     @contextmanager
     def use(self, layer: EditLayer | Sequence[EditLayer]) -> Iterator[None]:
@@ -275,15 +292,16 @@ class LayerSwitch:
     def check(self, layer: EditLayer) -> None:
         """Raise `InvalidRequest` unless every delta belongs to a module of this model and fits its sizes."""
         for name, delta in layer.deltas.items():
-            if name not in self._sizes:
+            sizes = self._sizes if delta.changes_weights else {**self._sizes, **self._blocks}
+            if name not in sizes:
                 raise InvalidRequest(
                     f"The layer edits {name!r}, which is not a linear module of this model's blocks; "
                     "the edit was made for another model. Serve that one (--model), or make it again on this one."
                 )
-            if delta.sizes != self._sizes[name]:
+            if delta.sizes != sizes[name]:
                 raise InvalidRequest(
                     f"The layer's change of {name!r} has (in, out) sizes {delta.sizes}, the model's module "
-                    f"has {self._sizes[name]}; the edit was made for another model. Serve that one "
+                    f"has {sizes[name]}; the edit was made for another model. Serve that one "
                     "(--model), or make it again."
                 )
 

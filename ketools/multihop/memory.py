@@ -12,7 +12,7 @@ from ketools.core.questions import is_question
 from ketools.core.requests import EditRequest, Kind, chat_prompt
 from ketools.core.text import normalise
 from ketools.knowledge.relations import Relation
-from ketools.layers.artefacts import Note
+from ketools.layers.kinds.note import Note
 from ketools.multihop.parsing import told_relation
 from ketools.notes import DemonstrationPool, NoteBook, statement
 from ketools.notes.memory import remember

@@ -16,7 +16,7 @@ from ketools.core.requests import EditRequest, Kind, Message, Prompt, Trait
 from ketools.core.text import normalise
 from ketools.knowledge.relations import Relation
 from ketools.knowledge.scope import Scope
-from ketools.layers.artefacts import Note, RoutedDelta, Scoped, SealedRequest
+from ketools.layers.artefacts import Acts, Scoped, SealedRequest
 from ketools.layers.composition import EditLayer
 from ketools.notes.deciding import NoteScope
 from ketools.notes.demonstrations import SHARES, DemonstrationPool, block
@@ -207,12 +207,12 @@ class NoteBook:
         """
         hits = self.in_scope(prompt)
         put = self._written(prompt, hits)
-        routed = [hit for hit in hits if isinstance(hit.note, RoutedDelta)][-1:]
+        routed = [hit for hit in hits if hit.note.acts is Acts.ROUTE][-1:]
         ids, reasons = [hit.edit_id for hit in routed], [hit.reason for hit in routed]
         return Prepared(put.prompt, layer.activate(ids), (*put.used, *ids), (*put.reasons, *reasons))
 
     def _written(self, prompt: Prompt, hits: Sequence[Hit]) -> Injected:
-        hits = self._affordable([hit for hit in hits if isinstance(hit.note, Note)])
+        hits = self._affordable([hit for hit in hits if hit.note.acts is Acts.PROMPT])
         if not hits:
             return Injected(prompt)
         told = put_before(prompt, self._lead(hits))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,10 +21,11 @@ from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetad
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import Field, ValidationError, create_model
 
-from ketools.core.errors import Cancelled, KetoolsError
+from ketools.core.errors import ApprovalNeeded, Cancelled, KetoolsError
+from ketools.core.principals import Presence
 from ketools.core.results import EditResult, Result
-from ketools.servers.callers import Caller
-from ketools.servers.confirm import HOW, Confirm, ConfirmTokens, can_ask, question
+from ketools.servers.callers import Caller, can_ask
+from ketools.servers.confirm import HOW, Approve, Confirm, ConfirmTokens, Unattended, approval, question
 from ketools.tools.calling import Reply, call, replied
 from ketools.tools.schemas import explain, field, hints, input_model, input_schema, output_model, output_schema
 from ketools.tools.toolbox import Tool, Toolbox
@@ -78,14 +81,28 @@ class Call:
         """Run in a worker thread, then tell who listens to the space."""
         return as_call_result(await self.reply(context, arguments))
 
-    async def reply(self, context: Context[Any, Any], arguments: Mapping[str, Any]) -> Reply:
-        """The tool's reply. Raises `ToolError` with the text of any error that ketools raises on purpose."""
+    async def reply(self, context: Context[Any, Any], arguments: Mapping[str, Any], attended: bool = False) -> Reply:
+        """The tool's reply. Raises `ToolError` with the text of any error that ketools raises on purpose.
+
+        `attended`: whether the user of the client has just said yes to this very call.
+        """
+        try:
+            return await self.attempt(context, arguments, attended)
+        except ApprovalNeeded as error:
+            raise ToolError(error.told()) from error
+
+    async def attempt(self, context: Context[Any, Any], arguments: Mapping[str, Any], attended: bool = False) -> Reply:
+        """As `reply`, but raises `ApprovalNeeded` as it is."""
         try:
             who = self.whoami(context)
+            if attended:
+                who = dataclasses.replace(who, presence=Presence.PERSON, client=f"{who.client}, approved by its user")
             box = Toolbox(self.service, who, ThreadProgress(context))
             reply = await anyio.to_thread.run_sync(lambda: call(self.tool, box, arguments))
         except ValidationError as error:
             raise ToolError(explain(error)) from None
+        except ApprovalNeeded:
+            raise
         except KetoolsError as error:
             raise ToolError(error.told()) from error
         if not self.tool.read_only and not arguments.get("dry_run"):
@@ -111,12 +128,48 @@ class ConfirmedCall:
         if not (isinstance(confirmed, AcceptedElicitation) and confirmed.data.erase):
             raise ToolError("The user did not confirm. Nothing was erased; do not try again unasked.")
         arguments.pop("confirm_token")
-        reply = await self.call.reply(context, arguments)
+        attended = not isinstance(confirmed.data, Unattended)
+        reply = await self.call.reply(context, arguments, attended)
         if arguments["dry_run"] and isinstance(reply.result, EditResult):
             token = self.tokens.make(self.call.whoami(context).name, arguments)
             hint = f"To erase it, call again with dry_run=false and confirm_token='{token}'."
             reply = replied(self.call.tool, reply.result.model_copy(update={"next": hint}), arguments)
         return as_call_result(reply)
+
+
+@dataclass(frozen=True)
+class ApprovedCall:
+    """A changing tool: what the edit policy wants a person for is asked of the client's user where that can be."""
+
+    call: Call
+
+    async def __call__(self, context: Context[Any, Any], attempted: Any, **arguments: Any) -> CallToolResult:
+        """Tell what was done, or do what was approved."""
+        done = isinstance(attempted, AcceptedElicitation) and attempted.data
+        if isinstance(done, Reply):
+            return as_call_result(done)
+        if not (done and done.approve):
+            raise ToolError("The user did not approve it. Nothing was changed; do not try again unasked.")
+        return as_call_result(await self.call.reply(context, arguments, attended=True))
+
+
+class Attempt:
+    """Resolves an approval: the reply of a call that needs none, else the question for the user."""
+
+    def __init__(self, call: Call, names: Iterable[str]) -> None:
+        self.call = call
+        named = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in ("context", *names)]
+        self.__signature__ = inspect.Signature(named)
+        """By which the SDK knows that this takes the tool's own arguments."""
+
+    async def __call__(self, context: Context[Any, Any], **arguments: Any) -> Reply | Elicit[Approve]:
+        """Called by the SDK with the call's own arguments; again after the question, which then has its answer."""
+        try:
+            return await self.call.attempt(context, arguments)
+        except ApprovalNeeded as error:
+            if not can_ask(context):
+                raise ToolError(error.told()) from error
+            return approval(error.change, error.because)
 
 
 @dataclass(frozen=True)
@@ -139,7 +192,7 @@ class Ask:
     ) -> Confirm | Elicit[Confirm]:
         """Called by the SDK with the call's own arguments."""
         if dry_run:
-            return Confirm(erase=True)
+            return Unattended()
         given = {
             "subject": subject,
             "prompt": prompt,
@@ -150,7 +203,7 @@ class Ask:
         if confirm_token is not None:
             if not self.tokens.good(confirm_token, self.whoami(context).name, given):
                 raise ToolError("confirm_token has expired or belongs to other arguments. " + HOW)
-            return Confirm(erase=True)
+            return Unattended()
         if not can_ask(context):
             raise ToolError(HOW)
         return question(subject, prompt, space or self.whoami(context).home)
@@ -193,7 +246,12 @@ def bind(
         resolved: dict[str, Any] = {"confirmed": (Resolve(Ask(whoami, tokens)), True)}
         plans = build_resolver_plans(resolved, set(metadata.arg_model.model_fields))
         return _sdk_tool(tool, ConfirmedCall(call, tokens), metadata, resolved, plans)
-    return _sdk_tool(tool, call, _metadata(tool), {}, {})
+    metadata = _metadata(tool)
+    if tool.read_only:
+        return _sdk_tool(tool, call, metadata, {}, {})
+    names = set(metadata.arg_model.model_fields)
+    resolved = {"attempted": (Resolve(Attempt(call, names)), True)}
+    return _sdk_tool(tool, ApprovedCall(call), metadata, resolved, build_resolver_plans(resolved, names))
 
 
 def _sdk_tool(

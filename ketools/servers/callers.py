@@ -12,7 +12,7 @@ from mcp.server.auth.provider import AccessToken, TokenVerifier
 from mcp.server.mcpserver import Context
 
 from ketools.core.errors import KetoolsError
-from ketools.core.principals import Principal, Scope, principal
+from ketools.core.principals import Principal, Scope, agent_of, principal
 from ketools.servers.tokens import TokenFile
 
 Caller = Callable[[Context[Any, Any]], Principal]
@@ -54,13 +54,31 @@ def token_principal(context: Context[Any, Any]) -> Principal | None:
     return principal(token.subject or token.client_id, token.scopes, (token.claims or {}).get("spaces", ()))
 
 
+def client_of(context: Context[Any, Any]) -> str:
+    """The client's name and version, as it tells them."""
+    params = context.request_context.session.client_params
+    info = params.client_info if params is not None else None
+    return f"{info.name} {info.version}".strip()[:200] if info is not None else "mcp"
+
+
+def can_ask(context: Context[Any, Any]) -> bool:
+    """Whether the client has declared that it can show a form to its user."""
+    capabilities = context.client_capabilities
+    elicitation = capabilities.elicitation if capabilities is not None else None
+    return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+
 def whoami_of(fixed: Principal | None, read_only: bool) -> Caller:
-    """Tells each call's principal: the fixed one, else the message's token's; `read_only` leaves it only that right."""
+    """Tells each call's principal, an agent in its client: the fixed one, else the message's token's.
+
+    `read_only` leaves it only that right.
+    """
 
     def whoami(context: Context[Any, Any]) -> Principal:
         found = fixed or token_principal(context)
         if found is None:
             raise KetoolsError("This call carries no bearer token; ask the operator for one.")
-        return reader(found) if read_only else found
+        who = agent_of(found, client_of(context), can_ask(context))
+        return reader(who) if read_only else who
 
     return whoami

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.resolve import Elicit
 from pydantic import BaseModel, Field
 
@@ -29,6 +27,18 @@ class Confirm(BaseModel):
     """What the person is asked."""
 
     erase: bool = Field(description="Erase it from what the model knows in this space.")
+
+
+class Unattended(Confirm):
+    """A confirmation that no person gave through the client's form."""
+
+    erase: bool = True
+
+
+class Approve(BaseModel):
+    """What the person is asked about a change that the edit policy wants a person for."""
+
+    approve: bool = Field(description="Let the model learn it.")
 
 
 @dataclass(frozen=True)
@@ -55,19 +65,11 @@ class ConfirmTokens:
         return hmac.new(self.key, text.encode(), hashlib.sha256).hexdigest()[:32]
 
 
-def can_ask(context: Context[Any, Any]) -> bool:
-    """Whether the client has declared that it can show a form to its user."""
-    capabilities = context.client_capabilities
-    elicitation = capabilities.elicitation if capabilities is not None else None
-    return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+def approval(change: str, because: str) -> Elicit[Approve]:
+    """The question for the person about a change."""
+    return Elicit(f"An agent wants to {change}. You are asked, since {because}. Approve?", Approve)
 
 
 def question(subject: str, prompt: str, space: str) -> Elicit[Confirm]:
     """The question for the person."""
     return Elicit(f"Erase what the model knows about {subject} ({prompt!r}) in {space}?", Confirm)
-
-
-def needed(context: Context[Any, Any]) -> None:
-    """Raise the way forward for a client that cannot ask."""
-    if not can_ask(context):
-        raise ToolError(HOW)

@@ -27,7 +27,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from ketools.core.errors import Cancelled, KetoolsError
-from ketools.core.principals import OPERATOR, Principal
+from ketools.core.principals import OPERATOR, Principal, agent_of
 from ketools.core.progress import Progress
 from ketools.core.requests import Message, plain_text
 from ketools.core.results import Result
@@ -46,7 +46,8 @@ class KEToolkit(BaseToolkit):
     """ketools as LangChain tools, done for one principal.
 
     `toolsets`: which sets to offer (`core`; `all` for every one). `tools`: names to offer in their place.
-    `read_only`: only those that change nothing. Each tool returns a text for the model and the `Result` as
+    `read_only`: only those that change nothing. Callers count as agents: what the edit policy wants a person for waits
+    for an approval. Each tool returns a text for the model and the `Result` as
     artifact; errors come back as a `ToolMessage` with status "error".
     """
 
@@ -65,7 +66,8 @@ class KEToolkit(BaseToolkit):
         toolsets: Sequence[str] | None = None,
     ) -> None:
         chosen = select(names=tools, toolsets=toolsets, read_only=read_only)
-        super().__init__(service=service, principal=principal, tools=tuple(tool.name for tool in chosen))
+        names = tuple(tool.name for tool in chosen)
+        super().__init__(service=service, principal=agent_of(principal, "langchain"), tools=names)
 
     def get_tools(self) -> list[BaseTool]:
         """The tools, in the order in which an agent should read them."""

@@ -11,6 +11,7 @@ from ketools.core.progress import Progress, quiet
 from ketools.journal import ROOT, Journal
 from ketools.methods.configuration import Configurations
 from ketools.service.in_place import require_server
+from ketools.service.policy import EditPolicy
 from ketools.service.runner import JobRunner
 from ketools.service.settings import Settings
 from ketools.service.starting import RuntimeStarter
@@ -32,6 +33,7 @@ class Backend:
     configurations: Configurations
     runner: JobRunner
     starter: RuntimeStarter
+    policy: EditPolicy
 
     def runtime(self, progress: Progress = quiet) -> Runtime:
         """The engine and what stands on it, opened by the first call. Raises what opening it raises."""

@@ -27,11 +27,11 @@ from ketools.core.results import (
     UndoResult,
 )
 from ketools.knowledge.traits import OPINION_QUESTIONS, exemplar
-from ketools.layers.artefacts import Note
 from ketools.methods.base import Method
 from ketools.methods.notes import NOTE_METHOD
 from ketools.methods.registry import AUTO, get_method, methods
 from ketools.service.backend import Backend
+from ketools.service.changes import Change, edits_of
 from ketools.service.jobs import Jobs
 from ketools.service.spaces import SpaceAccess
 from ketools.service.views import edit_result, edit_view, with_problems
@@ -68,9 +68,10 @@ class Edits:
         method: str = AUTO,
         dry_run: bool = False,
         progress: Progress = quiet,
+        reason: str = "",
     ) -> EditResult:
         """Take one request down the pipeline; a refusal is a result, bad input is an error."""
-        return self._make(who, [request], space, method, False, dry_run, progress).results[0]
+        return self._make(who, [request], space, method, False, dry_run, progress, reason).results[0]
 
     @for_caller
     def edit_many(
@@ -82,6 +83,7 @@ class Edits:
         apply_valid: bool = False,
         dry_run: bool = False,
         progress: Progress = quiet,
+        reason: str = "",
     ) -> BatchResult:
         """Take a batch down the pipeline: all or none, unless `apply_valid`."""
         requests: list[EditRequest] = []
@@ -94,7 +96,7 @@ class Edits:
         if problems and (not apply_valid or not requests):
             told = "; ".join(f"fact {i}: {e}" for i, e in list(problems.items())[:5])
             raise InvalidRequest(f"{len(problems)} of {len(facts)} facts are invalid, none applied. {told}")
-        batch = self._make(who, requests, space, method, apply_valid, dry_run, progress)
+        batch = self._make(who, requests, space, method, apply_valid, dry_run, progress, reason)
         return with_problems(batch, problems, len(facts), space) if problems else batch
 
     @for_caller
@@ -125,6 +127,7 @@ class Edits:
         method: str = AUTO,
         dry_run: bool = False,
         progress: Progress = quiet,
+        reason: str = "",
     ) -> EditResult:
         """Make the model speak of a topic in another manner."""
         request = build_request(
@@ -134,7 +137,13 @@ class Edits:
             target_new=exemplar(topic, trait),
             trait=trait,
         )
-        return self.edit(who, request, space, method, dry_run, progress)
+        return self.edit(who, request, space, method, dry_run, progress, reason)
+
+    @for_caller
+    def carry_out(self, who: Principal, change: Change, progress: Progress, reason: str) -> BatchResult:
+        """Make the edits of a change that was approved."""
+        apply_valid = bool(change.options["apply_valid"])
+        return self._make(who, change.requests, change.space, change.method, apply_valid, False, progress, reason)
 
     def _make(
         self,
@@ -145,6 +154,7 @@ class Edits:
         apply_valid: bool,
         dry_run: bool,
         progress: Progress,
+        reason: str = "",
     ) -> BatchResult:
         erasing = any(r.kind is Kind.ERASE for r in requests)
         who.require(Scope.ERASE if erasing else Scope.EDIT, space)
@@ -153,16 +163,18 @@ class Edits:
         if refused[0] is not None and None not in refused:
             raise refused[0]
         self.spaces.exists(who, space)
+        change, by = edits_of(space, method, tuple(requests), apply_valid), who.by(reason)
+        self.spaces.gate.check(who, change, by, dry_run)
         pipeline = self.backend.runtime(progress).pipeline
         created = self.spaces.ensure(who, space)
         lift = who.may(Scope.ERASE)
         options = {"apply_valid": apply_valid, "dry_run": dry_run, "progress": progress, "lift": lift}
         parametric = self.parametric(requests[0].kind) if method == AUTO else name
         floor = FOLLOWED if method == AUTO and (name, parametric) == (NOTE_METHOD, ROUTED) else None
-        outcome = pipeline.run(who.name, space, requests, name, floor=floor, **options)  # type: ignore[arg-type]
+        outcome = pipeline.run(by, space, requests, name, floor=floor, **options)  # type: ignore[arg-type]
         if method == AUTO and outcome.version is None and name == NOTE_METHOD and _objected(outcome):
             name = parametric
-            outcome = pipeline.run(who.name, space, requests, name, implied=True, **options)  # type: ignore[arg-type]
+            outcome = pipeline.run(by, space, requests, name, implied=True, **options)  # type: ignore[arg-type]
         job_id = self._follow_up(space, outcome) if method == AUTO else None
         return _batch_result(space, name, outcome, job_id, created, dry_run)
 
@@ -191,11 +203,11 @@ class Edits:
 
     def _follow_up(self, space: str, outcome: EditOutcome) -> str | None:
         """Queue the consolidation of the notes that were just committed."""
-        made = [c.live for c in outcome.candidates if c.passed and c.live and isinstance(c.live.artefact, Note)]
+        made = [c for c in outcome.candidates if c.passed and c.is_note]
         if outcome.version is None or not made or not self.backend.settings.consolidate:
             return None
-        kinds = [live.artefact.request.kind for live in made if isinstance(live.artefact, Note)]
-        arguments = {"notes": [live.edit_id for live in made], "method": self.parametric(*kinds)}
+        kinds = [candidate.request.kind for candidate in made]
+        arguments = {"notes": [c.live.edit_id for c in made if c.live], "method": self.parametric(*kinds)}
         return self.backend.runner.submit(CONSOLIDATE, space, arguments)
 
     @for_caller
@@ -206,9 +218,9 @@ class Edits:
             get_method(method)
         self.spaces.ensure_own(who, space)
         own = set(self.backend.journal.head(space).live)
-        layer = self.backend.runtime(progress).spaces.layer(space)
-        notes = {edit_id: note for edit_id, note in layer.notes if edit_id in own}
-        kinds = [note.request.kind for note in notes.values()]
+        runtime = self.backend.runtime(progress)
+        notes = {edit_id: note for edit_id, note in runtime.spaces.layer(space).notes if edit_id in own}
+        kinds = [runtime.notes.request(note).kind for note in notes.values()]
         name = self.parametric(*kinds) if method == AUTO else method
         return self.jobs.submit(who, CONSOLIDATE, space, {"notes": list(notes), "method": name}, wait)
 
@@ -221,7 +233,9 @@ class Edits:
     # --- the journal alone ---
 
     @for_caller
-    def undo(self, who: Principal, edit_id: str, bring_back: bool = False, space: str | None = None) -> UndoResult:
+    def undo(
+        self, who: Principal, edit_id: str, bring_back: bool = False, space: str | None = None, reason: str = ""
+    ) -> UndoResult:
         """Take an edit off where it is live; an edit that was consolidated meanwhile is undone with its weights.
 
         `space`: where, when it is live in several of the caller's spaces, as after a fork.
@@ -232,9 +246,13 @@ class Edits:
         where = seen.place(record, space)
         who.require(Scope.ERASE if record.kind is Kind.ERASE else Scope.EDIT, where)
         self.backend.require_follower(where)
+        by = who.by("" if record.kind is Kind.ERASE else reason)
+        self.spaces.gate.check(
+            who, Change("undo", where, options={"edit_id": edit_id, "bring_back": bring_back, "space": where}), by
+        )
         current = standing_for(journal, record, where)
         origin, lift = origin_of(journal, current), who.may(Scope.ERASE)
-        undone = spaces.undo(where, current.id, bring_back=bring_back, origin=origin, lift=lift)
+        undone = spaces.undo(where, current.id, bring_back=bring_back, origin=origin, lift=lift, by=by)
         problem = self.backend.head_moved(where)
         was = tuple(r.id for r in undone.superseded)
         hint = "Pass bring_back=true to bring back what it had replaced." if was and not bring_back else ""

@@ -14,6 +14,8 @@ from ketools.layers.files import ArtefactFiles
 from ketools.methods.configuration import Configurations
 from ketools.models.identity import ModelIdentity
 from ketools.service.backend import Backend
+from ketools.service.policy import FILE as POLICY_FILE
+from ketools.service.policy import load_policy
 from ketools.service.runner import JobRunner
 from ketools.service.service import EditService
 from ketools.service.settings import Settings
@@ -29,15 +31,17 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     """A service on the journal of the settings. `model`: share one that is loaded already (local engine).
 
     The engine is opened by the first call that needs it, or by `EditService.start`; that call raises `ModelError`,
-    `EngineRefused` or `EngineUnavailable` with what to do. Raises `StorageError`.
+    `EngineRefused` or `EngineUnavailable` with what to do. Raises `StorageError`, and `InvalidRequest` for an edit
+    policy that cannot be used.
     """
     settings = settings or Settings()
+    policy = load_policy(settings.edit_policy or settings.home / POLICY_FILE)
     where, secret_path = settings.journal_place
     journal = Journal(where, secret_path=secret_path, artefacts=settings.artefact_place)
     try:
         journal.recover()
         identity = ModelIdentity(model or settings.model, settings.home / "cache" / "model_hashes.json")
-        spaces = Spaces(journal, ArtefactFiles(settings.artefact_place), identity)
+        spaces = Spaces(journal, ArtefactFiles(settings.artefact_place), identity, settings.engine)
     except BaseException:
         journal.close()
         raise
@@ -49,6 +53,7 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
         configurations=Configurations(identity, settings.home / "profiles"),
         runner=JobRunner(journal, _handlers(starter), (partial(_hold_the_head, starter),)),
         starter=starter,
+        policy=policy,
     )
     return EditService(backend)
 

@@ -137,7 +137,7 @@ def open_runtime(settings: Settings, journal: Journal, model: EditableModel | No
     """
     engine, editor = open_engine(settings, model)
     store = ArtefactStore(settings.artefact_place)
-    spaces = LayeredSpaces(journal, store, editor.configurations.model)
+    spaces = LayeredSpaces(journal, store, editor.configurations.model, settings.engine)
     encoder = open_encoder(settings)
     aliases = known_aliases(engine.model_hash)
     budget = note_budget(engine)

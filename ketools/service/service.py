@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ketools.core.errors import EngineUnavailable
 from ketools.journal import Journal
 from ketools.models.directory import model_name
+from ketools.service.approvals import Approvals
 from ketools.service.asking import Asking
 from ketools.service.backend import Backend
 from ketools.service.edits import Edits
@@ -46,6 +47,11 @@ class EditService:
     def edits(self) -> Edits:
         """Edits: make, undo, list, show, consolidate; and the methods that make them."""
         return Edits(self.backend, self.spaces, self.jobs)
+
+    @cached_property
+    def approvals(self) -> Approvals:
+        """What agents asked for and a person decides about."""
+        return Approvals(self.backend, self.edits, self.spaces)
 
     @cached_property
     def asking(self) -> Asking:

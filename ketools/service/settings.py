@@ -75,6 +75,10 @@ class Settings(BaseSettings):
     min_success: Annotated[float, Field(ge=0, le=1)] = 0.75
     min_locality: Annotated[float, Field(ge=0, le=1)] = 0.75
     max_leak: Annotated[float, Field(ge=0, le=1)] = 0.0
+    edit_policy: Annotated[
+        Path | None,
+        Field(description="What agents may edit without a person, a JSON file; default edit_policy.json in home."),
+    ] = None
     encoder: Annotated[
         str | None,
         Field(

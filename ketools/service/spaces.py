@@ -13,6 +13,8 @@ from ketools.core.results import SpaceDiff, SpaceList, SpaceView
 from ketools.core.space_names import parent_of
 from ketools.journal import ROOT
 from ketools.service.backend import Backend
+from ketools.service.changes import Change
+from ketools.service.gate import Gate
 from ketools.service.views import edit_view
 from ketools.service.visibility import Visibility, for_caller
 
@@ -26,6 +28,11 @@ class SpaceAccess:
 
     backend: Backend
 
+    @property
+    def gate(self) -> Gate:
+        """Holds the changes that need a person."""
+        return Gate(self.backend.policy, self)
+
     @for_caller
     def list(self, who: Principal) -> SpaceList:
         """The spaces that the principal may read."""
@@ -34,11 +41,13 @@ class SpaceAccess:
         return SpaceList(spaces=tuple(self._view(name) for name in seen))
 
     @for_caller
-    def restore(self, who: Principal, space: str, version: int) -> SpaceView:
+    def restore(self, who: Principal, space: str, version: int, reason: str = "") -> SpaceView:
         """Set a space back to one of its versions."""
         who.require(Scope.EDIT, space)
         self.backend.require_follower(space)
-        self.backend.spaces.restore(space, version, lift=who.may(Scope.ERASE))
+        self.backend.journal.version(space, version)
+        self.gate.check(who, Change("restore", space, options={"version": version}), who.by(reason))
+        self.backend.spaces.restore(space, version, lift=who.may(Scope.ERASE), by=who.by(reason))
         self.backend.head_moved(space)
         return self._view(space)
 
@@ -47,7 +56,7 @@ class SpaceAccess:
         """A new space with the source's live edits and parent."""
         readable(self.backend, who, source)
         who.require(Scope.EDIT, name)
-        self.backend.spaces.fork(source, name, owner=who.name)
+        self.backend.spaces.fork(source, name, owner=who.name, by=who.by())
         return self._view(name)
 
     @for_caller
@@ -57,7 +66,7 @@ class SpaceAccess:
         Raises `Forbidden`, `NotFound`, and `InvalidRequest` for the root or children that are not to go too.
         """
         who.require(Scope.ADMIN, name)
-        return self.backend.spaces.drop(name, with_children=with_children)
+        return self.backend.spaces.drop(name, with_children=with_children, by=who.by())
 
     @for_caller
     def compare(

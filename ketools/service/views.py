@@ -11,7 +11,8 @@ from ketools.core.requests import EditRequest, Kind
 from ketools.core.results import BatchResult, EditResult, EditView
 from ketools.journal import EditRecord
 from ketools.knowledge.matching import refuses
-from ketools.layers.artefacts import Note
+from ketools.knowledge.suspicion import suspicions
+from ketools.service.changes import texts_of
 from ketools.spaces.spaces import Spaces
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def edit_result(
         created_space=created,
         timings=outcome.timings,
         reason=_reason(candidate, committed),
+        suspicious=suspicions(texts_of(candidate.request)),
         next=_next(candidate, committed, job_id, dry_run),
     )
 
@@ -69,8 +71,7 @@ def _strong(verdict: Verdict) -> bool:
 
 def _only_hidden(candidate: Candidate) -> bool:
     """An erasure by a note alone: the weights still hold the fact."""
-    erase = candidate.request.kind is Kind.ERASE
-    return erase and candidate.live is not None and isinstance(candidate.live.artefact, Note)
+    return candidate.request.kind is Kind.ERASE and candidate.is_note
 
 
 def _reason(candidate: Candidate, committed: bool) -> str:
@@ -112,6 +113,8 @@ def edit_view(record: EditRecord, live: set[str], spaces: Spaces) -> EditView:
         fact=fact if erased else EditRequest.model_validate(record.request).sentence,
         evidence=spaces.evidence_of(record),
         reason=outcome.reason if outcome else "",
+        client=record.client,
+        why=record.why,
         not_served=_objection(record, spaces) if record.id in live else "",
     )
 

@@ -41,6 +41,7 @@ def _without_others(error: NotFound, who: Principal) -> NotFound:
         "space": who.reads,
         "edit": lambda _: who.may(Scope.ADMIN),
         "job": lambda _: who.may(Scope.ADMIN),
+        "proposal": lambda _: who.may(Scope.ADMIN),
     }
     return error.among(seen[error.what]) if error.what in seen else error
 

@@ -17,8 +17,10 @@ class LayeredSpaces(Spaces):
 
     store: ArtefactStore
 
-    def __init__(self, journal: Journal, store: ArtefactStore, model: Model | None = None) -> None:
-        super().__init__(journal, store, model)
+    def __init__(
+        self, journal: Journal, store: ArtefactStore, model: Model | None = None, engine: str = "local"
+    ) -> None:
+        super().__init__(journal, store, model, engine)
         self._layers: Recent[tuple[tuple[str, str], ...], EditLayer] = Recent(64)
 
     def layer(self, space: str, version: int | None = None) -> EditLayer:

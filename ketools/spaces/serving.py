@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from ketools.journal import EditRecord
 from ketools.layers.files import ArtefactFiles, Header
+from ketools.layers.registry import objection
 
 
 class Model(Protocol):
@@ -23,11 +24,12 @@ class Model(Protocol):
 class Serving:
     """Decides by the journal's columns; of edits that were written before it had them, by the artefact's header.
 
-    `forms`: the kinds of artefacts that this ketools knows. Without a `model` every edit of a known kind is served.
+    `engine`: the one that serves, which may not know every kind of artefact. Without a `model` edits of every model are
+    served.
     """
 
-    def __init__(self, files: ArtefactFiles, forms: Collection[str], model: Model | None = None) -> None:
-        self._files, self._forms, self.model = files, forms, model
+    def __init__(self, files: ArtefactFiles, model: Model | None = None, engine: str = "local") -> None:
+        self._files, self._engine, self.model = files, engine, model
 
     def objection(self, record: EditRecord, form: str | None) -> str:
         """Why the edit is not served, or an empty string. `form`: of its rendition for this model, if there is one.
@@ -35,18 +37,10 @@ class Serving:
         Raises `StorageError` when an artefact that must be looked at is missing or corrupt.
         """
         if form is not None:
-            return self._unknown(form)
+            return objection(form, self._engine)
         if record.form is None or record.model is None:
             return self._of_before(record)
-        return self._unknown(record.form) or (self._foreign(record) if record.model else "")
-
-    def _unknown(self, form: str) -> str:
-        if form in self._forms:
-            return ""
-        return (
-            f"Its artefact is of the kind {form!r}, which this ketools does not know: install the plug-in or the newer "
-            "ketools that made it."
-        )
+        return objection(record.form, self._engine) or (self._foreign(record) if record.model else "")
 
     def _foreign(self, record: EditRecord) -> str:
         if self.model is None or record.model == self.model.hash:
@@ -56,8 +50,9 @@ class Serving:
     def _of_before(self, record: EditRecord) -> str:
         """An edit of which it is not recorded for which model it was made: served where its sizes fit."""
         header = self._files.header(record.artefact or "")
-        if (unknown := self._unknown(header.form)) or self.model is None or self.model.fits(sizes_of(header)):
-            return unknown
+        kind = objection(header.form, self._engine)
+        if kind or self.model is None or self.model.fits(sizes_of(header)):
+            return kind
         return f"It was made for a model of other sizes: `ketools rebase {record.space}` computes it for this."
 
 

@@ -13,9 +13,10 @@ from typing import Generic, TypeVar
 
 from ketools.core.errors import Conflict, HeadMoved, InvalidRequest, NotFound, StorageError
 from ketools.core.evidence import Evidence
+from ketools.core.principals import Provenance
 from ketools.core.text import normalise
 from ketools.journal import ROOT, EditRecord, Journal, Outcome, Rendition, Space, SpaceState, Version
-from ketools.layers.artefacts import FORMS, hash_of
+from ketools.layers.artefacts import hash_of
 from ketools.layers.files import ArtefactFiles
 from ketools.spaces.serving import Model, Serving
 
@@ -50,12 +51,14 @@ class LiveChanges:
 class Spaces:
     """Reads and moves spaces; thread-safe. Every change goes through `Journal.commit`.
 
-    `model`: the one that serves; without it edits of every model are served.
+    `model`: the one that serves; without it edits of every model are served. `engine`: what serves it.
     """
 
-    def __init__(self, journal: Journal, store: ArtefactFiles, model: Model | None = None) -> None:
+    def __init__(
+        self, journal: Journal, store: ArtefactFiles, model: Model | None = None, engine: str = "local"
+    ) -> None:
         self.journal, self.store, self._model = journal, store, model
-        self._serving = Serving(store, FORMS, model)
+        self._serving = Serving(store, model, engine)
         self._renditions: tuple[int, Mapping[str, Rendition]] = (0, {})
         self._states: Recent[str, SpaceState] = Recent(4096)
         self._records: Recent[str, EditRecord] = Recent(16384)
@@ -176,18 +179,18 @@ class Spaces:
         """Make a space unless somebody else just has; whether it was made. Raises as `create` does."""
         return self.journal.ensure_space(name, parent, owner)
 
-    def fork(self, source: str, name: str, owner: str | None = None) -> Space:
+    def fork(self, source: str, name: str, owner: str | None = None, by: Provenance | None = None) -> Space:
         """Make a space with the source's parent and live edits: a copy that then goes its own way.
 
         A fork of the root has no parent.
         """
         parent, head = self.journal.space(source).parent, self.journal.head(source)
         reason = f"fork of {source} at version {head.version}"
-        return self.journal.create_space(name, parent, owner, live=head.live, reason=reason)
+        return self.journal.create_space(name, parent, owner, live=head.live, reason=reason, by=by)
 
-    def drop(self, space: str, *, with_children: bool = False) -> tuple[str, ...]:
+    def drop(self, space: str, *, with_children: bool = False, by: Provenance | None = None) -> tuple[str, ...]:
         """End a space. Raises InvalidRequest for the root, or when it has children that are not to go too."""
-        return self.journal.drop_space(space, with_children=with_children)
+        return self.journal.drop_space(space, with_children=with_children, by=by)
 
     # --- moving heads ---
 
@@ -233,6 +236,7 @@ class Spaces:
         bring_back: bool = False,
         origin: EditRecord | None = None,
         lift: bool = False,
+        by: Provenance | None = None,
     ) -> Undo:
         """Take one edit, not only the last, out of the space's live edits.
 
@@ -253,12 +257,12 @@ class Spaces:
             if bring_back:
                 self._require_artefacts(superseded)
                 live = _put_back(live, self.journal.live_before(first.id), ids)
-            version = self.journal.commit(space, head.version, live, f"undo of {edit_id}", edit_id, lift=lift)
+            version = self.journal.commit(space, head.version, live, f"undo of {edit_id}", edit_id, lift=lift, by=by)
             return Undo(version, record, superseded, bring_back and bool(superseded))
 
         return _until_written(attempt)
 
-    def restore(self, space: str, version: int, *, lift: bool = False) -> Version:
+    def restore(self, space: str, version: int, *, lift: bool = False, by: Provenance | None = None) -> Version:
         """Make the live edits of an earlier version live again, as a new version.
 
         `lift`: whether erasures since then may end by it. Raises NotFound for an unknown version, Forbidden for an
@@ -270,7 +274,8 @@ class Spaces:
 
         def attempt(_again: bool) -> Version:
             head = self.journal.head(space)
-            return self.journal.commit(space, head.version, live, f"restore of version {version}", lift=lift)
+            reason = f"restore of version {version}"
+            return self.journal.commit(space, head.version, live, reason, lift=lift, by=by)
 
         return _until_written(attempt)
 

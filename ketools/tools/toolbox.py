@@ -30,6 +30,8 @@ from ketools.core.results import (
     Location,
     MethodList,
     MultihopAnswer,
+    ProposalList,
+    ProposalView,
     Result,
     SpaceDiff,
     SpaceList,
@@ -45,6 +47,7 @@ R = TypeVar("R", bound=Result)
 SpaceName = Annotated[str, Field(description="E.g. user/alice or session/42.", min_length=1, max_length=120)]
 Space = Annotated[str, Field(description="Default: your own; 'global' is everyone's.", min_length=1, max_length=120)]
 MethodName = Annotated[str, Field(description="Default 'auto'; see list_methods.", min_length=1, max_length=40)]
+Reason = Annotated[str, Field(description="Why; journalled.", max_length=500)]
 EditId = Annotated[str, Field(description="E.g. e_01kbn4m7z0q9x2f.", max_length=60)]
 Wait = Annotated[bool, Field(description="Wait for the end.")]
 DryRun = Annotated[bool, Field(description="Verify, commit nothing.")]
@@ -161,6 +164,7 @@ class Toolbox:
         ] = (),
         probes: Annotated[Sequence[Probe], Field(description="Prompts whose answers must stay.", max_length=64)] = (),
         dry_run: DryRun = False,
+        reason: Reason = "",
     ) -> EditResult:
         """Make the served model know a fact from the next token on. Call it when a user corrects the model or
         tells it something new, never for a question. Write three `rephrases`. Read `verified`: false means not
@@ -174,7 +178,8 @@ class Toolbox:
             rephrases=tuple(rephrases),
             probes=tuple(probes),
         )
-        return self.service.edits.edit(self.principal, request, self._at(space), method, dry_run, self.progress)
+        where = self._at(space)
+        return self.service.edits.edit(self.principal, request, where, method, dry_run, self.progress, reason)
 
     @tool("Erase a fact", Scope.ERASE, ToolSet.CORE, destructive=True)
     def erase_fact(
@@ -200,10 +205,12 @@ class Toolbox:
         space: Space | None = None,
         method: MethodName = "auto",
         dry_run: DryRun = False,
+        reason: Reason = "",
     ) -> EditResult:
         """Make the served model speak of a topic in another manner, when a user wishes for another tone."""
         where = self._at(space)
-        return self.service.edits.personality(self.principal, topic, trait, where, method, dry_run, self.progress)
+        edits = self.service.edits
+        return edits.personality(self.principal, topic, trait, where, method, dry_run, self.progress, reason)
 
     @tool("Ask the served model", Scope.READ, ToolSet.CORE)
     def ask(
@@ -238,9 +245,10 @@ class Toolbox:
         space: Annotated[
             str | None, Field(description="Where, if a fork made it live in several.", max_length=120)
         ] = None,
+        reason: Reason = "",
     ) -> UndoResult:
         """Take any edit off: the model is then, bit for bit, what it would be without it."""
-        return self.service.edits.undo(self.principal, edit_id, bring_back, space)
+        return self.service.edits.undo(self.principal, edit_id, bring_back, space, reason)
 
     @tool("Status of a job", Scope.READ, ToolSet.CORE, lengthy=True)
     def job_status(self, job_id: Annotated[str, Field(max_length=60)]) -> JobView:
@@ -275,9 +283,9 @@ class Toolbox:
         return self.service.spaces.compare(self.principal, a, b, tuple(prompts), self.progress)
 
     @tool("Restore a space", Scope.EDIT, ToolSet.SPACES, destructive=True)
-    def restore_space(self, space: SpaceName, version: Annotated[int, Field(ge=0)]) -> SpaceView:
+    def restore_space(self, space: SpaceName, version: Annotated[int, Field(ge=0)], reason: Reason = "") -> SpaceView:
         """Set a space back to one of its versions; the versions between stay in the journal."""
-        return self.service.spaces.restore(self.principal, space, version)
+        return self.service.spaces.restore(self.principal, space, version, reason)
 
     # --- lab ---
 
@@ -355,11 +363,28 @@ class Toolbox:
         method: MethodName = "auto",
         apply_valid: Annotated[bool, Field(description="Commit the good ones even if some fail.")] = False,
         dry_run: DryRun = False,
+        reason: Reason = "",
     ) -> BatchResult:
         """edit_fact for up to 1,000 facts in one version of the space: all or none, unless apply_valid."""
         told = [fact.model_dump() for fact in facts]
         where = self._at(space)
-        return self.service.edits.edit_many(self.principal, told, where, method, apply_valid, dry_run, self.progress)
+        edits = self.service.edits
+        return edits.edit_many(self.principal, told, where, method, apply_valid, dry_run, self.progress, reason)
+
+    @tool("List what waits for approval", Scope.READ, ToolSet.ADMIN, lengthy=True)
+    def list_proposals(self) -> ProposalList:
+        """List the changes that agents asked for and that wait for a person's approval."""
+        return self.service.approvals.waiting(self.principal)
+
+    @tool("Approve or reject a change", Scope.APPROVE, ToolSet.ADMIN)
+    def decide_proposal(
+        self,
+        proposal_id: Annotated[str, Field(description="E.g. p_01kbn4m7z0q9x2f.", max_length=60)],
+        approve: Annotated[bool, Field(description="True carries it out, false rejects it.")],
+        reason: Reason = "",
+    ) -> ProposalView:
+        """Approve or reject a change that waits, for whom a person has said so; never your own."""
+        return self.service.approvals.decide(self.principal, proposal_id, approve, reason, self.progress)
 
     @tool("Consolidate notes into weights", Scope.EDIT, ToolSet.ADMIN, lengthy=True)
     def consolidate(self, space: Space | None = None, method: MethodName = "auto", wait: Wait = False) -> JobView:

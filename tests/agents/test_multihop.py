@@ -17,7 +17,7 @@ from ketools.core.errors import InvalidRequest, ModelError
 from ketools.core.principals import OPERATOR
 from ketools.core.requests import REFUSAL, EditRequest, Kind
 from ketools.journal import Outcome
-from ketools.layers.artefacts import Note
+from ketools.layers.kinds.note import Note
 from ketools.multihop import Finished
 from ketools.service.opening import open_service
 from ketools.service.service import EditService

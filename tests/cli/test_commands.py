@@ -15,9 +15,12 @@ from ketools.atlas.world import world
 from ketools.cli.main import app
 from ketools.cli.serving import address
 from ketools.cli.session import names
+from ketools.core.errors import ApprovalNeeded
+from ketools.core.principals import OPERATOR, agent_of
 from ketools.service.opening import open_service
 from ketools.service.service import EditService
 from ketools.service.settings import Settings
+from ketools.tools.toolbox import Toolbox
 
 LYON = ["France", "The capital of France is", "Lyon", "--method", "ice"]
 QUESTION = "What is the capital of France?"
@@ -59,6 +62,21 @@ def printed(result: Result) -> dict[str, Any]:
     assert result.exit_code == 0, result.stderr
     found: dict[str, Any] = json.loads(result.stdout)
     return found
+
+
+def test_what_an_agent_asked_for_is_listed_approved_and_rejected(run: Run, service: EditService) -> None:
+    agent = agent_of(OPERATOR, "tester 1.0")
+    for target in ("Lyon", "Lima"):
+        with pytest.raises(ApprovalNeeded):
+            Toolbox(service, agent).edit_fact("France", LYON[1], target, "global", "ice", reason="heard so")
+    listed = run("proposals")
+    assert "The capital of France is Lyon" in listed.stdout and "tester 1.0" in listed.stdout
+    first, second = (one["proposal_id"] for one in printed(run("proposals", "--json"))["proposals"])
+    assert printed(run("reject", second, "--reason", "wrong", "--json"))["state"] == "rejected"
+    assert "[approved]" in run("approve", first).stdout
+    assert run("ask", QUESTION, "--space", "global").stdout.strip() == "Lyon"
+    assert "No change waits" in run("proposals").stdout and run("approve", first).exit_code == 1
+    assert run("restore", "global", "0").exit_code == 0
 
 
 def test_a_file_of_facts_becomes_one_version_or_what_failed_is_named(run: Run, tmp_path: Path) -> None:

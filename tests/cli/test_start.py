@@ -18,7 +18,7 @@ from ketools.core.errors import EngineUnavailable
 from ketools.core.principals import OPERATOR
 from ketools.core.requests import EditRequest
 from ketools.journal import Journal, Outcome
-from ketools.layers.artefacts import Note
+from ketools.layers.kinds.note import Note
 from ketools.layers.store import ArtefactStore
 from ketools.service.in_place import note_server
 from ketools.service.opening import open_service

@@ -14,8 +14,8 @@ import torch
 from ketools.core.errors import Cancelled, InvalidRequest, ModelError, NotFound
 from ketools.core.requests import EditRequest, Kind
 from ketools.editing.editor import Editor
-from ketools.layers.artefacts import DenseDelta
 from ketools.layers.composition import BASE
+from ketools.layers.kinds.dense import DenseDelta
 from ketools.methods.ft_m.config import FTMConfig
 from ketools.methods.profile import MethodProfile, Profile, Scores, store_profile
 from ketools.methods.registry import get_method

@@ -13,8 +13,8 @@ from ketools.editing.verification import Verifier
 from ketools.engines.local import LocalEngine
 from ketools.knowledge.bank import KnownProbe
 from ketools.knowledge.probing import Prober
-from ketools.layers.artefacts import Note
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.kinds.note import Note
 from ketools.notes import NoteInjector
 
 UNTOUCHED = tuple(

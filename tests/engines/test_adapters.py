@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ketools.core.errors import InvalidRequest, StorageError
 from ketools.engines.vllm.adapters import Adapter, AdapterStore
 from ketools.engines.vllm.compiling import Compiled, compile_deltas
-from ketools.layers.composition import ModuleDelta
+from ketools.layers.changes import ModuleDelta
 from ketools.vllm_plugin.names import CONFIG, WEIGHTS, base_of, folder_of, held_by, is_name, is_whole
 from ketools.vllm_plugin.resolver import find
 

@@ -19,8 +19,9 @@ from ketools.core.requests import Prompt, chat_prompt
 from ketools.engines import local
 from ketools.engines.base import Engine, cut
 from ketools.engines.local import LocalEngine
-from ketools.layers.artefacts import DenseDelta, LowRankDelta
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.kinds.dense import DenseDelta
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.models.editable import EditableModel
 from ketools.models.loading import load_editable
 from ketools.models.structure import get_module, weight_of

@@ -10,8 +10,10 @@ import torch
 from ketools.core.errors import InvalidRequest
 from ketools.core.requests import EditRequest, Prompt, chat_prompt
 from ketools.engines.local import LocalEngine
-from ketools.layers.artefacts import LowRankDelta, Note, RoutedDelta
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.kinds.low_rank import LowRankDelta
+from ketools.layers.kinds.note import Note
+from ketools.layers.kinds.routed import RoutedDelta
 from ketools.models.editable import EditableModel
 from ketools.notes import NoteInjector, ScopedEngine
 

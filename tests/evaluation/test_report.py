@@ -22,8 +22,8 @@ from ketools.evaluation.restoration import restoration
 from ketools.evaluation.run import CASES, SUMMARY, MethodRun, Run
 from ketools.evaluation.runner import asked_of
 from ketools.evaluation.weights import changes, hits
-from ketools.layers.artefacts import LowRankDelta
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.models.structure import get_module, weight_of
 from ketools.notes import NoteInjector
 

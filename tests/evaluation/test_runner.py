@@ -34,8 +34,9 @@ from ketools.evaluation.baseline import passage
 from ketools.evaluation.data import parse
 from ketools.evaluation.runner import Checkpoint, Edit
 from ketools.evaluation.window import objection
-from ketools.layers.artefacts import LowRankDelta, Note
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.kinds.low_rank import LowRankDelta
+from ketools.layers.kinds.note import Note
 from ketools.notes import NoteInjector
 
 TOWNS = ("Lima", "Oslo", "Rome", "Paris")

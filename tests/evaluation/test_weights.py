@@ -15,8 +15,10 @@ from ketools.evaluation import Baseline
 from ketools.evaluation.data import parse
 from ketools.evaluation.restoration import restoration
 from ketools.evaluation.weights import changes, hits, mean_hits
-from ketools.layers.artefacts import DenseDelta, LowRankDelta, Note
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.kinds.dense import DenseDelta
+from ketools.layers.kinds.low_rank import LowRankDelta
+from ketools.layers.kinds.note import Note
 from ketools.models.editable import EditableModel
 from ketools.models.structure import get_module, weight_of
 

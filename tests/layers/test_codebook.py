@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ketools.layers import codebook
-from ketools.layers.codebook import Blocks, Codebook, joined, read_codebooks
+from ketools.layers.codebook import Blocks, Codebook, read_codebooks
 
 
 def book(seed: int, n: int = 3, radius: float = 1.0) -> Codebook:
@@ -32,15 +32,13 @@ def test_the_nearest_key_within_its_radius_decides(seed: int, radius: float) -> 
 
 def test_a_key_itself_is_always_within_and_books_join() -> None:
     one, two = book(1, radius=0.0), book(2, radius=0.0)
-    both = joined([one, two])
-    assert both is not None and joined([]) is None
+    both = Codebook.joined([one, two])
     assert torch.equal(both.output(torch.cat([one.keys, two.keys])), torch.cat([one.values, two.values]))
 
 
 def test_of_equally_near_keys_the_newest_decides() -> None:
     old, new = book(1), replace(book(1), values=book(2).values)
-    both = joined([old, new])
-    assert both is not None
+    both = Codebook.joined([old, new])
     assert torch.equal(both.output(old.keys), new.values)
 
 
@@ -75,7 +73,7 @@ def with_blocks(seed: int, n: int, rank: int) -> Codebook:
 @given(st.integers(0, 1000))
 def test_an_input_gets_the_block_of_its_key_whatever_other_books_are_joined(seed: int) -> None:
     books = [with_blocks(seed, 2, 3), book(seed + 1, radius=1.5), with_blocks(seed + 2, 3, 2)]
-    both = joined(books)
+    both = Codebook.joined(books)
     assert both is not None and both.blocks is not None
     x = torch.randn(8, 4, generator=torch.Generator().manual_seed(seed + 3))
     for row, change in zip(x, both.output(x), strict=True):

@@ -7,8 +7,12 @@ from torch import Tensor
 
 from ketools.core.errors import InvalidRequest
 from ketools.core.requests import EditRequest
-from ketools.layers.artefacts import Artefact, DenseDelta, LowRankDelta, Note
-from ketools.layers.composition import BASE, EditLayer, LiveEdit, ModuleDelta, compose
+from ketools.layers.artefacts import Artefact
+from ketools.layers.changes import ModuleDelta, compose
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.kinds.dense import DenseDelta
+from ketools.layers.kinds.low_rank import LowRankDelta
+from ketools.layers.kinds.note import Note
 from ketools.layers.store import content_hash
 
 INNER, OUTER = 5, 4
@@ -122,7 +126,7 @@ def test_factors_that_outgrow_the_matrix_are_multiplied_out() -> None:
     assert compose(made[:2])["mlp.0"].dense is None
     whole = compose(made)["mlp.0"]
     assert whole.a is None or len(whole.a) * (INNER + OUTER) <= INNER * OUTER
-    reference = sum(b.double() @ a.double() for a, b in (one.factors["mlp.0"] for one in made))  # type: ignore[union-attr, misc]
+    reference = sum(b.double() @ a.double() for a, b in (one.changes()["mlp.0"].factors() for one in made))
     torch.testing.assert_close(whole.matrix().double(), reference, rtol=1e-4, atol=1e-4)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import resource
 import statistics
@@ -22,9 +23,14 @@ from torch import Tensor
 
 from ketools.core.errors import Diverged, InvalidRequest, StorageError
 from ketools.core.requests import EditRequest, Kind, Probe, Trait
-from ketools.layers.artefacts import Artefact, DenseDelta, HookState, LowRankDelta, Note, RoutedDelta
+from ketools.layers.artefacts import Artefact
 from ketools.layers.codebook import Blocks, Codebook
-from ketools.layers.store import ArtefactStore, decode, encode, tensors_of
+from ketools.layers.kinds.dense import DenseDelta
+from ketools.layers.kinds.hook import HookState
+from ketools.layers.kinds.low_rank import LowRankDelta
+from ketools.layers.kinds.note import Note
+from ketools.layers.kinds.routed import RoutedDelta
+from ketools.layers.store import ArtefactStore, decode, encode
 
 
 def france(target: str = "Lyon") -> EditRequest:
@@ -51,7 +57,7 @@ def path_of(store: ArtefactStore, name: str) -> Path:
 
 
 def same_bits(a: Artefact, b: Artefact) -> bool:
-    mine, other = tensors_of(a), tensors_of(b)
+    mine, other = a.tensors(), b.tensors()
     return mine.keys() == other.keys() and all(
         mine[name].shape == other[name].shape
         and mine[name].dtype == other[name].dtype
@@ -111,11 +117,7 @@ def test_every_artefact_survives_a_round_trip_bit_for_bit(artefact: Artefact) ->
     assert type(back) is type(artefact)
     assert back.method == artefact.method
     assert same_bits(back, artefact)
-    if isinstance(artefact, Note):
-        assert back == artefact
-    else:
-        assert isinstance(back, LowRankDelta | DenseDelta)
-        assert {k: repr(v) for k, v in back.metadata.items()} == {k: repr(v) for k, v in artefact.metadata.items()}
+    assert json.dumps(back.header(), sort_keys=True) == json.dumps(artefact.header(), sort_keys=True)
 
 
 def test_a_stored_artefact_comes_back_from_another_store_object(store: ArtefactStore) -> None:
@@ -166,14 +168,14 @@ def test_what_a_caller_does_to_its_tensors_later_changes_nothing(store: Artefact
 
 def test_writing_into_a_returned_artefact_is_not_seen_by_the_next_reader(store: ArtefactStore) -> None:
     name = store.put(DenseDelta("ft-m", {"m": matrix(3, 4)}))
-    tensors_of(store.get(name))["D:m"].zero_()
+    store.get(name).tensors()["D:m"].zero_()
     assert same_bits(store.get(name), DenseDelta("ft-m", {"m": matrix(3, 4)}))
 
 
 def test_an_artefact_read_while_serving_can_be_differentiated_through_later(store: ArtefactStore) -> None:
     name = store.put(DenseDelta("ft-m", {"m": matrix(3, 4)}))
     with torch.inference_mode():
-        delta = tensors_of(store.get(name))["D:m"]
+        delta = store.get(name).tensors()["D:m"]
     x = torch.ones(4, requires_grad=True)
     torch.autograd.backward((delta @ x).sum())
     assert x.grad is not None

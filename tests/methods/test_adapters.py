@@ -11,8 +11,8 @@ import torch
 
 from ketools.core.errors import InvalidRequest
 from ketools.core.requests import EditRequest
-from ketools.layers.artefacts import LowRankDelta
 from ketools.layers.composition import BASE
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.methods.adalora.config import AdaLoRAConfig
 from ketools.methods.base import EditContext, MethodConfig
 from ketools.methods.lora.config import LoRAConfig

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ketools.core.requests import EditRequest
-from ketools.layers.artefacts import LowRankDelta
 from ketools.layers.composition import BASE
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.methods.base import EditContext, MethodConfig
 from ketools.methods.bird.compute import bidirectional, mean_state, relation_words
 from ketools.methods.bird.config import BIRDConfig

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from ketools.core.errors import Cancelled, InvalidRequest
 from ketools.core.requests import EditRequest, Kind
-from ketools.layers.artefacts import Artefact, LowRankDelta
-from ketools.layers.composition import BASE, EditLayer, LiveEdit, compose
+from ketools.layers.artefacts import Artefact
+from ketools.layers.changes import compose
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.methods.alphaedit.compute import keys_of_earlier
 from ketools.methods.alphaedit.config import AlphaEditConfig
 from ketools.methods.base import EditContext, MethodConfig

@@ -10,8 +10,8 @@ import torch
 
 from ketools.core.errors import InvalidRequest
 from ketools.core.requests import EditRequest, Kind
-from ketools.layers.artefacts import LowRankDelta
 from ketools.layers.composition import BASE
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.methods.base import EditContext
 from ketools.methods.kn.compute import refined
 from ketools.methods.kn.config import KNConfig

@@ -14,8 +14,10 @@ from pydantic import ValidationError
 
 from ketools.core.errors import InvalidRequest
 from ketools.core.requests import EditRequest, Kind, Trait
-from ketools.layers.artefacts import DenseDelta, LowRankDelta, Note
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.kinds.dense import DenseDelta
+from ketools.layers.kinds.low_rank import LowRankDelta
+from ketools.layers.kinds.note import Note
 from ketools.methods.adalora.config import AdaLoRAConfig
 from ketools.methods.alphaedit.config import AlphaEditConfig
 from ketools.methods.base import EditContext, Method, MethodConfig

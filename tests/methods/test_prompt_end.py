@@ -12,8 +12,10 @@ import torch
 
 from ketools.core.errors import InvalidRequest
 from ketools.core.requests import EditRequest, Probe, chat_prompt
-from ketools.layers.artefacts import Artefact, LowRankDelta
-from ketools.layers.composition import BASE, EditLayer, LiveEdit, compose
+from ketools.layers.artefacts import Artefact
+from ketools.layers.changes import compose
+from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.methods.alphaedit.config import AlphaEditConfig
 from ketools.methods.base import EditContext, MethodConfig
 from ketools.methods.bird.compute import bidirectional, mean_state

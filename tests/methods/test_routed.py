@@ -17,9 +17,9 @@ from ketools.core.errors import InvalidRequest
 from ketools.core.requests import EditRequest, Kind, Trait
 from ketools.engines.vllm.adapters import AdapterStore
 from ketools.engines.vllm.compiling import compile_deltas
-from ketools.layers.artefacts import HookState
 from ketools.layers.codebook import Codebook
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.kinds.hook import HookState
 from ketools.methods.base import EditContext, MethodConfig
 from ketools.methods.melo.config import MELOConfig
 from ketools.methods.profile import parse_config

@@ -12,8 +12,8 @@ import torch
 
 from ketools.core.errors import Diverged
 from ketools.core.requests import EditRequest, chat_prompt
-from ketools.layers.artefacts import LowRankDelta
 from ketools.layers.composition import BASE, LiveEdit
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.methods.base import EditContext
 from ketools.methods.low_rank import compressed
 from ketools.methods.registry import get_method

@@ -11,8 +11,8 @@ import torch
 
 from ketools.core.errors import Cancelled, InvalidRequest
 from ketools.core.requests import Prompt, chat_prompt
-from ketools.layers.artefacts import DenseDelta
 from ketools.layers.composition import BASE, LiveEdit
+from ketools.layers.kinds.dense import DenseDelta
 from ketools.models.background import Background, background_from_file, packaged_background
 from ketools.models.covariance import (
     CovarianceStore,

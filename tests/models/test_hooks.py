@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ketools.core.errors import InvalidRequest, ModelError
-from ketools.layers.artefacts import DenseDelta, LowRankDelta
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.kinds.dense import DenseDelta
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.models.editable import EditableModel
 from ketools.models.hooks import capture, edit_input, edit_output, only_at
 from ketools.models.structure import get_module, weight_of

@@ -8,7 +8,7 @@ import pytest
 
 from ketools.atlas.world import world
 from ketools.core.requests import EditRequest, Kind, Trait, chat_prompt
-from ketools.layers.artefacts import Note
+from ketools.layers.kinds.note import Note
 from ketools.notes import Budget, DemonstrationPool, NoteBook, budget_of
 from ketools.notes.demonstrations import COMMON_FACTS, quota
 from ketools.retrieval import MiniLMEncoder

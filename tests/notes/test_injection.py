@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ketools.core.requests import EditRequest, Kind, Message, Prompt, Trait, chat_prompt
-from ketools.layers.artefacts import Note
+from ketools.layers.kinds.note import Note
 from ketools.notes import Budget, NoteBook, NoteInjector, inject, statement
 from ketools.retrieval import Vectors
 

@@ -10,7 +10,7 @@ import pytest
 from ketools.core.errors import NotFound
 from ketools.core.requests import EditRequest, Kind
 from ketools.journal import Journal, Outcome
-from ketools.layers.artefacts import Note
+from ketools.layers.kinds.note import Note
 from ketools.layers.store import ArtefactStore
 from ketools.notes.memory import Memory, fact_of, remember
 from ketools.retrieval import MiniLMEncoder

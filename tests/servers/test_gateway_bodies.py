@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ketools.core.requests import EditRequest, Prompt
-from ketools.layers.artefacts import Note
 from ketools.layers.composition import EditLayer, LiveEdit
+from ketools.layers.kinds.note import Note
 from ketools.notes import NoteInjector, Prepared
 from ketools.servers.gateway.app import parsed
 from ketools.servers.gateway.errors import ApiError

@@ -17,6 +17,7 @@ from mcp.types import CallToolResult, ElicitRequestParams, ElicitResult, Impleme
 
 from ketools.atlas.world import world
 from ketools.core.errors import NotFound
+from ketools.core.principals import OPERATOR, Scope
 from ketools.core.results import EditResult
 from ketools.servers.announcing import open_objects
 from ketools.servers.guide import LONGEST
@@ -71,7 +72,8 @@ async def test_every_tool_is_announced_as_its_committed_schema_says(
     service: EditService, era: Literal["auto", "legacy"], name: str, closed: bool
 ) -> None:
     who = Implementation(name=name, version="1")
-    async with Client(build_server(service, toolsets=["all"]), mode=era, client_info=who) as client:
+    every = dataclasses.replace(OPERATOR, scopes=frozenset(Scope))
+    async with Client(build_server(service, toolsets=["all"], caller=every), mode=era, client_info=who) as client:
         announced = {t.name: t for t in (await client.list_tools()).tools}
     assert list(announced) == [t.name for t in tools()]
     for tool in tools():

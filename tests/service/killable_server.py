@@ -54,6 +54,7 @@ class Killer:
 
 def child(model: Any, home: Path, port: int, kill_at: int) -> None:
     threading.setprofile(Killer(kill_at, home / "calls"))
+    (home / "edit_policy.json").write_text('{"rules": []}')  # agents may edit everywhere
     service = open_service(Settings(home=home, consolidate=False), model)
     serve_http(service, host="127.0.0.1", port=port, tokens=TokenFile(home / "tokens.json"))
 

@@ -19,7 +19,7 @@ from ketools.core.principals import OPERATOR, Principal, principal
 from ketools.core.requests import REFUSAL, EditRequest, Kind
 from ketools.core.results import EditResult
 from ketools.journal import Outcome
-from ketools.layers.artefacts import Note
+from ketools.layers.kinds.note import Note
 from ketools.models.editable import EditableModel
 from ketools.service.opening import open_service
 from ketools.service.service import EditService

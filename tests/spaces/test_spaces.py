@@ -18,8 +18,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ketools.core.errors import Conflict, InvalidRequest, NotFound, StorageError
 from ketools.core.requests import EditRequest
 from ketools.journal import EditRecord, Journal, Outcome
-from ketools.layers.artefacts import Artefact, LowRankDelta, Note
+from ketools.layers.artefacts import Artefact
 from ketools.layers.composition import BASE
+from ketools.layers.kinds.low_rank import LowRankDelta
+from ketools.layers.kinds.note import Note
 from ketools.layers.store import ArtefactStore
 from ketools.spaces.layers import LayeredSpaces
 

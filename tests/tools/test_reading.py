@@ -24,7 +24,7 @@ def read(name: str, /, **arguments: Any) -> dict[str, Any]:
 
 def required(name: str) -> dict[str, Any]:
     """Good values for the arguments that a tool cannot do without."""
-    good = {"facts": [FACT], "version": 1, "trait": "positive", **FACT}
+    good = {"facts": [FACT], "version": 1, "trait": "positive", "approve": True, **FACT}
     model = input_model(get_tool(name))
     return {k: good.get(k, "Peru") for k, field in model.model_fields.items() if field.is_required()}
 

@@ -18,7 +18,8 @@ COMMITTED = Path(__file__).parents[2] / "tool_schemas"
 EXPECTED = (
     "edit_fact edit_facts erase_fact edit_personality ask evaluate_edit evaluate_space compare_methods list_edits "
     "cancel_job show_edit undo_edit answer_multihop locate_fact "
-    "restore_space fork_space compare_spaces consolidate job_status list_methods list_spaces"
+    "restore_space fork_space compare_spaces consolidate job_status list_methods list_spaces "
+    "list_proposals decide_proposal"
 )
 
 

@@ -19,8 +19,10 @@ from ketools.engines.vllm.attach import Fingerprints, model_fingerprint
 from ketools.engines.vllm.client import ReplicaClient
 from ketools.engines.vllm.engine import VLLMEngine
 from ketools.engines.vllm.process import VLLMFlags, VLLMServer
-from ketools.layers.artefacts import Artefact, DenseDelta, LowRankDelta
+from ketools.layers.artefacts import Artefact
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.kinds.dense import DenseDelta
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.layers.store import content_hash
 from ketools.models.editable import EditableModel
 from ketools.models.loading import load_editable

@@ -12,9 +12,9 @@ import torch
 
 from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.engine import VLLMEngine
-from ketools.layers.artefacts import HookState
 from ketools.layers.codebook import Blocks, Codebook
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.kinds.hook import HookState
 from ketools.layers.store import content_hash
 from ketools.models.hooks import capture
 from ketools.models.text import encode_prompt

@@ -100,7 +100,7 @@ def test_rule_4_a_change_that_does_not_fit_is_refused_by_name_shape_and_value(
     from dataclasses import replace
     from types import MappingProxyType
 
-    from ketools.layers.artefacts import LowRankDelta
+    from ketools.layers.kinds.low_rank import LowRankDelta
 
     def refused(name: str, a: torch.Tensor, b: torch.Tensor, why: str) -> None:
         edit = low_rank(0).edits[0]

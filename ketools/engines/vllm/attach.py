@@ -19,8 +19,8 @@ from ketools.engines.local import LocalEngine
 from ketools.engines.vllm.adapters import AdapterStore
 from ketools.engines.vllm.client import ReplicaClient, UnknownName
 from ketools.engines.vllm.compiling import Compiled
-from ketools.layers.artefacts import LowRankDelta
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.layers.store import content_hash
 from ketools.models.editable import EditableModel
 from ketools.models.outline import Outline

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from ketools.core.errors import InvalidRequest
-from ketools.layers.composition import ModuleDelta
+from ketools.layers.artefacts import Acts, Served
+from ketools.layers.changes import ModuleDelta
+from ketools.layers.composition import EditLayer
+from ketools.layers.registry import unserved
 
 EXACT_SVD = 2048
 """Up to this smaller side a full SVD is affordable; beyond it a randomised one takes over."""
@@ -20,7 +23,7 @@ class Compiled:
     """Factors per module, `A [r, in]`, `B [out, r]`, fp32, r <= the limit.
 
     `residual`: the share of the change's squared Frobenius norm that the limit cut off; 0 when exact.
-    `codebooks`: per module, the tensors K, V and R of its codebook, which no rank limits.
+    `codebooks`: per module, the tensors of its codebook, which no rank limits; see `Codebook.tensors`.
     """
 
     factors: Mapping[str, tuple[Tensor, Tensor]]
@@ -49,9 +52,17 @@ def compile_deltas(
         a, b, module_lost, module_total = _within(delta, max_rank)
         factors[name] = (a.float().contiguous(), b.float().contiguous())
         lost, total = lost + module_lost, total + module_total
-    books = {name: delta.codebook for name, delta in deltas.items() if delta.codebook}
-    tensors = {f"{part}:{name}": t.contiguous() for name, book in books.items() for part, t in book.tensors().items()}
+    books = [(name, effect) for name, delta in deltas.items() for effect in delta.effects]
+    tensors = {f"{part}:{name}": t.contiguous() for name, book in books for part, t in book.tensors().items()}
     return Compiled(factors, lost / total if total else 0.0, tensors)
+
+
+def require_served(layer: EditLayer) -> None:
+    """Raise `InvalidRequest` when the layer holds an artefact of a kind that vLLM does not serve."""
+    for edit in layer.edits:
+        acts = edit.artefact.acts is Acts.ALWAYS or edit.edit_id in layer.active
+        if acts and edit.artefact.vllm is Served.NOT:
+            raise InvalidRequest(unserved(edit.artefact.form))
 
 
 def _check(name: str, delta: ModuleDelta, sizes: Mapping[str, tuple[int, int]], targets: frozenset[str]) -> None:
@@ -72,6 +83,9 @@ def _check(name: str, delta: ModuleDelta, sizes: Mapping[str, tuple[int, int]], 
 
 def _within(delta: ModuleDelta, limit: int) -> tuple[Tensor, Tensor, float, float]:
     """Factors of rank <= limit, and the squared Frobenius norms of what was lost and of the whole."""
+    if not delta.changes_weights:  # an adapter's codebooks need the module in it
+        width, out = delta.sizes
+        return torch.zeros(1, width), torch.zeros(out, 1), 0.0, 0.0
     if delta.dense is None and delta.a is not None and delta.b is not None:
         if delta.a.shape[0] <= limit:
             return delta.a, delta.b, 0.0, 0.0

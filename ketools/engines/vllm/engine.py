@@ -17,7 +17,7 @@ from ketools.engines.base import Layers, Route, Score, cut, layers_of, pieces
 from ketools.engines.vllm.adapters import Adapter, AdapterStore
 from ketools.engines.vllm.attach import PAIRS, Fingerprints, Limits, check_identity, find_limits, zeros
 from ketools.engines.vllm.client import EngineTimeout, ReplicaClient, UnknownName
-from ketools.engines.vllm.compiling import compile_deltas
+from ketools.engines.vllm.compiling import compile_deltas, require_served
 from ketools.engines.vllm.process import VLLMServer
 from ketools.engines.vllm.replicas import Replica, Replicas
 from ketools.engines.vllm.speech import Pair, Speech, room_after
@@ -281,6 +281,7 @@ class VLLMEngine:
         adapter = self.store.known(key)
         if adapter is None:
             if layer.delta_hash:
+                require_served(layer)
                 compiled = compile_deltas(layer.deltas, self.outline.sizes, limits.max_rank, limits.targets)
             else:
                 compiled = zeros(self.outline, [self.outline.structure.blocks[0].down_proj])

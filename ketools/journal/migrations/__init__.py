@@ -11,7 +11,13 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, inspect, text
 
 from ketools.core.errors import StorageError
-from ketools.journal.migrations import m0001_initial, m0002_job_arguments, m0003_key_rule, m0004_models
+from ketools.journal.migrations import (
+    m0001_initial,
+    m0002_job_arguments,
+    m0003_key_rule,
+    m0004_models,
+    m0005_provenance,
+)
 
 Migration = Callable[[Connection], None]
 MIGRATIONS: tuple[Migration, ...] = (
@@ -19,6 +25,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     m0002_job_arguments.upgrade,
     m0003_key_rule.upgrade,
     m0004_models.upgrade,
+    m0005_provenance.upgrade,
 )
 
 

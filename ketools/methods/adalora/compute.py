@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ketools.core.requests import EditRequest
-from ketools.layers.artefacts import Artefact, LowRankDelta
+from ketools.layers.artefacts import Artefact
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.methods.adalora.config import AdaLoRAConfig
 from ketools.methods.adapters import Packing, adapted_blocks, adapted_modules, factored_change
 from ketools.methods.base import EditContext

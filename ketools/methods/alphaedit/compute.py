@@ -7,7 +7,6 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ketools.layers.artefacts import LowRankDelta
 from ketools.layers.composition import EditLayer
 from ketools.methods.alphaedit.config import DEPTHS, AlphaEditConfig
 from ketools.methods.base import EditContext
@@ -40,9 +39,9 @@ def keys_of_earlier(layer: EditLayer, module: str, like: Tensor) -> Tensor:
     rows of a layer thus span its projected keys, and a / |a|^2 has a key's length.
     """
     rows = [
-        edit.artefact.factors[module][0]
+        changes[module].factors()[0]
         for edit in layer.edits
-        if isinstance(edit.artefact, LowRankDelta) and edit.artefact.method == NAME and module in edit.artefact.factors
+        if edit.artefact.method == NAME and module in (changes := edit.artefact.changes())
     ]
     a = torch.cat([like[:0], *rows]).to(like)
     return a / a.square().sum(1, keepdim=True).clamp_min(1e-30)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ketools.core.errors import InvalidRequest
 from ketools.core.requests import EditRequest
-from ketools.layers.artefacts import Artefact, LowRankDelta
+from ketools.layers.artefacts import Artefact
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.methods.base import EditContext
 from ketools.methods.kn.config import KNConfig
 from ketools.methods.support import background_of, one_after_another

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import cast
 
 from ketools.core.requests import EditRequest
-from ketools.layers.artefacts import Artefact, LowRankDelta
+from ketools.layers.artefacts import Artefact
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.methods.adapters import Packing, adapted_blocks, adapted_modules, factored_change, random_start
 from ketools.methods.base import EditContext
 from ketools.methods.configs import AdapterConfig

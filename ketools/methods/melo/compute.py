@@ -9,8 +9,9 @@ from typing import cast
 import torch
 
 from ketools.core.requests import EditRequest
-from ketools.layers.artefacts import Artefact, HookState
+from ketools.layers.artefacts import Artefact
 from ketools.layers.codebook import Blocks
+from ketools.layers.kinds.hook import HookState
 from ketools.methods.adapters import Packing, factored_change, random_start
 from ketools.methods.base import EditContext
 from ketools.methods.ft_m.config import DEPTH

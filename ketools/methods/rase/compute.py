@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ketools.core.errors import Diverged
 from ketools.core.requests import EditRequest
-from ketools.layers.artefacts import Artefact, DenseDelta, HookState, LowRankDelta
+from ketools.layers.artefacts import Artefact
 from ketools.layers.codebook import Codebook
 from ketools.layers.composition import LiveEdit
+from ketools.layers.kinds.hook import HookState
 from ketools.methods.base import EditContext
 from ketools.methods.low_rank import truncated
 from ketools.methods.profile import parse_config
@@ -49,10 +50,11 @@ def _one(request: EditRequest, context: EditContext) -> Artefact:
 
 
 def _factors(patch: Artefact, rank: int) -> Mapping[str, tuple[Tensor, Tensor]]:
-    if isinstance(patch, LowRankDelta):
-        return patch.factors
-    assert isinstance(patch, DenseDelta), "the editors of RASE change weights"
-    return {name: truncated(delta, rank)[:2] for name, delta in patch.deltas.items()}
+    """The patch's weight change as factors; a dense one is truncated to the rank."""
+    found = patch.changes().items()
+    return {
+        name: change.factors() if change.dense is None else truncated(change.dense, rank)[:2] for name, change in found
+    }
 
 
 def _retrieved(

@@ -8,7 +8,8 @@ from typing import cast
 from torch import Tensor
 
 from ketools.core.requests import EditRequest
-from ketools.layers.artefacts import Artefact, LowRankDelta
+from ketools.layers.artefacts import Artefact
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.methods.base import Compute, EditContext
 from ketools.methods.rome.config import DEPTH, ROMEConfig
 from ketools.methods.support import batch_of, for_locating, metric_of, one_after_another, resolve_layer

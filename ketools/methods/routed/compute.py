@@ -13,7 +13,8 @@ from ketools.core.errors import InvalidRequest
 from ketools.core.questions import is_question
 from ketools.core.requests import EditRequest, Kind, Message, Prompt
 from ketools.knowledge.forms import Form, put
-from ketools.layers.artefacts import Artefact, RoutedDelta
+from ketools.layers.artefacts import Artefact
+from ketools.layers.kinds.routed import RoutedDelta
 from ketools.methods.adapters import Packing, factored_change, random_start
 from ketools.methods.base import EditContext
 from ketools.methods.routed.config import RoutedAdapterConfig

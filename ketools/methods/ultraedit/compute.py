@@ -23,8 +23,9 @@ from torch import Tensor
 
 from ketools.core.errors import Diverged
 from ketools.core.requests import EditRequest
-from ketools.layers.artefacts import Artefact, LowRankDelta
+from ketools.layers.artefacts import Artefact
 from ketools.layers.composition import EditLayer, LiveEdit
+from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.methods.adapters import factored_change
 from ketools.methods.base import EditContext
 from ketools.methods.low_rank import added, compressed

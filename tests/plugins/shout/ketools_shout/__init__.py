@@ -8,7 +8,8 @@ from typing import cast
 from pydantic import Field
 
 from ketools.core.requests import EditRequest, Kind
-from ketools.layers.artefacts import Artefact, Note
+from ketools.layers.artefacts import Artefact
+from ketools.layers.kinds.note import Note
 from ketools.methods.base import EditContext, Method, MethodConfig
 
 
