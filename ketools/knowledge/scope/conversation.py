@@ -66,9 +66,9 @@ _PRESSING = frozenset(
     word.text
     for word in words(
         "are you sure really certain positive is that right correct true tell me just please answer answers the "
-        "question it say so come on now i know think again try one more time yes no ok okay well but and an a best guess "
-        "your my give final do does did don t can could would will must have to hint only be honest honestly seriously "
-        "promise anyway still want need believe re ll m s n "
+        "question it say so come on now i know think again try one more time yes no ok okay well but and "
+        "an a best guess your my give final do does did don t can could would will must have to hint only be "
+        "honest honestly seriously promise anyway still want need believe re ll m s n "
         "bist du sicher sind sie wirklich ehrlich sag sagen es mir bitte doch nun stimmt das weißt "
         "es tu êtes vous sûr sûre certain vraiment dis dites le moi s il te plaît vous savez sais "
         "estás está seguro segura de verdad dímelo dime lo por favor sabes ya "
