@@ -9,6 +9,7 @@ import typer
 
 from ketools import __version__
 from ketools.cli import (
+    auditing,
     benching,
     chat,
     evaluation,
@@ -82,6 +83,7 @@ _add(
         "proposals": knowledge.proposals,
         "approve": knowledge.approve,
         "reject": knowledge.reject,
+        "audit": auditing.audit,
     },
 )
 _add(

@@ -16,6 +16,7 @@ from ketools.core.principals import Provenance
 from ketools.core.requests import EditRequest, Kind
 from ketools.core.space_names import ROOT
 from ketools.journal import edit_rows, job_rows, opening, rendition_rows, space_rows, version_rows
+from ketools.journal.audit import Audit, Listener, nobody, version_event
 from ketools.journal.database import Database
 from ketools.journal.migrations import migrate
 from ketools.journal.proposals import Proposals
@@ -47,7 +48,8 @@ class Journal:
     `<file>.secret` beside a SQLite file; a journal by URL needs one. `timeout_s`: how long to wait for
     another writer. `patience_s`: for how long a writer counts as living of which nothing is to be seen; by default
     an hour for other hosts' on SQLite, 15 seconds on PostgreSQL. `artefacts`: the store's folder; an empty journal is
-    refused beside stored artefacts, since it must have been lost. Every method raises StorageError when the database
+    refused beside stored artefacts, since it must have been lost. `listener`: is told what this process commits,
+    proposes and decides, as the audit tells it. Every method raises StorageError when the database
     cannot be used: StorageUnavailable when it is away for now.
     """
 
@@ -59,6 +61,7 @@ class Journal:
         timeout_s: float = 10.0,
         patience_s: float | None = None,
         artefacts: Path | None = None,
+        listener: Listener = nobody,
     ) -> None:
         self._db, self._ids = Database(where, timeout_s), Ids()
         self._mark = Watermark(self._db.file) if self._db.file else None
@@ -67,7 +70,8 @@ class Journal:
             self._secret = opening.load(self._db, secret_path, artefacts, self._mark, timeout_s)
             opening.check_whole(self._db, self._mark)
             self._writers = self._enter(patience_s)
-            self.proposals = Proposals(self._db, self._ids)
+            self.proposals = Proposals(self._db, self._ids, listener)
+            self.audit, self._listener = Audit(self._db), listener
         except BaseException:
             self._db.close()
             raise
@@ -358,6 +362,7 @@ class Journal:
         written = self._db.write(work)
         if self._mark:
             self._mark.note(written.sequence)
+        self._listener(version_event(written))
         return written
 
     def head(self, space: str) -> Version:

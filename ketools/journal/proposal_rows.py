@@ -53,6 +53,11 @@ def open_proposals(connection: Connection, space: Space) -> list[Proposal]:
     return [_proposal(row) for row in connection.execute(query.order_by(proposals.c.id))]
 
 
+def all_proposals(connection: Connection) -> list[Proposal]:
+    """Every proposal, in the order of time."""
+    return [_proposal(row) for row in connection.execute(_WITH_DECISION.order_by(proposals.c.created_at))]
+
+
 def is_of(connection: Connection, proposal_id: str, space: Space) -> bool:
     """Whether the proposal was made for this very generation of the space."""
     query = select(proposals.c.space_id).where(proposals.c.id == proposal_id)

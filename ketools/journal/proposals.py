@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from ketools.core.errors import Conflict, NotFound
 from ketools.core.principals import Provenance
 from ketools.journal import proposal_rows, space_rows
+from ketools.journal.audit import Listener, decision_event, nobody, proposal_event
 from ketools.journal.database import Database
 from ketools.journal.records import Decision, Ids, Proposal
 
@@ -25,6 +26,7 @@ class Proposals:
 
     db: Database
     ids: Ids
+    listener: Listener = nobody
 
     def add(self, space: str, by: Provenance, change: Mapping[str, Any], because: str) -> Proposal:
         """Write down a change that waits for an approval; the same one of the same caller is written once.
@@ -32,17 +34,20 @@ class Proposals:
         Raises NotFound for an unknown space, Conflict when too many of the caller's wait already.
         """
 
-        def work(connection: Connection) -> Proposal:
+        def work(connection: Connection) -> tuple[Proposal, bool]:
             found = space_rows.find_space(connection, space)
             waiting = [p for p in proposal_rows.open_proposals(connection, found) if p.by.principal == by.principal]
             if same := [p for p in waiting if p.change == change]:
-                return same[0]
+                return same[0], False
             if len(waiting) >= MOST:
                 raise Conflict(f"{len(waiting)} changes of {by.principal} wait for approval in {space!r}: no more now.")
             proposal = Proposal(self.ids.new("p"), found.name, time.time(), by, change, because)
-            return proposal_rows.insert_proposal(connection, found, proposal)
+            return proposal_rows.insert_proposal(connection, found, proposal), True
 
-        return self.db.write(work)
+        proposal, is_new = self.db.write(work)
+        if is_new:
+            self.listener(proposal_event(proposal))
+        return proposal
 
     def find(self, proposal_id: str) -> Proposal:
         """One proposal with its decision. Raises NotFound, also when its space was dropped."""
@@ -64,4 +69,6 @@ class Proposals:
     def decide(self, proposal_id: str, approved: bool, by: Provenance) -> Decision:
         """Append what was decided about a proposal. Raises Conflict when that was done before."""
         decision = Decision(proposal_id, approved, by)
-        return self.db.write(lambda connection: proposal_rows.insert_decision(connection, decision))
+        decided = self.db.write(lambda connection: proposal_rows.insert_decision(connection, decision))
+        self.listener(decision_event(decided))
+        return decided

@@ -30,7 +30,7 @@ _HEADS = select(versions).join(
 
 def heads(connection: Connection, space_ids: Sequence[str]) -> list[Version]:
     """The newest version of each space, in the order of the ids (one query for up to 500)."""
-    found = {head.space_id: _version(head) for chunk in chunks(space_ids) for head in _heads(connection, chunk)}
+    found = {head.space_id: version_of(head) for chunk in chunks(space_ids) for head in _heads(connection, chunk)}
     if lost := [name_of(space_id) for space_id in space_ids if space_id not in found]:
         raise StorageError(
             f"The space {lost[0]!r} has no version in the journal: the journal was damaged. Restore it from a backup."
@@ -49,13 +49,13 @@ def find_version(connection: Connection, space: Space, number: int) -> Version:
     if row is None:
         head = heads(connection, [space.id])[0].version
         raise NotFound(f"version of {space.name!r}", str(number), [f"0 to {head}"])
-    return _version(row)
+    return version_of(row)
 
 
 def versions_of(connection: Connection, space: Space, limit: int | None) -> list[Version]:
     """A space's versions, newest first."""
     query = select(versions).where(versions.c.space_id == space.id).order_by(versions.c.version.desc())
-    return [_version(row) for row in connection.execute(query.limit(limit))]
+    return [version_of(row) for row in connection.execute(query.limit(limit))]
 
 
 def was_live(connection: Connection, space: Space, edit_id: str) -> bool:
@@ -146,7 +146,8 @@ def last_sequence(connection: Connection) -> int:
     return connection.execute(LAST_SEQUENCE).scalar() or 0
 
 
-def _version(row: Row[Any]) -> Version:
+def version_of(row: Row[Any]) -> Version:
+    """The version that a row holds."""
     return Version(
         name_of(row.space_id),
         row.version,

@@ -8,7 +8,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-import anyio.to_thread
+import anyio.lowlevel
 from mcp.server import MCPServer
 from mcp.server.auth.provider import TokenVerifier
 from mcp.server.auth.settings import AuthSettings
@@ -28,6 +28,7 @@ from ketools.servers.binding import bind
 from ketools.servers.callers import Caller, whoami_of
 from ketools.servers.confirm import ConfirmTokens
 from ketools.servers.guide import Prompts, instructions
+from ketools.servers.lanes import Lanes
 from ketools.tools.choosing import select
 from ketools.tools.toolbox import Toolbox
 from ketools.tools.toolsets import chosen_sets
@@ -73,6 +74,7 @@ def build_server(
     confirm = None if allow_erase else ConfirmTokens()
     served = {tool.name: tool for tool in select(**served_by(choice))}
     sets = None if choice.get("names") is not None else chosen_sets(choice.get("toolsets"))
+    lanes = Lanes.of(service.settings)
     server = MCPServer(
         "ketools",
         title="ketools",
@@ -82,7 +84,7 @@ def build_server(
             choice.get("read_only", False),
         ),
         version=ketools.__version__,
-        tools=[bind(tool, service, whoami, confirm, updated_uri) for tool in served.values()],
+        tools=[bind(tool, service, whoami, confirm, updated_uri, lanes) for tool in served.values()],
         token_verifier=verifier,
         auth=_auth(url) if verifier else None,
         middleware=[
@@ -93,7 +95,7 @@ def build_server(
         log_level="WARNING",  # INFO would log the text of tool errors, which may quote what was erased
     )
     Prompts(served, whoami).add(server)
-    _add_resources(server, service, whoami)
+    _add_resources(server, service, whoami, lanes)
     return server
 
 
@@ -150,17 +152,19 @@ def _listened(params: Any) -> list[str]:
     return [uri for uri in uris if isinstance(uri, str)] if isinstance(uris, list) else []
 
 
-def _add_resources(server: MCPServer, service: EditService, whoami: Caller) -> None:
+def _add_resources(server: MCPServer, service: EditService, whoami: Caller, lanes: Lanes) -> None:
     @server.resource(str(EDITS), title="Live edits of a space", mime_type="application/json")
     async def edits(space: str, ctx: Context[Any, Any]) -> str:
         """What is live in a space, newest first. Encode slashes: edits://user%2Falice."""
 
+        who = whoami(ctx)
+
         def read() -> str:
-            page = Toolbox(service, whoami(ctx)).list_edits(space, limit=200)
+            page = Toolbox(service, who).list_edits(space, limit=200)
             return json.dumps(page.model_dump(mode="json"))
 
         try:
-            return await anyio.to_thread.run_sync(read)
+            return await lanes.quick.run(who.name, read, anyio.lowlevel.checkpoint)
         except NotFound as error:
             raise ResourceNotFoundError(str(error)) from error
         except KetoolsError as error:

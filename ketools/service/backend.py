@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ class Backend:
     runner: JobRunner
     starter: RuntimeStarter
     policy: EditPolicy
+    end_webhook: Callable[[], None]
 
     def runtime(self, progress: Progress = quiet) -> Runtime:
         """The engine and what stands on it, opened by the first call. Raises what opening it raises."""
@@ -62,4 +64,5 @@ class Backend:
         """Stop background work at its next step and release what is open."""
         self.runner.close()
         self.starter.close()
+        self.end_webhook()
         self.journal.close()

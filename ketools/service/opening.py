@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
+from ketools.core.errors import InvalidRequest
 from ketools.core.jobs import JOB_KINDS, Handler
 from ketools.core.progress import Progress
 from ketools.journal import Journal
+from ketools.journal.audit import Listener, nobody
 from ketools.layers.files import ArtefactFiles
 from ketools.methods.configuration import Configurations
 from ketools.models.identity import ModelIdentity
@@ -37,7 +39,8 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
     settings = settings or Settings()
     policy = load_policy(settings.edit_policy or settings.home / POLICY_FILE)
     where, secret_path = settings.journal_place
-    journal = Journal(where, secret_path=secret_path, artefacts=settings.artefact_place)
+    listener, end_webhook = _webhook(settings)
+    journal = Journal(where, secret_path=secret_path, artefacts=settings.artefact_place, listener=listener)
     try:
         journal.recover()
         identity = ModelIdentity(model or settings.model, settings.home / "cache" / "model_hashes.json")
@@ -54,8 +57,20 @@ def open_service(settings: Settings | None = None, model: EditableModel | None =
         runner=JobRunner(journal, _handlers(starter), (partial(_hold_the_head, starter),)),
         starter=starter,
         policy=policy,
+        end_webhook=end_webhook,
     )
     return EditService(backend)
+
+
+def _webhook(settings: Settings) -> tuple[Listener, Callable[[], None]]:
+    """What is told of the journal's events, and what ends it. httpx is imported only where there is a webhook."""
+    if settings.webhook_url is None:
+        return nobody, lambda: None
+    if settings.webhook_secret is None:
+        raise InvalidRequest("A webhook is signed: set KETOOLS_WEBHOOK_SECRET too, e.g. to `openssl rand -hex 32`.")
+    secret = settings.webhook_secret.get_secret_value()
+    made = import_module("ketools.service.webhook").Webhook(settings.webhook_url, secret)
+    return made, made.close
 
 
 def _open_runtime(settings: Settings, journal: Journal, model: EditableModel | None) -> Runtime:

@@ -12,7 +12,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ketools.core.errors import EngineUnavailable
+from ketools.core.principals import Principal, Scope
 from ketools.journal import Journal
+from ketools.journal.audit import Event
 from ketools.models.directory import model_name
 from ketools.service.approvals import Approvals
 from ketools.service.asking import Asking
@@ -20,6 +22,7 @@ from ketools.service.backend import Backend
 from ketools.service.edits import Edits
 from ketools.service.evaluation import Evaluation
 from ketools.service.jobs import Jobs
+from ketools.service.quotas import Quotas
 from ketools.service.settings import Settings
 from ketools.service.spaces import SpaceAccess
 
@@ -41,7 +44,12 @@ class EditService:
     @cached_property
     def jobs(self) -> Jobs:
         """Background jobs."""
-        return Jobs(self.backend)
+        return Jobs(self.backend, self.quotas)
+
+    @cached_property
+    def quotas(self) -> Quotas:
+        """What a principal may have going on."""
+        return Quotas(self.backend)
 
     @cached_property
     def edits(self) -> Edits:
@@ -52,6 +60,16 @@ class EditService:
     def approvals(self) -> Approvals:
         """What agents asked for and a person decides about."""
         return Approvals(self.backend, self.edits, self.spaces)
+
+    def audit(self, who: Principal, space: str | None = None, since: float = 0.0) -> list[Event]:
+        """Who did what, when, through which client and why, in the order of time; needs the scope `admin`.
+
+        Raises `Forbidden`, and `NotFound` for an unknown space.
+        """
+        who.require_scope(Scope.ADMIN)
+        if space is not None:
+            self.journal.space(space)
+        return self.journal.audit.events(space, since)
 
     @cached_property
     def asking(self) -> Asking:

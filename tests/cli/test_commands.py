@@ -64,6 +64,15 @@ def printed(result: Result) -> dict[str, Any]:
     return found
 
 
+def test_the_audit_is_json_lines(run: Run) -> None:
+    made = printed(run("edit", *LYON, "--space", "user/audited", "--reason", "the law", "--json"))
+    lines = run("audit", "--space", "user/audited").stdout.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [event["event"] for event in events] == ["version", "edit", "version"]
+    assert (events[1]["edit_id"], events[1]["why"], events[1]["principal"]) == (made["edit_id"], "the law", "operator")
+    assert run("audit", "--since", "2999-01-01").stdout == "" and run("audit", "-s", "user/nobody").exit_code == 1
+
+
 def test_what_an_agent_asked_for_is_listed_approved_and_rejected(run: Run, service: EditService) -> None:
     agent = agent_of(OPERATOR, "tester 1.0")
     for target in ("Lyon", "Lima"):
