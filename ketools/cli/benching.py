@@ -116,6 +116,24 @@ def bench_gateway(
         print(f"{row['n']:>3} at once: throughput x{row['throughput_ratio']:.3f}, {added}, {row['requests']} requests")
 
 
+@bench_app.command("abuse")
+def bench_abuse(
+    context: typer.Context,
+    seconds: Annotated[float, typer.Option(min=5, max=90, help="How long the abuse lasts.")] = 60.0,
+    as_json: Json = False,
+) -> None:
+    """How long a quiet principal's questions take while eight others do their worst; at most two minutes."""
+    from ketools.bench.abuse import bench_abuse as run
+
+    with progress("bench abuse") as report:
+        found = run(session(context).settings(), abused_s=seconds, progress=report)
+    if as_json:
+        show_json(found)
+        return
+    print(f"ask p99 {found['quiet_p99_ms']} ms alone, {found['abused_p99_ms']} ms under abuse: x{found['ratio']}")
+    print(f"list p99 {found['list_p99_ms']} ms; stopped in {found['stop_s']} s, {found['hostile']} calls under way")
+
+
 @bench_app.command("retrieval")
 def bench_retrieval(
     context: typer.Context,

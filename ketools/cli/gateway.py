@@ -38,4 +38,4 @@ def gateway(
     with options.service() as service:
         app = gateway_app(service, host=host, tokens=tokens, allowed_hosts=allowed_host or ())
         sys.stderr.write(f"ketools: OpenAI-compatible gateway on http://{host}:{port}/v1\n")
-        listen(app, host, port)
+        listen(app, host, port, service.close)

@@ -170,7 +170,7 @@ def _serve_http(
         if gateway:
             app = gateway_app(service, host=host, tokens=tokens, allowed_hosts=allowed, rest=app)
             sys.stderr.write(f"ketools: OpenAI-compatible gateway on {place}/v1\n")
-        listen(app, host, port)
+        listen(app, host, port, service.close)
 
 
 token_app = typer.Typer(cls=Group, help="Bearer tokens of the HTTP server.", no_args_is_help=True)

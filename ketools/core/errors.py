@@ -78,6 +78,10 @@ class Refused(KetoolsError):
     """Verification stayed below the policy's thresholds: nothing was committed."""
 
 
+class LimitReached(KetoolsError):
+    """The principal has as much going on as it may: the message says what to wait for; nothing was begun."""
+
+
 class Diverged(KetoolsError):
     """An optimisation produced NaN or infinity, or never approached its target: nothing was committed."""
 

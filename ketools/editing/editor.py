@@ -23,6 +23,8 @@ from ketools.models.editable import EditableModel
 from ketools.models.identity import ModelIdentity
 from ketools.models.loading import load_editable
 
+POLL_S = 0.1
+
 
 class Editor:
     """What computes edits. Thread-safe; one computation at a time.
@@ -81,20 +83,25 @@ class Editor:
         chosen = self.configurations.of(method, config)
         if not method.needs_model:
             return method.compute(requests, EditContext(None, layer, chosen, progress))
-        with self.model() as em:
+        with self.model(progress) as em:
             background, covariances = self._resources(em)
             extra = {"background": background, "covariances": covariances}
             return method.compute(requests, EditContext(em, layer, chosen, progress, extra))
 
     @contextmanager
-    def model(self) -> Iterator[EditableModel]:
-        """The model for exclusive use, loaded if need be; the idle clock starts when the block ends."""
-        with self._working:
+    def model(self, progress: Progress = quiet) -> Iterator[EditableModel]:
+        """The model for exclusive use, loaded if need be; the idle clock starts when the block ends.
+
+        Raises what `progress` raises while others use it.
+        """
+        while not self._working.acquire(timeout=POLL_S):
+            progress(0, 1, "waiting for other computations")
+        try:
             self._stop_clock()
-            try:
-                yield self._load()
-            finally:
-                self._start_clock()
+            yield self._load()
+        finally:
+            self._start_clock()
+            self._working.release()
 
     def release(self) -> None:
         """Drop the model from memory, after the computation in progress; a shared one stays its owner's."""

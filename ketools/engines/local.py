@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ketools.core.errors import InvalidRequest, ModelError
+from ketools.core.pacing import Pacer
 from ketools.core.requests import Prompt
 from ketools.engines.base import Layers, Score, cut, layers_of, pieces
 from ketools.layers.composition import BASE, EditLayer, by_delta
@@ -20,6 +21,7 @@ from ketools.models.editable import EditableModel
 from ketools.models.hooks import head_at, only_at
 from ketools.models.loading import load_editable
 from ketools.models.rows import Row, in_rows, laid_out
+from ketools.models.structure import get_module
 from ketools.models.text import encode_chat, encode_pairs, encode_prompt, length, pad, stop_ids
 
 BATCH_TOKENS = 8192
@@ -52,6 +54,9 @@ class LocalEngine:
         self._stops = stop_ids(loaded)
         self.model_name = loaded.name
         self.model_hash = loaded.model_hash
+        last_block = get_module(loaded.model, loaded.structure.blocks[-1].name)  # also of runs that skip the first ones
+        pacer = Pacer()
+        self._pacing = last_block.register_forward_pre_hook(lambda *_: pacer.step())
 
     @property
     def editable(self) -> EditableModel:
@@ -141,6 +146,7 @@ class LocalEngine:
 
     def close(self) -> None:
         """Let go of the model; calls made later raise `ModelError`."""
+        self._pacing.remove()
         self._em = None
 
     def _answers(

@@ -39,7 +39,7 @@ def locate(
 
     Raises `InvalidRequest` when the prompt does not name the subject, and what `progress` raises.
     """
-    with editor.model() as em:
+    with editor.model(progress) as em:
         trace = causal_trace(em, prompt, subject, answer, samples=samples, states=states, progress=progress)
         readable = em.structure.final_norm is not None
         readings = logit_lens(em, prompt, answer or trace.answer.strip()) if readable else []

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
+import anyio
 import anyio.from_thread
-import anyio.to_thread
 from mcp.server.elicitation import AcceptedElicitation
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
@@ -22,12 +22,22 @@ from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import Field, ValidationError, create_model
 
 from ketools.core.errors import ApprovalNeeded, Cancelled, KetoolsError
-from ketools.core.principals import Presence
-from ketools.core.results import EditResult, Result
+from ketools.core.principals import Presence, Principal
+from ketools.core.results import EditResult, JobView, Result
 from ketools.servers.callers import Caller, can_ask
 from ketools.servers.confirm import HOW, Approve, Confirm, ConfirmTokens, Unattended, approval, question
+from ketools.servers.lanes import Lanes
 from ketools.tools.calling import Reply, call, replied
-from ketools.tools.schemas import explain, field, hints, input_model, input_schema, output_model, output_schema
+from ketools.tools.schemas import (
+    explain,
+    field,
+    get_tool,
+    hints,
+    input_model,
+    input_schema,
+    output_model,
+    output_schema,
+)
 from ketools.tools.toolbox import Tool, Toolbox
 
 if TYPE_CHECKING:
@@ -35,6 +45,10 @@ if TYPE_CHECKING:
 
 INTERVAL = 0.1
 """Seconds between two progress messages to the client."""
+
+WAIT = "wait"
+"""The argument by which a caller asks a tool that begins a job to answer at the job's end."""
+WAIT_S = 0.2
 
 ConfirmToken = Annotated[str | None, Field(description="From a dry run of the same call.", max_length=80)]
 
@@ -76,9 +90,10 @@ class Call:
     service: EditService
     whoami: Caller
     uris: Callable[[str], Sequence[str]]
+    lanes: Lanes
 
     async def __call__(self, context: Context[Any, Any], **arguments: Any) -> CallToolResult:
-        """Run in a worker thread, then tell who listens to the space."""
+        """Run in its lane, then tell who listens to the space."""
         return as_call_result(await self.reply(context, arguments))
 
     async def reply(self, context: Context[Any, Any], arguments: Mapping[str, Any], attended: bool = False) -> Reply:
@@ -97,8 +112,10 @@ class Call:
             who = self.whoami(context)
             if attended:
                 who = dataclasses.replace(who, presence=Presence.PERSON, client=f"{who.client}, approved by its user")
-            box = Toolbox(self.service, who, ThreadProgress(context))
-            reply = await anyio.to_thread.run_sync(lambda: call(self.tool, box, arguments))
+            begun = {**arguments, WAIT: False} if WAIT in arguments else arguments
+            reply = await self._run(context, who, self.tool, begun)
+            if arguments.get(WAIT):
+                reply = replied(self.tool, await self._ended(context, who, reply.result), arguments)
         except ValidationError as error:
             raise ToolError(explain(error)) from None
         except ApprovalNeeded:
@@ -108,6 +125,24 @@ class Call:
         if not self.tool.read_only and not arguments.get("dry_run"):
             await self.notify(context, arguments, reply.result)
         return reply
+
+    async def _run(self, context: Context[Any, Any], who: Principal, tool: Tool, arguments: Mapping[str, Any]) -> Reply:
+        """Wait for a place in the tool's lane, and run in a thread there."""
+        box = Toolbox(self.service, who, ThreadProgress(context))
+        lane = self.lanes.quick if tool.quick else self.lanes.work
+
+        async def waiting() -> None:
+            await context.report_progress(0, 1, "waiting for other calls to end")
+
+        return await lane.run(who.name, lambda: call(tool, box, arguments), waiting)
+
+    async def _ended(self, context: Context[Any, Any], who: Principal, job: Result) -> Result:
+        """The state of a job once it has ended, asked for now and then: waiting holds no thread."""
+        while isinstance(job, JobView) and job.state in ("queued", "running"):
+            await context.report_progress(job.progress, 1.0, job.message)
+            await anyio.sleep(WAIT_S)
+            job = (await self._run(context, who, get_tool("job_status"), {"job_id": job.job_id})).result
+        return job
 
     async def notify(self, context: Context[Any, Any], arguments: Mapping[str, Any], result: Result) -> None:
         """Say that the space's resource has changed; the space is in the result or in the arguments."""
@@ -238,9 +273,10 @@ def bind(
     whoami: Caller,
     tokens: ConfirmTokens | None,
     uris: Callable[[str], Sequence[str]],
+    lanes: Lanes,
 ) -> SdkTool:
     """The tool as the SDK registers it. A destructive erasure is confirmed unless `tokens` is None."""
-    call = Call(tool, service, whoami, uris)
+    call = Call(tool, service, whoami, uris, lanes)
     if tokens is not None and tool.name == "erase_fact":
         metadata = _metadata(tool, confirm_token=field(ConfirmToken, None))
         resolved: dict[str, Any] = {"confirmed": (Resolve(Ask(whoami, tokens)), True)}

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Unpack
 
 import uvicorn
@@ -94,9 +98,39 @@ async def _health(request: Request) -> JSONResponse:
 
 def serve_http(service: EditService, *, host: str, port: int, **options: Any) -> None:
     """Serve until interrupted; the options are those of `http_app`."""
-    listen(http_app(service, host=host, port=port, **options), host, port)
+    listen(http_app(service, host=host, port=port, **options), host, port, service.close)
 
 
-def listen(app: Starlette, host: str, port: int) -> None:
-    """Serve an application until interrupted."""
-    uvicorn.run(app, host=host, port=port, log_level="warning", ws="none")
+END_S = 4.0
+"""From a signal to stop until the process ends, whatever still runs. What is cut off is safe: the journal's
+transactions are whole or absent, and its jobs are finished by another server or the next one.
+"""
+
+
+SWITCH_S = 0.0005
+"""How long a thread may keep others from Python code. The default, ten times as long, adds up to seconds for a short
+question beside long work: every operation of the model waits for it once.
+"""
+
+
+class EndingServer(uvicorn.Server):
+    """Ends the process soon after the first signal to stop."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end: open streams and running calls get a second."""
+        self.should_exit = True
+        timer = threading.Timer(END_S, os._exit, (0,))
+        timer.daemon = True
+        timer.start()
+
+
+def listen(app: Starlette, host: str, port: int, close: Callable[[], None]) -> None:
+    """Serve an application until a signal to stop, close what it stands on, and end the process."""
+    config = uvicorn.Config(app, host=host, port=port, log_level="warning", ws="none", timeout_graceful_shutdown=1)
+    sys.setswitchinterval(SWITCH_S)
+    server = EndingServer(config)
+    server.run()
+    if not server.started:
+        sys.exit(1)
+    close()
+    os._exit(0)

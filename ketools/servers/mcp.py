@@ -20,6 +20,7 @@ from ketools.servers.binding import bind
 from ketools.servers.callers import whoami_of
 from ketools.servers.confirm import ConfirmTokens
 from ketools.servers.guide import Prompts, instructions
+from ketools.servers.lanes import Lanes
 from ketools.servers.resources import OwnSpacesOnly, Resources, add_resources, updated_uris
 from ketools.tools.choosing import select
 from ketools.tools.toolsets import chosen_sets
@@ -63,6 +64,7 @@ def build_server(
     confirm = None if allow_erase else ConfirmTokens()
     served = {tool.name: tool for tool in select(**served_by(choice))}
     sets = None if choice.get("names") is not None else chosen_sets(choice.get("toolsets"))
+    lanes = Lanes.of(service.settings)
     server = MCPServer(
         "ketools",
         title="ketools",
@@ -72,19 +74,19 @@ def build_server(
             choice.get("read_only", False),
         ),
         version=ketools.__version__,
-        tools=[bind(tool, service, whoami, confirm, updated_uris) for tool in served.values()],
+        tools=[bind(tool, service, whoami, confirm, updated_uris, lanes) for tool in served.values()],
         token_verifier=verifier,
         auth=_auth(url) if verifier else None,
         middleware=[
             OwnSpacesOnly(whoami),
-            Resources(service, whoami),
+            Resources(service, whoami, lanes),
             Announcing(served, sets, verifier is not None, whoami),
             StartOnceListed(service),
         ],
         log_level="WARNING",  # INFO would log the text of tool errors, which may quote what was erased
     )
     Prompts(served, whoami).add(server)
-    add_resources(server, service, whoami)
+    add_resources(server, service, whoami, lanes)
     return server
 
 

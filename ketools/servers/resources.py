@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
+import anyio.lowlevel
 from mcp.server import MCPServer
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import Context
@@ -22,6 +22,7 @@ from ketools.core.errors import Forbidden, KetoolsError, NotFound
 from ketools.core.principals import Principal, Scope
 from ketools.core.results import Result
 from ketools.servers.callers import Caller
+from ketools.servers.lanes import Lanes
 from ketools.tools.toolbox import Toolbox
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Resources:
 
     service: EditService
     whoami: Caller
+    lanes: Lanes
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Fill the answers to `resources/list` and `completion/complete`; pass everything else on."""
@@ -92,7 +94,7 @@ class Resources:
     ) -> list[str]:
         who = self.whoami(Context(request_context=ctx))
         try:
-            return await anyio.to_thread.run_sync(read, who)
+            return await self.lanes.quick.run(who.name, lambda: read(who), anyio.lowlevel.checkpoint)
         except KetoolsError as error:
             raise MCPError(code=INVALID_PARAMS, message=error.told()) from None
 
@@ -114,13 +116,14 @@ class Resources:
         return sorted({edit_id for head in heads for edit_id in head.live}, reverse=True)
 
 
-def add_resources(server: MCPServer, service: EditService, whoami: Caller) -> None:
+def add_resources(server: MCPServer, service: EditService, whoami: Caller, lanes: Lanes) -> None:
     """Register the resources, and that arguments can be completed (see `Resources`)."""
 
     async def reading(ctx: Context[Any, Any], read: Callable[[Toolbox], Result]) -> str:
-        box = Toolbox(service, whoami(ctx))
+        who = whoami(ctx)
         try:
-            found = await anyio.to_thread.run_sync(read, box)
+            box = Toolbox(service, who)
+            found = await lanes.quick.run(who.name, lambda: read(box), anyio.lowlevel.checkpoint)
         except NotFound as error:
             raise ResourceNotFoundError(str(error)) from error
         except KetoolsError as error:

@@ -6,10 +6,11 @@ Only making and consolidating edits needs the model; the rest reads and writes t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ketools.core.errors import InvalidRequest, KetoolsError
+from ketools.core.errors import InvalidRequest, KetoolsError, LimitReached
 from ketools.core.evidence import Evidence
 from ketools.core.jobs import CONSOLIDATE, REBASE
 from ketools.core.principals import Principal, Scope
@@ -175,7 +176,7 @@ class Edits:
         if method == AUTO and outcome.version is None and name == NOTE_METHOD and _objected(outcome):
             name = parametric
             outcome = pipeline.run(by, space, requests, name, implied=True, **options)  # type: ignore[arg-type]
-        job_id = self._follow_up(space, outcome) if method == AUTO else None
+        job_id = self._follow_up(who, space, outcome) if method == AUTO else None
         return _batch_result(space, name, outcome, job_id, created, dry_run)
 
     def _method(self, method: str, request: EditRequest) -> str:
@@ -200,14 +201,16 @@ class Edits:
 
     # --- consolidating ---
 
-    def _follow_up(self, space: str, outcome: EditOutcome) -> str | None:
-        """Queue the consolidation of the notes that were just committed."""
+    def _follow_up(self, who: Principal, space: str, outcome: EditOutcome) -> str | None:
+        """Queue the consolidation of the notes that were just committed; they stay notes where the queue is full."""
         made = [c for c in outcome.candidates if c.passed and c.is_note]
         if outcome.version is None or not made or not self.backend.settings.consolidate:
             return None
         kinds = [candidate.request.kind for candidate in made]
         arguments = {"notes": [c.live.edit_id for c in made if c.live], "method": self.parametric(*kinds)}
-        return self.backend.runner.submit(CONSOLIDATE, space, arguments)
+        with suppress(LimitReached):
+            return self.jobs.queue(who, CONSOLIDATE, space, arguments)
+        return None
 
     @for_caller
     def consolidate(self, who: Principal, space: str, method: str, wait: bool, progress: Progress = quiet) -> JobView:

@@ -10,6 +10,7 @@ from ketools.core.principals import Principal, Scope
 from ketools.core.results import JobView
 from ketools.journal import ROOT
 from ketools.service.backend import Backend
+from ketools.service.quotas import Quotas
 from ketools.service.summaries import summary_of
 from ketools.service.visibility import Visibility, for_caller
 
@@ -19,10 +20,16 @@ class Jobs:
     """Submit, watch and cancel jobs."""
 
     backend: Backend
+    quotas: Quotas
+
+    def queue(self, who: Principal, kind: str, space: str, arguments: Mapping[str, Any]) -> str:
+        """Queue a job; its id. Raises `LimitReached` when the principal has as many as it may."""
+        self.quotas.require_job(who)
+        return self.backend.runner.submit(kind, space, arguments)
 
     def submit(self, who: Principal, kind: str, space: str, arguments: Mapping[str, Any], wait: bool) -> JobView:
         """Queue a job, and wait for its end if told to."""
-        job_id = self.backend.runner.submit(kind, space, arguments)
+        job_id = self.queue(who, kind, space, arguments)
         if wait:
             self.backend.runner.wait(job_id)
         return self.status(who, job_id)

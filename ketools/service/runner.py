@@ -17,11 +17,17 @@ from ketools.core.errors import Cancelled, Conflict, KetoolsError, NotFound, Sto
 from ketools.core.jobs import Handler
 from ketools.core.progress import Progress
 from ketools.journal import Job, JobState, Journal
+from ketools.service.rounds import Rounds
 
 PERIOD_S = 5.0
 RETRY_S = 2.0
 
 log = logging.getLogger(__name__)
+
+
+def _line_of(job: Job) -> str:
+    """Whose job it is, as far as its space tells: `session/bob/1` and `session/bob/2` wait in one line."""
+    return "/".join((job.space or "").split("/")[:2])
 
 
 @dataclass
@@ -38,6 +44,8 @@ class JobRunner:
     _cancel: dict[str, threading.Event] = field(default_factory=dict)
     _stage: dict[str, tuple[float, str]] = field(default_factory=dict)
     _futures: dict[str, Future[None]] = field(default_factory=dict)
+    _queues: Rounds[Job] = field(default_factory=Rounds)
+    _unfinished: dict[str, Job] = field(default_factory=dict)
     _closing: threading.Event = field(default_factory=threading.Event)
     _keeper: threading.Thread | None = None
 
@@ -51,15 +59,30 @@ class JobRunner:
 
     def _queue(self, job: Job) -> None:
         self._cancel[job.id] = threading.Event()
-        future = self._pool.submit(self._run, job)
-        self._futures[job.id] = future
+        self._unfinished[job.id] = job
+        future = self._futures[job.id] = Future()
         future.add_done_callback(lambda _: self._futures.pop(job.id, None))
+        self._queues.put(_line_of(job), job)
+        self._pool.submit(self._run_next)
+
+    def unfinished(self) -> list[Job]:
+        """The jobs of this server that have not ended."""
+        return list(self._unfinished.values())
 
     def stage(self, job_id: str) -> tuple[float, str] | None:
         """How far a running job is (0 to 1) and what it does; None if it is not running here."""
         return self._stage.get(job_id)
 
     # --- running ---
+
+    def _run_next(self) -> None:
+        job = self._queues.get()
+        future = self._futures[job.id]
+        try:
+            self._run(job)
+        finally:
+            self._unfinished.pop(job.id, None)
+            future.set_result(None)
 
     def _run(self, job: Job) -> None:
         try:

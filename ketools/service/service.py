@@ -22,6 +22,7 @@ from ketools.service.backend import Backend
 from ketools.service.edits import Edits
 from ketools.service.evaluation import Evaluation
 from ketools.service.jobs import Jobs
+from ketools.service.quotas import Quotas
 from ketools.service.settings import Settings
 from ketools.service.spaces import SpaceAccess
 
@@ -43,7 +44,12 @@ class EditService:
     @cached_property
     def jobs(self) -> Jobs:
         """Background jobs."""
-        return Jobs(self.backend)
+        return Jobs(self.backend, self.quotas)
+
+    @cached_property
+    def quotas(self) -> Quotas:
+        """What a principal may have going on."""
+        return Quotas(self.backend)
 
     @cached_property
     def edits(self) -> Edits:

@@ -99,6 +99,15 @@ class Settings(BaseSettings):
     multihop_detector: Annotated[
         Path | None, Field(description="PokeMQA's scope detector (multihop train-scope); default the bundled model's.")
     ] = None
+    max_running: Annotated[int, Field(ge=1, description="Calls of one principal that run at once; others wait.")] = 4
+    max_waiting: Annotated[int, Field(ge=0, description="Calls of one principal that may wait.")] = 256
+    max_jobs: Annotated[int, Field(ge=1, description="Jobs in a principal's spaces that have not ended.")] = 32
+    max_edits_per_minute: Annotated[int, Field(ge=1, description="Facts that a principal may edit in a minute.")] = 2000
+    max_text_per_minute: Annotated[
+        int, Field(ge=1, description="Bytes of arguments that a principal may send in a minute.")
+    ] = 8_000_000
+    max_live_edits: Annotated[int, Field(ge=1, description="Live edits in the spaces that a principal made.")] = 20_000
+    max_spaces: Annotated[int, Field(ge=1, description="Spaces that a principal may make.")] = 1000
     threads: Annotated[int, Field(ge=0, le=256, description="Torch threads; 0 leaves torch's default.")] = 0
 
     @field_validator("model")

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ketools.core.pacing import acting_for
 from ketools.core.results import Result, SpaceResult
+from ketools.tools.admission import admit
 from ketools.tools.toolbox import Tool, Toolbox
 
 FORMAT = "response_format"
@@ -22,7 +24,13 @@ class Reply:
 
 
 def call(tool: Tool, box: Toolbox, arguments: Mapping[str, Any]) -> Reply:
-    """Call a tool with checked arguments. Raises `KetoolsError`."""
+    """Call a tool with checked arguments, within the caller's limits. Raises `KetoolsError`."""
+    admit(tool, box, arguments)
+    with acting_for(box.principal.name):
+        return _answered(tool, box, arguments)
+
+
+def _answered(tool: Tool, box: Toolbox, arguments: Mapping[str, Any]) -> Reply:
     result = tool.method(box, **{name: value for name, value in arguments.items() if name != FORMAT})
     return replied(tool, result, arguments)
 

@@ -75,7 +75,8 @@ class FactInput(BaseModel):
 class Tool:
     """How a tool is announced: `method` is the plain function on `Toolbox`.
 
-    `toolset`: the set that it is offered with. `lengthy`: whether its text has a detailed form.
+    `toolset`: the set that it is offered with. `lengthy`: whether its text has a detailed form. `quick`: whether it
+    only looks at records, so that it is answered at once whatever else runs.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Tool:
     destructive: bool
     idempotent: bool
     lengthy: bool
+    quick: bool
 
     @property
     def description(self) -> str:
@@ -112,6 +114,7 @@ def tool(
     destructive: bool = False,
     idempotent: bool = False,
     lengthy: bool = False,
+    quick: bool = False,
 ) -> Callable[[Callable[Concatenate[Toolbox, P], R]], Callable[Concatenate[Toolbox, P], R]]:
     """Announce a method of `Toolbox` as a tool; its results tell the gateway's names of their spaces."""
 
@@ -124,7 +127,7 @@ def tool(
         read_only = scope is Scope.READ
         idempotent_too = idempotent or read_only
         name = method.__name__
-        found = Tool(name, title, scope, toolset, named, read_only, destructive, idempotent_too, lengthy)
+        found = Tool(name, title, scope, toolset, named, read_only, destructive, idempotent_too, lengthy, quick)
         setattr(named, _MARK, found)
         return named
 
@@ -226,7 +229,7 @@ class Toolbox:
             self.principal, question, self._at(space), chat, max_new_tokens, fingerprint, self.progress
         )
 
-    @tool("List edits", Scope.READ, ToolSet.CORE, lengthy=True)
+    @tool("List edits", Scope.READ, ToolSet.CORE, lengthy=True, quick=True)
     def list_edits(
         self,
         space: Space | None = None,
@@ -250,19 +253,19 @@ class Toolbox:
         """Take any edit off: the model is then, bit for bit, what it would be without it."""
         return self.service.edits.undo(self.principal, edit_id, bring_back, space, reason)
 
-    @tool("Status of a job", Scope.READ, ToolSet.CORE, lengthy=True)
+    @tool("Status of a job", Scope.READ, ToolSet.CORE, lengthy=True, quick=True)
     def job_status(self, job_id: Annotated[str, Field(max_length=60)]) -> JobView:
         """See how a background job stands, and its result."""
         return self.service.jobs.status(self.principal, job_id)
 
     # --- spaces ---
 
-    @tool("List spaces", Scope.READ, ToolSet.SPACES, lengthy=True)
+    @tool("List spaces", Scope.READ, ToolSet.SPACES, lengthy=True, quick=True)
     def list_spaces(self) -> SpaceList:
         """List the spaces that you may see."""
         return self.service.spaces.list(self.principal)
 
-    @tool("Show an edit", Scope.READ, ToolSet.SPACES, lengthy=True)
+    @tool("Show an edit", Scope.READ, ToolSet.SPACES, lengthy=True, quick=True)
     def show_edit(self, edit_id: EditId) -> EditView:
         """Show one edit with its evidence."""
         return self.service.edits.show(self.principal, edit_id)
@@ -343,12 +346,12 @@ class Toolbox:
         any edit, reads a fact. Use it to understand a fact or to choose a method's layer; nothing changes."""
         return self.service.evaluation.locate(self.principal, prompt, subject, answer, samples, self.progress)
 
-    @tool("List methods", Scope.READ, ToolSet.LAB, lengthy=True)
+    @tool("List methods", Scope.READ, ToolSet.LAB, lengthy=True, quick=True)
     def list_methods(self) -> MethodList:
         """List the editing methods with what each can do."""
         return self.service.edits.methods()
 
-    @tool("Cancel a job", Scope.EDIT, ToolSet.LAB, idempotent=True)
+    @tool("Cancel a job", Scope.EDIT, ToolSet.LAB, idempotent=True, quick=True)
     def cancel_job(self, job_id: Annotated[str, Field(max_length=60)]) -> JobView:
         """Stop a background job at its next step; what it has committed stays."""
         return self.service.jobs.status(self.principal, job_id, cancel=True)
