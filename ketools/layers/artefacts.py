@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ketools.core.requests import EditRequest
 
@@ -90,9 +90,6 @@ class Scoped(Artefact):
 
     __slots__ = ()
     request: EditRequest
-
-
-Phase = Literal["recognition", "association", "mastery"]
 
 
 def hash_of(artefacts: Iterable[str]) -> str:
