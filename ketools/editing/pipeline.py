@@ -404,6 +404,7 @@ class EditPipeline:
                 base_version=run.head.version,
                 model=self.engine.model_hash if candidate.method.needs_model else "",
                 form=made.form,
+                prepared=self.editor.prepared(candidate.method),
             )
             name, begun = self.store.put_soon(made, lambda n: self.journal.begin_edit(replace(record, artefact=n)))
         return replace(candidate, live=LiveEdit(record.id, name, made), begun=begun)

@@ -198,11 +198,12 @@ class Journal:
         form: str | None = None,
         client: str = "",
         why: str = "",
+        prepared: str | None = None,
     ) -> EditRecord:
         """A record for `begin_edit`, with a fresh id, the key hashed, an erasure's request redacted and its `why` left
         out, which may quote what is erased.
 
-        `model`, `form`, `client`, `why`: see `EditRecord`.
+        `model`, `form`, `client`, `why`, `prepared`: see `EditRecord`.
         """
         return EditRecord(
             id=self._ids.new("e"),
@@ -219,6 +220,7 @@ class Journal:
             form=form,
             client=client,
             why="" if request.kind is Kind.ERASE else why,
+            prepared=prepared,
         )
 
     def begin_edit(self, record: EditRecord) -> EditRecord:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ketools.core.requests import EditRequest
 
@@ -118,9 +118,6 @@ class Scoped(Artefact):
         """What `request_header` wrote."""
         sealed = header.get("sealed")
         return SealedRequest(str(sealed)) if sealed else EditRequest.model_validate(header["request"])
-
-
-Phase = Literal["recognition", "association", "mastery"]
 
 
 def hash_of(artefacts: Iterable[str]) -> str:

@@ -28,7 +28,7 @@ from ketools.core.results import (
     UndoResult,
 )
 from ketools.knowledge.traits import OPINION_QUESTIONS, exemplar
-from ketools.methods.base import Method
+from ketools.methods.base import Capability, Method
 from ketools.methods.notes import NOTE_METHOD
 from ketools.methods.registry import AUTO, get_method, methods
 from ketools.service.backend import Backend
@@ -197,7 +197,7 @@ class Edits:
         profile = self.backend.configurations.profile
         if not FACTS.issuperset(kinds):
             return FALLBACK if profile or not get_method(ROUTED).kinds.issuperset(kinds) else ROUTED
-        able = [method for method in methods().values() if method.phase == "mastery" and method.kinds >= FACTS]
+        able = [method for method in methods().values() if _writes_facts(method)]
         return (profile.steadiest(able) if profile else None) or ROUTED
 
     # --- consolidating ---
@@ -307,6 +307,11 @@ class Edits:
         if known.calibrated(method) is not None:
             return "calibrated"
         return "default" if known.published(method) is None else "paper"
+
+
+def _writes_facts(method: Method) -> bool:
+    """Whether `auto` may write facts into weights by the method, where it is known how many of its edits hold."""
+    return Capability.IN_WEIGHTS in method.capabilities and method.kinds >= FACTS
 
 
 def _batch_result(

@@ -92,18 +92,43 @@ print(json.dumps({"before": before, "one": one, "again": says(), "both": both,
 LOOK = "print(json.dumps({'now': says(), 'told': told()}))"
 
 
-def test_a_third_party_kind_replaces_a_blocks_output_and_without_its_package_is_not_served(tmp_path: Path) -> None:
-    def served(code: str, site: Path) -> dict[str, Any]:
-        result = run(SERVICE + code, site, tmp_path / "home")
-        assert result.returncode == 0, result.stderr
-        return dict(json.loads(result.stdout))
+def served(code: str, site: Path, folder: Path) -> dict[str, Any]:
+    """What the code prints of a service on the bundled model, its home in the folder."""
+    result = run(SERVICE + code, site, folder / "home")
+    assert result.returncode == 0, result.stderr
+    return dict(json.loads(result.stdout))
 
+
+def test_a_third_party_kind_replaces_a_blocks_output_and_without_its_package_is_not_served(tmp_path: Path) -> None:
     site = installed("block_values", tmp_path)
-    made = served(REPLACE, site)
+    made = served(REPLACE, site, tmp_path)
     assert made["answer"].startswith("Lima") and made["both"].startswith("Paris")
     assert made["before"] != made["one"] == made["again"]
     assert made["told"] == [""] and "vLLM cannot serve artefacts of the kind 'block_values'" in made["vllm"]
-    without = served(LOOK, tmp_path / "nothing")
+    without = served(LOOK, tmp_path / "nothing", tmp_path)
     assert without["now"] == made["before"]
     assert "kind 'block_values', which this ketools does not know: install the plug-in" in without["told"][0]
-    assert served(LOOK, site) == {"now": made["one"], "told": [""]}
+    assert served(LOOK, site, tmp_path) == {"now": made["one"], "told": [""]}
+
+
+PREPARED = """
+from pathlib import Path
+from ketools.cli.evaluating import ByMethod
+from ketools.methods.registry import get_method
+made = box.edit_fact("France", prompt, "Lima", space, "directions")
+method = get_method("directions")
+(kept,) = (Path(sys.argv[1]) / "cache" / "prepared").iterdir()
+print(json.dumps({"answer": box.ask(prompt, space, chat=False).answer, "kept": kept.stem, "at": kept.stat().st_mtime_ns,
+    "recorded": service.backend.journal.edit(made.edit_id).prepared,
+    "labels": [ByMethod(service, "directions", c).label for c in (None, None, method.config(ridge=0.5))]}))
+box.undo_edit(made.edit_id)
+"""
+
+
+def test_what_a_third_party_method_prepares_is_kept_found_again_and_named_in_the_journal(tmp_path: Path) -> None:
+    site = installed("directions", tmp_path)
+    first, second = (served(PREPARED, site, tmp_path) for _ in range(2))
+    assert first["answer"].startswith("Lima")
+    assert first["kept"] == first["recorded"] == second["recorded"]
+    assert first["at"] == second["at"], "found again, not prepared again"
+    assert first["labels"][0] == first["labels"][1] != first["labels"][2]

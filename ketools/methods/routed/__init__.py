@@ -1,7 +1,7 @@
 """Scope-routed adapters: weights that say the target in any form, and act only while their fact is asked for."""
 
 from ketools.core.requests import FACTS, Kind
-from ketools.methods.base import Method, deferred
+from ketools.methods.base import Capability, Method, deferred
 from ketools.methods.routed.config import RoutedAdapterConfig, search
 
 METHOD = Method(
@@ -12,5 +12,6 @@ METHOD = Method(
     kinds=FACTS | {Kind.ERASE},
     config=RoutedAdapterConfig,
     compute=deferred("ketools.methods.routed.compute"),
+    capabilities=frozenset({Capability.IN_WEIGHTS}),
     search=search,
 )
