@@ -136,10 +136,9 @@ class ByMethod:
     @property
     def label(self) -> str:
         """The method as it is configured here."""
-        method = get_method(self.method)
-        return label_of(
-            self.method, self.service.runtime.editor.configurations.of(method, self.config), source_hash(method)
-        )
+        method, editor = get_method(self.method), self.service.runtime.editor
+        code = source_hash(method) + (editor.prepared(method, self.config) or "")
+        return label_of(self.method, editor.configurations.of(method, self.config), code)
 
 
 class RoadConfig(BaseModel):
@@ -188,6 +187,7 @@ class ByRoad:
             for method in used
         }
         sources = "".join(map(source_hash, (get_method(NOTE_METHOD), *used)))
+        sources += "".join(self.service.runtime.editor.prepared(method) or "" for method in used)
         return label_of(AUTO, RoadConfig(settings=settings, configs=configs), sources)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ketools.layers.artefacts import Artefact
 from ketools.layers.composition import EditLayer
 from ketools.methods.base import EditContext, Method, MethodConfig
 from ketools.methods.configuration import Configurations
+from ketools.methods.prepared import States, state_name
 from ketools.methods.registry import get_method
 from ketools.models.background import Background
 from ketools.models.bundled import default_background
@@ -32,7 +34,8 @@ class Editor:
     `model`: a directory, loaded on first use and released after `idle_s` seconds without a computation; or a
     model that an embedded engine shares, which is never released here. `background`: see `Background`;
     None stands for the bundled world where the model is the bundled one, else for the model's own text.
-    `cache_dir` holds covariances (None: memory only), `profiles_dir` calibrated configurations.
+    `cache_dir` holds covariances and what methods prepared (None: memory only), `profiles_dir` calibrated
+    configurations.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class Editor:
         self._background = background
         self._cache_dir = cache_dir
         self.configurations = Configurations(ModelIdentity(self._shared or Path(str(model))), profiles_dir)
-        self._covariances: CovarianceStore | None = None
+        self._kept: tuple[CovarianceStore, States] | None = None
         self._working = threading.Lock()
         self._timer: threading.Timer | None = None
 
@@ -84,9 +87,15 @@ class Editor:
         if not method.needs_model:
             return method.compute(requests, EditContext(None, layer, chosen, progress))
         with self.model(progress) as em:
-            background, covariances = self._resources(em)
-            extra = {"background": background, "covariances": covariances}
-            return method.compute(requests, EditContext(em, layer, chosen, progress, extra))
+            covariances, states = self._resources()
+            state = states.get(method, em, chosen, progress)
+            return method.compute(requests, EditContext(em, layer, chosen, progress, covariances, state))
+
+    def prepared(self, method: Method, config: MethodConfig | Mapping[str, Any] | None = None) -> str | None:
+        """The name of the state by which a method computes (see `ketools.methods.prepared`); None without one."""
+        if method.prepare is None:
+            return None
+        return state_name(method, self.model_hash, self.configurations.of(method, config), self._data)
 
     @contextmanager
     def model(self, progress: Progress = quiet) -> Iterator[EditableModel]:
@@ -119,12 +128,17 @@ class Editor:
             self._loaded = load_editable(self._path)
         return self._loaded
 
-    def _resources(self, em: EditableModel) -> tuple[Background, CovarianceStore]:
-        """Background and covariances, made on the first computation; the caller holds the lock."""
-        if self._covariances is None:
-            background = self._background or default_background(em.model_hash)
-            self._covariances = CovarianceStore(background, self._cache_dir)
-        return self._covariances.background, self._covariances
+    @cached_property
+    def _data(self) -> Background:
+        """What is known about the model besides its weights."""
+        return self._background or default_background(self.model_hash)
+
+    def _resources(self) -> tuple[CovarianceStore, States]:
+        """Covariances and prepared states, made on the first computation; the caller holds the lock."""
+        if self._kept is None:
+            folder = self._cache_dir / "prepared" if self._cache_dir else None
+            self._kept = CovarianceStore(self._data, self._cache_dir), States(self._data, folder)
+        return self._kept
 
     def _start_clock(self) -> None:
         if self._shared is None:

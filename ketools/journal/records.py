@@ -95,7 +95,8 @@ class EditRecord:
     `base_version` the version of the space that the edit was computed on, `space_id` its generation. `model`: the
     hash of the model that it was computed for, empty when it needs none, None for an edit of before this was recorded;
     `form`: the kind of its artefact (see `ketools.layers.kinds`), None likewise. `client`: the program that asked for
-    it; `why`: the reason that was given.
+    it; `why`: the reason that was given. `prepared`: the name of what its method had trained ahead (see
+    `ketools.methods.prepared`), None for a method that prepares nothing.
     """
 
     id: str
@@ -115,6 +116,7 @@ class EditRecord:
     form: str | None = None
     client: str = ""
     why: str = ""
+    prepared: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ edits = Table(
     Column("form", String(60)),
     Column("client", Text, nullable=False),
     Column("why", Text, nullable=False),
+    Column("prepared", String(64)),
 )
 
 outcomes = Table(

@@ -1,7 +1,7 @@
 """IKE: the fact and demonstrations of how to use it are put into the prompt; no weight changes."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method, MethodConfig
+from ketools.methods.base import Capability, Method, MethodConfig
 from ketools.methods.notes import noting
 
 METHOD = Method(
@@ -12,5 +12,6 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=MethodConfig,
     compute=noting("ike"),
+    capabilities=frozenset({Capability.IN_PROMPTS}),
     needs_model=False,
 )

@@ -24,7 +24,7 @@ from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.methods.base import Compute, EditContext
 from ketools.methods.configs import JointConfig
 from ketools.methods.low_rank import added
-from ketools.methods.support import batches_of, for_locating, in_round, portion, resolve_layers, with_covariances
+from ketools.methods.support import batches_of, for_locating, in_round, portion, resolve_layers
 from ketools.models.batch import Batch, chunks, edits_only, merged
 from ketools.models.keys import Keys, condensed, preserved_keys, read_keys, standing
 from ketools.models.options import Schedule
@@ -81,7 +81,9 @@ class _Joint:
         em, config = context.require_model(), cast(JointConfig, context.config)
         blocks = resolve_layers(config.layers, len(em.structure.blocks), rule.depths)
         modules = [em.structure.blocks[block].down_proj for block in blocks]
-        context = with_covariances(context, modules, ends=config.prompts > 0)
+        context.require_covariances().prepare(
+            context.require_model(), modules, context.progress, ends=config.prompts > 0
+        )
         configs = [for_locating(config, request) for request in requests]
         alone = config.fact_token == "prompt_last"
         preserved = {name: torch.zeros(0, em.structure.linear_names[name][0], device=em.device) for name in modules}

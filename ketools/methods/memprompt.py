@@ -6,7 +6,7 @@ never reaches a question about another; of several that fit, the nearest and new
 """
 
 from ketools.core.requests import FACTS
-from ketools.methods.base import Method, MethodConfig
+from ketools.methods.base import Capability, Method, MethodConfig
 from ketools.methods.notes import noting
 
 METHOD = Method(
@@ -17,5 +17,6 @@ METHOD = Method(
     kinds=FACTS,
     config=MethodConfig,
     compute=noting("memprompt"),
+    capabilities=frozenset({Capability.IN_PROMPTS}),
     needs_model=False,
 )

@@ -14,10 +14,8 @@ from ketools.layers.artefacts import Artefact
 from ketools.layers.composition import LiveEdit
 from ketools.methods.base import EditContext
 from ketools.methods.configs import WITH_IMPLIED, ContextConfig, LocatedConfig
-from ketools.models.background import Background, packaged_background
 from ketools.models.batch import Batch, chunks, edits_only, make_batch, merged
 from ketools.models.contexts import contexts_of, fact_of
-from ketools.models.covariance import CovarianceStore
 from ketools.models.editable import EditableModel
 from ketools.models.keys import Keys, confidences
 from ketools.models.solves import Metric
@@ -72,30 +70,10 @@ def resolve_layers(layers: Sequence[int] | None, n_layers: int, depths: tuple[fl
     return sorted({resolve_layer(layer, n_layers, 0.0) for layer in layers})
 
 
-def background_of(context: EditContext) -> Background:
-    """The background the editor provides, else the packaged text."""
-    found = context.extra.get("background")
-    return found if isinstance(found, Background) else packaged_background()
-
-
-def covariances_of(context: EditContext) -> CovarianceStore:
-    """The covariance store the editor provides, else one in memory."""
-    found = context.extra.get("covariances")
-    return found if isinstance(found, CovarianceStore) else CovarianceStore(background_of(context))
-
-
-def with_covariances(context: EditContext, modules: Sequence[str], ends: bool = False) -> EditContext:
-    """The context with a store in which the covariances of these modules are ready, from one pass over the text, and
-    with `ends` those at the ends of prompts."""
-    store = covariances_of(context)
-    store.prepare(context.require_model(), modules, context.progress, ends=ends)
-    return replace(context, extra={**context.extra, "covariances": store})
-
-
 def metric_of(context: EditContext, config: LocatedConfig, module: str, keys: Keys) -> Metric:
     """What an update of the module should leave alone: what the model's text and prompts read, and what its keys are
     to spare."""
-    em, store = context.require_model(), covariances_of(context)
+    em, store = context.require_model(), context.require_covariances()
     factor = store.factor(em, module, config.ridge, config.prompts, context.progress)
     return Metric(factor, config.spare**0.5 * keys.spared if config.spare else None)
 
@@ -113,7 +91,7 @@ def batch_of(
     `edited`: see `contexts_of`; `ended`: see `make_batch`. Raises `InvalidRequest` when they do not fit the model.
     """
     em = context.require_model()
-    contexts = contexts_of(em, request, background_of(context), config.breadth, edited)
+    contexts = contexts_of(em, request, context.background, config.breadth, edited)
     preserve = config.preservation > 0
     implied = [(p.rendered(), p.answer) for p in request.implied if p.answer] if teach_implied else []
     return make_batch(

@@ -8,21 +8,16 @@ they can be counted by themselves.
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ketools.core.errors import InvalidRequest, StorageError
-from ketools.core.private import private_folder
+from ketools.core.errors import InvalidRequest
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import Prompt
 from ketools.layers.composition import BASE
@@ -30,6 +25,7 @@ from ketools.models import hooks, text
 from ketools.models.background import Background
 from ketools.models.editable import EditableModel
 from ketools.models.solves import null_space, square_root
+from ketools.models.tensor_files import read_tensors, write_tensors
 
 _ROWS = 16
 _PROMPTS = 64
@@ -190,15 +186,15 @@ class CovarianceStore:
         """Those that are not in memory, where what is on disk is brought."""
         for name in modules:
             key, path = _key(em, name, ends), self._path(em, name, ends)
-            if key not in self._known and path is not None and (stored := _read(path)) is not None:
-                self._known[key] = stored
+            if key not in self._known and path is not None and (stored := read_tensors(path)) is not None:
+                self._known[key] = stored["covariance"]
         return [name for name in modules if _key(em, name, ends) not in self._known]
 
     def _keep(self, em: EditableModel, computed: Mapping[str, Tensor], ends: bool = False) -> None:
         for name, c in computed.items():
             self._known[_key(em, name, ends)] = c
             if (path := self._path(em, name, ends)) is not None:
-                _write(path, c)
+                write_tensors(path, {"covariance": c})
 
     def _path(self, em: EditableModel, module: str, ends: bool) -> Path | None:
         if self.directory is None:
@@ -218,26 +214,3 @@ def cholesky(c: Tensor, ridge: float, more: Tensor | None = None) -> Tensor:
     whole = c + lam * torch.eye(len(c), dtype=c.dtype)
     factor: Tensor = torch.linalg.cholesky(whole if more is None else whole + more)
     return factor
-
-
-def _read(path: Path) -> Tensor | None:
-    """The stored covariance; None when there is none or the file is damaged (it is then computed again)."""
-    if not path.exists():
-        return None
-    with suppress(SafetensorError, OSError, KeyError):
-        stored: Tensor = load_file(path)["covariance"]
-        return stored
-    return None
-
-
-def _write(path: Path, c: Tensor) -> None:
-    """Write next to the final place, then rename: a reader never sees half a file."""
-    temporary = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        private_folder(path.parent)
-        save_file({"covariance": c.contiguous()}, temporary)
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise StorageError(f"Cannot store the covariance at {path}: {error}. Free space or move the cache.") from error

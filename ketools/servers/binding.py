@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import inspect
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,7 +92,7 @@ class Call:
     tool: Tool
     service: EditService
     whoami: Caller
-    uri: Callable[[str], str]
+    uris: Callable[[str], Sequence[str]]
     lanes: Lanes
 
     async def __call__(self, context: Context[Any, Any], **arguments: Any) -> CallToolResult:
@@ -156,8 +156,8 @@ class Call:
     async def notify(self, context: Context[Any, Any], arguments: Mapping[str, Any], result: Result) -> None:
         """Say that the space's resource has changed; the space is in the result or in the arguments."""
         space = getattr(result, "space", None) or arguments.get("name") or arguments.get("space")
-        if isinstance(space, str):
-            await context.notify_resource_updated(self.uri(space))
+        for uri in self.uris(space) if isinstance(space, str) else ():
+            await context.notify_resource_updated(uri)
 
 
 @dataclass(frozen=True)
@@ -281,11 +281,11 @@ def bind(
     service: EditService,
     whoami: Caller,
     tokens: ConfirmTokens | None,
-    uri: Callable[[str], str],
+    uris: Callable[[str], Sequence[str]],
     lanes: Lanes,
 ) -> SdkTool:
     """The tool as the SDK registers it. A destructive erasure is confirmed unless `tokens` is None."""
-    call = Call(tool, service, whoami, uri, lanes)
+    call = Call(tool, service, whoami, uris, lanes)
     if tokens is not None and tool.name == "erase_fact":
         metadata = _metadata(tool, confirm_token=field(ConfirmToken, None))
         resolved: dict[str, Any] = {"confirmed": (Resolve(Ask(whoami, tokens)), True)}

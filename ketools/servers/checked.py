@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CheckedRequests:
-    """ASGI middleware: refuses ambiguous requests, and answers 503 when nobody can be recognised (a broken token
-    file), which no tool could report.
+    """ASGI middleware: reads header values without the space around them, refuses ambiguous requests, and answers 503
+    when nobody can be recognised (a broken token file), which no tool could report.
     """
 
     app: ASGIApp
@@ -26,6 +26,7 @@ class CheckedRequests:
         """Check, then pass on."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        scope = {**scope, "headers": [(name, value.strip(b" \t")) for name, value in scope["headers"]]}
         if len(Request(scope).headers.getlist("authorization")) > 1:
             return await _refused(400, "Send one Authorization header.")(scope, receive, send)
         try:

@@ -4,40 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-import anyio.lowlevel
 from mcp.server import MCPServer
 from mcp.server.auth.provider import TokenVerifier
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
-from mcp.shared.exceptions import MCPError
-from mcp.shared.uri_template import UriTemplate
-from mcp.types import INVALID_PARAMS
 from pydantic import AnyHttpUrl
 
 import ketools
-from ketools.core.errors import KetoolsError, NotFound
-from ketools.core.principals import OPERATOR, Principal, Scope
+from ketools.core.principals import OPERATOR, Principal
 from ketools.servers.announcing import Announcing
 from ketools.servers.binding import bind
-from ketools.servers.callers import Caller, whoami_of
+from ketools.servers.callers import whoami_of
 from ketools.servers.confirm import ConfirmTokens
 from ketools.servers.guide import Prompts, instructions
 from ketools.servers.lanes import Lanes
+from ketools.servers.resources import OwnSpacesOnly, Resources, add_resources, updated_uris
 from ketools.servers.taking_back import TakingBack
 from ketools.tools.choosing import select
-from ketools.tools.toolbox import Toolbox
 from ketools.tools.toolsets import chosen_sets
 
 if TYPE_CHECKING:
     from ketools.service.service import EditService
-
-EDITS = UriTemplate.parse("edits://{space}")
 
 
 class Choice(TypedDict, total=False):
@@ -85,48 +75,25 @@ def build_server(
             choice.get("read_only", False),
         ),
         version=ketools.__version__,
-        tools=[bind(tool, service, whoami, confirm, updated_uri, lanes) for tool in served.values()],
+        tools=[bind(tool, service, whoami, confirm, updated_uris, lanes) for tool in served.values()],
         token_verifier=verifier,
         auth=_auth(url) if verifier else None,
         middleware=[
             TakingBack(),
             OwnSpacesOnly(whoami),
+            Resources(service, whoami, lanes),
             Announcing(served, sets, verifier is not None, whoami),
             StartOnceListed(service),
         ],
         log_level="WARNING",  # INFO would log the text of tool errors, which may quote what was erased
     )
     Prompts(served, whoami).add(server)
-    _add_resources(server, service, whoami, lanes)
+    add_resources(server, service, whoami, lanes)
     return server
 
 
 def _auth(url: str) -> AuthSettings:
     return AuthSettings(issuer_url=AnyHttpUrl(url), resource_server_url=None)
-
-
-def updated_uri(space: str) -> str:
-    """The URI of the resource that lists a space's edits; slashes of the space are encoded."""
-    return EDITS.expand({"space": space})
-
-
-@dataclasses.dataclass(frozen=True)
-class OwnSpacesOnly:
-    """Refuses to tell a caller when a space that it may not read has changed."""
-
-    whoami: Caller
-
-    async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        """Check the resources that a client wants to listen to; pass everything else on."""
-        if ctx.method == "subscriptions/listen":
-            who = self.whoami(Context(request_context=ctx))
-            for uri in _listened(ctx.params):
-                matched = EDITS.match(uri) or {}
-                try:
-                    who.require(Scope.READ, str(matched.get("space", "")))
-                except KetoolsError as error:
-                    raise MCPError(code=INVALID_PARAMS, message=str(error)) from None
-        return await call_next(ctx)
 
 
 START_AFTER_S = 0.2
@@ -145,29 +112,3 @@ class StartOnceListed:
         if ctx.method == "tools/list" and not self.service.backend.starter.started:
             asyncio.get_running_loop().call_later(START_AFTER_S, self.service.start)
         return result
-
-
-def _listened(params: Any) -> list[str]:
-    """The resource URIs of a raw `subscriptions/listen` request; malformed ones are the SDK's to refuse."""
-    wanted = params.get("notifications") if isinstance(params, Mapping) else None
-    uris = wanted.get("resourceSubscriptions") if isinstance(wanted, Mapping) else None
-    return [uri for uri in uris if isinstance(uri, str)] if isinstance(uris, list) else []
-
-
-def _add_resources(server: MCPServer, service: EditService, whoami: Caller, lanes: Lanes) -> None:
-    @server.resource(str(EDITS), title="Live edits of a space", mime_type="application/json")
-    async def edits(space: str, ctx: Context[Any, Any]) -> str:
-        """What is live in a space, newest first. Encode slashes: edits://user%2Falice."""
-
-        who = whoami(ctx)
-
-        def read() -> str:
-            page = Toolbox(service, who).list_edits(space, limit=200)
-            return json.dumps(page.model_dump(mode="json"))
-
-        try:
-            return await lanes.quick.run(who.name, read, anyio.lowlevel.checkpoint)
-        except NotFound as error:
-            raise ResourceNotFoundError(str(error)) from error
-        except KetoolsError as error:
-            raise ResourceError(error.told()) from error

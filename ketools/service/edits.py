@@ -28,7 +28,7 @@ from ketools.core.results import (
     UndoResult,
 )
 from ketools.knowledge.traits import OPINION_QUESTIONS, exemplar
-from ketools.methods.base import Method
+from ketools.methods.base import Capability, Method
 from ketools.methods.notes import NOTE_METHOD
 from ketools.methods.registry import AUTO, get_method, methods
 from ketools.service.backend import Backend
@@ -187,16 +187,17 @@ class Edits:
 
     def parametric(self, *kinds: Kind) -> str:
         """The method by which `auto` changes weights: the configured one; for facts the calibrated one that was seen to
-        hold most edits one after another, else scope-routed weights; FT-M for the rest.
+        hold most edits one after another; for erasures and manners FT-M on a calibrated model. Else scope-routed
+        weights, where they can.
 
         FT-M's training takes in the answers that a leak audit begins, and tells a manner from its topic.
         """
         if self.backend.settings.parametric != AUTO:
             return get_method(self.backend.settings.parametric).name
-        if not FACTS.issuperset(kinds):
-            return FALLBACK
         profile = self.backend.configurations.profile
-        able = [method for method in methods().values() if method.phase == "mastery" and method.kinds >= FACTS]
+        if not FACTS.issuperset(kinds):
+            return FALLBACK if profile or not get_method(ROUTED).kinds.issuperset(kinds) else ROUTED
+        able = [method for method in methods().values() if _writes_facts(method)]
         return (profile.steadiest(able) if profile else None) or ROUTED
 
     # --- consolidating ---
@@ -220,9 +221,9 @@ class Edits:
             get_method(method)
         self.spaces.ensure_own(who, space)
         own = set(self.backend.journal.head(space).live)
-        layer = self.backend.runtime(progress).spaces.layer(space)
-        notes = {edit_id: note for edit_id, note in layer.notes if edit_id in own}
-        kinds = [note.request.kind for note in notes.values()]
+        runtime = self.backend.runtime(progress)
+        notes = {edit_id: note for edit_id, note in runtime.spaces.layer(space).notes if edit_id in own}
+        kinds = [runtime.notes.request(note).kind for note in notes.values()]
         name = self.parametric(*kinds) if method == AUTO else method
         return self.jobs.submit(who, CONSOLIDATE, space, {"notes": list(notes), "method": name}, wait)
 
@@ -306,6 +307,11 @@ class Edits:
         if known.calibrated(method) is not None:
             return "calibrated"
         return "default" if known.published(method) is None else "paper"
+
+
+def _writes_facts(method: Method) -> bool:
+    """Whether `auto` may write facts into weights by the method, where it is known how many of its edits hold."""
+    return Capability.IN_WEIGHTS in method.capabilities and method.kinds >= FACTS
 
 
 def _batch_result(

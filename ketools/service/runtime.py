@@ -35,6 +35,7 @@ from ketools.journal import ROOT, Journal
 from ketools.knowledge.bank import FactBank
 from ketools.knowledge.manners import Manners
 from ketools.knowledge.probing import Prober
+from ketools.knowledge.scope import Scope
 from ketools.layers.composition import EditLayer
 from ketools.layers.store import ArtefactStore
 from ketools.models.bundled import bundled_name, known_aliases, known_subjects
@@ -138,7 +139,9 @@ def open_runtime(settings: Settings, journal: Journal, model: EditableModel | No
     store = ArtefactStore(settings.artefact_place)
     spaces = LayeredSpaces(journal, store, editor.configurations.model, settings.engine)
     encoder = open_encoder(settings)
-    notes = NoteInjector(encoder=encoder, aliases=known_aliases(engine.model_hash), budget=note_budget(engine))
+    aliases = known_aliases(engine.model_hash)
+    budget = note_budget(engine)
+    notes = NoteInjector(encoder=encoder, aliases=aliases, budget=budget, scope=Scope(), unseal=journal.unseal)
     prober = _prober(engine, encoder, settings.home / "cache")
     manners = None if bundled_name(engine.model_hash) is not None else Manners(MiniLMEncoder())
     verifier = Verifier(engine, prober, notes, manners)

@@ -19,6 +19,7 @@ from ketools.methods.lora.config import LoRAConfig
 from ketools.methods.registry import get_method
 from ketools.methods.support import batch_of
 from ketools.models.background import Background
+from ketools.models.covariance import CovarianceStore
 from ketools.models.editable import EditableModel
 from ketools.models.structure import get_module, weight_of
 
@@ -33,7 +34,7 @@ def em(tiny_editable: Callable[[str], EditableModel]) -> EditableModel:
 
 
 def context(em: EditableModel, config: MethodConfig) -> EditContext:
-    return EditContext(em, BASE, config, extra={"background": BACKGROUND})
+    return EditContext(em, BASE, config, covariances=CovarianceStore(BACKGROUND))
 
 
 def edited(em: EditableModel, name: str, config: MethodConfig) -> LowRankDelta:

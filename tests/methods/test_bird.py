@@ -17,6 +17,7 @@ from ketools.methods.bird.config import BIRDConfig
 from ketools.methods.r_rome.config import RROMEConfig
 from ketools.methods.registry import get_method
 from ketools.models.background import Background
+from ketools.models.covariance import CovarianceStore
 from ketools.models.editable import EditableModel
 
 FRANCE = EditRequest(subject="France", prompt="The capital of France is", target_new="Lima", target_old="Paris")
@@ -30,7 +31,7 @@ def em(tiny_editable: Callable[[str], EditableModel]) -> EditableModel:
 
 
 def edited(em: EditableModel, name: str, config: MethodConfig) -> LowRankDelta:
-    context = EditContext(em, BASE, config, extra={"background": BACKGROUND})
+    context = EditContext(em, BASE, config, covariances=CovarianceStore(BACKGROUND))
     (artefact,) = get_method(name).compute([FRANCE], context)
     return cast(LowRankDelta, artefact)
 

@@ -24,9 +24,10 @@ from ketools.methods.emmet.config import EMMETConfig
 from ketools.methods.memit.config import MEMITConfig
 from ketools.methods.pmet.config import PMETConfig
 from ketools.methods.registry import get_method
-from ketools.methods.support import batch_of, covariances_of
+from ketools.methods.support import batch_of
 from ketools.models import batch
 from ketools.models.background import Background
+from ketools.models.covariance import CovarianceStore
 from ketools.models.editable import EditableModel
 from ketools.models.keys import read_keys
 
@@ -48,7 +49,7 @@ def em(tiny_editable: Callable[[str], EditableModel]) -> EditableModel:
 
 
 def context(em: EditableModel, config: MethodConfig, layer: EditLayer = BASE) -> EditContext:
-    return EditContext(em, layer, config, extra={"background": BACKGROUND})
+    return EditContext(em, layer, config, covariances=CovarianceStore(BACKGROUND))
 
 
 def edited(em: EditableModel, name: str, requests: Sequence[EditRequest] = REQUESTS) -> list[LowRankDelta]:
@@ -87,7 +88,7 @@ def test_each_layer_is_memits_least_squares_for_the_keys_it_sees(em: EditableMod
     config, artefacts = cast(MEMITConfig, CONFIGS[name]), edited(em, name)
     first, second = (em.structure.blocks[block].down_proj for block in (0, 1))
     before = live([LowRankDelta(name, {first: a.factors[first]}) for a in artefacts])
-    covariances = covariances_of(context(em, config))
+    covariances = context(em, config).require_covariances()
     for module, keys in ((first, keys_at(em, config, 0)), (second, keys_at(em, config, 1, before))):
         c = covariances.covariance(em, module)
         c = c + config.ridge * c.diagonal().mean() * torch.eye(48, dtype=c.dtype)
@@ -122,7 +123,7 @@ def test_memit_of_one_fact_in_one_layer_tends_to_emmets_exact_map(em: EditableMo
 def test_alphaedit_leaves_preserved_keys_outputs_unchanged(em: EditableModel) -> None:
     text, block = "The capital of Peru is Lima.", em.structure.blocks[1]
     config = AlphaEditConfig(layers=(1,), null_space=1e-9, **NARROW)
-    given = EditContext(em, BASE, config, extra={"background": Background("one", lambda: (text,))})
+    given = EditContext(em, BASE, config, covariances=CovarianceStore(Background("one", lambda: (text,))))
     layer = live(get_method("alphaedit").compute(REQUESTS[:2], given))
     ids = torch.tensor([em.tokenizer(text)["input_ids"]])
     with torch.no_grad():
@@ -173,7 +174,7 @@ def test_a_batch_is_cancelled_between_steps(em: EditableModel) -> None:
     def cancel(done: int, total: int, message: str) -> None:
         raise Cancelled("stopped by the caller")
 
-    given = EditContext(em, BASE, CONFIGS["memit"], cancel, {"background": BACKGROUND})
+    given = EditContext(em, BASE, CONFIGS["memit"], cancel, CovarianceStore(BACKGROUND))
     with pytest.raises(Cancelled):
         get_method("memit").compute(REQUESTS, given)
 

@@ -18,6 +18,7 @@ from ketools.methods.kn.config import KNConfig
 from ketools.methods.registry import get_method
 from ketools.models.attribution import neuron_attributions
 from ketools.models.background import Background
+from ketools.models.covariance import CovarianceStore
 from ketools.models.editable import EditableModel
 from ketools.models.structure import get_module
 
@@ -30,7 +31,7 @@ def em(tiny_editable: Callable[[str], EditableModel]) -> EditableModel:
 
 
 def edited(em: EditableModel, config: KNConfig, request: EditRequest = FRANCE) -> LowRankDelta:
-    context = EditContext(em, BASE, config, extra={"background": Background("test", tuple)})
+    context = EditContext(em, BASE, config, covariances=CovarianceStore(Background("test", tuple)))
     (artefact,) = get_method("kn").compute([request], context)
     return cast(LowRankDelta, artefact)
 

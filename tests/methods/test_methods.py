@@ -32,9 +32,10 @@ from ketools.methods.pmet.config import PMETConfig
 from ketools.methods.r_rome.config import RROMEConfig
 from ketools.methods.registry import get_method, methods
 from ketools.methods.rome.config import ROMEConfig
-from ketools.methods.support import batch_of, covariances_of, resolve_layer
+from ketools.methods.support import batch_of, resolve_layer
 from ketools.methods.ultraedit.config import UltraEditConfig
 from ketools.models.background import Background
+from ketools.models.covariance import CovarianceStore
 from ketools.models.editable import EditableModel
 from ketools.models.keys import read, read_keys
 from ketools.models.structure import get_module, weight_of
@@ -67,7 +68,7 @@ def em(tiny_editable: Callable[[str], EditableModel]) -> EditableModel:
 
 
 def context(em: EditableModel, config: MethodConfig, layer: EditLayer = BASE) -> EditContext:
-    return EditContext(em, layer, config, extra={"background": BACKGROUND})
+    return EditContext(em, layer, config, covariances=CovarianceStore(BACKGROUND))
 
 
 def tensors(artefact: object) -> list[torch.Tensor]:
@@ -153,7 +154,7 @@ def test_rome_maps_the_mean_key_to_the_optimised_value(em: EditableModel) -> Non
     batch = batch_of(FRANCE, given, config)
     key = read_keys(em, [batch], "subject_last", name).means[0].double()
     # The closed form of the paper, in float64 and with an explicit inverse.
-    c = covariances_of(given).covariance(em, name)
+    c = given.require_covariances().covariance(em, name)
     inverse = torch.linalg.inv(c + config.ridge * c.diagonal().mean() * torch.eye(len(c), dtype=c.dtype))
     weight = weight_of(get_module(em.model, name)).double()
     value = weight @ key + b[:, 0].double()

@@ -27,7 +27,7 @@ from ketools.methods.pmet.config import PMETConfig
 from ketools.methods.r_rome.config import RROMEConfig
 from ketools.methods.registry import get_method
 from ketools.methods.rome.config import ROMEConfig
-from ketools.methods.support import batches_of, certainties, covariances_of
+from ketools.methods.support import batches_of, certainties
 from ketools.methods.ultraedit.config import UltraEditConfig
 from ketools.models.background import Background
 from ketools.models.batch import Batch
@@ -75,7 +75,7 @@ def em(tiny_editable: Callable[[str], EditableModel]) -> EditableModel:
 
 
 def context(em: EditableModel, config: MethodConfig) -> EditContext:
-    return EditContext(em, BASE, config, extra={"background": BACKGROUND})
+    return EditContext(em, BASE, config, covariances=CovarianceStore(BACKGROUND))
 
 
 def edited(
@@ -122,7 +122,7 @@ def test_memits_least_squares_counts_what_is_to_be_spared(em: EditableModel) -> 
     config = MEMITConfig(layers=(1,), weight=0.2, **{**SPARING, "spare": 2.0})
     name, given = em.structure.blocks[1].down_proj, context(em, config)
     keys = read_keys(em, contexts(REQUESTS, given), "prompt_last", name)
-    c = covariances_of(given).covariance(em, name)
+    c = given.require_covariances().covariance(em, name)
     c = c + config.ridge * c.diagonal().mean() * torch.eye(48, dtype=c.dtype)
     k, x = keys.means.double(), keys.spared.double()
     expected = k @ torch.linalg.inv(0.2 * 48 * c + 2.0 * x.T @ x + k.T @ k)
@@ -162,8 +162,8 @@ def test_what_is_asked_of_the_model_is_left_closer_to_what_it_was(em: EditableMo
     moved = {}
     for weight in (0.0, 1000.0):
         config = CONFIGS[name].model_copy(update={"prompts": weight, "spare": 0.0})
-        extra = {"background": given}
-        (artefact,) = get_method(name).compute(REQUESTS[:1], EditContext(em, BASE, config, extra=extra))
+        covariances = CovarianceStore(given)
+        (artefact,) = get_method(name).compute(REQUESTS[:1], EditContext(em, BASE, config, covariances=covariances))
         assert isinstance(artefact, LowRankDelta)
         first = min(artefact.factors)
         a, b = artefact.factors[first]

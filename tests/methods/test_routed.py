@@ -27,6 +27,7 @@ from ketools.methods.rase.config import RASEConfig
 from ketools.methods.registry import get_method
 from ketools.methods.routing import outermost, routed_batch
 from ketools.models.background import Background
+from ketools.models.covariance import CovarianceStore
 from ketools.models.editable import EditableModel
 from ketools.models.structure import get_module, weight_of
 from ketools.models.text import encode_prompt
@@ -59,7 +60,7 @@ def em(tiny_editable: Callable[[str], EditableModel]) -> EditableModel:
 
 
 def context(em: EditableModel, config: MethodConfig) -> EditContext:
-    return EditContext(em, BASE, config, extra={"background": BACKGROUND})
+    return EditContext(em, BASE, config, covariances=CovarianceStore(BACKGROUND))
 
 
 def made(em: EditableModel, name: str, *requests: EditRequest) -> list[HookState]:

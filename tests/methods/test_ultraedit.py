@@ -17,7 +17,7 @@ from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.methods.base import EditContext
 from ketools.methods.low_rank import compressed
 from ketools.methods.registry import get_method
-from ketools.methods.support import batch_of, covariances_of
+from ketools.methods.support import batch_of
 from ketools.methods.ultraedit.compute import Search, shared_length
 from ketools.methods.ultraedit.config import UltraEditConfig
 from ketools.models import batch as batches
@@ -44,8 +44,7 @@ def em(tiny_editable: Callable[[str], EditableModel]) -> EditableModel:
 
 
 def context(em: EditableModel, config: UltraEditConfig = CONFIG) -> EditContext:
-    extra = {"background": BACKGROUND, "covariances": CovarianceStore(BACKGROUND)}
-    return EditContext(em, BASE, config, extra=extra)
+    return EditContext(em, BASE, config, covariances=CovarianceStore(BACKGROUND))
 
 
 def edited(em: EditableModel, config: UltraEditConfig = CONFIG, count: int = 3) -> list[LowRankDelta]:
@@ -71,7 +70,7 @@ def test_the_step_is_the_regularised_least_squares_of_states_and_gradients(em: E
     per_row = [at[batch.target.rows == row].mean() for row in range(batch.contexts)]
     (gradient,) = torch.autograd.grad(-torch.stack(per_row).mean(), seen["out"])
 
-    scale = covariances_of(given).covariance(em, name).diagonal().sqrt()
+    scale = given.require_covariances().covariance(em, name).diagonal().sqrt()
     h, g, out = (
         x[batch.target.rows, batch.target.columns].detach().double() for x in (seen["h"], gradient, seen["out"])
     )
@@ -110,7 +109,9 @@ def test_what_is_asked_at_prompts_ends_is_left_closer_to_what_it_was(em: Editabl
     moved = {}
     for weight in (0.0, 10_000.0):
         config = CONFIG.model_copy(update={"prompts": weight, "preservation": 0.0})
-        made = get_method("ultraedit").compute(REQUESTS[:1], EditContext(em, BASE, config, extra={"background": given}))
+        made = get_method("ultraedit").compute(
+            REQUESTS[:1], EditContext(em, BASE, config, covariances=CovarianceStore(given))
+        )
         a, b = cast(LowRankDelta, made[0]).factors[name]
         moved[weight] = float((b @ (a @ ends.T)).norm() / (b @ a).norm())
     assert moved[10_000.0] < 0.3 * moved[0.0]

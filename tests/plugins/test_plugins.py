@@ -92,18 +92,78 @@ print(json.dumps({"before": before, "one": one, "again": says(), "both": both,
 LOOK = "print(json.dumps({'now': says(), 'told': told()}))"
 
 
-def test_a_third_party_kind_replaces_a_blocks_output_and_without_its_package_is_not_served(tmp_path: Path) -> None:
-    def served(code: str, site: Path) -> dict[str, Any]:
-        result = run(SERVICE + code, site, tmp_path / "home")
-        assert result.returncode == 0, result.stderr
-        return dict(json.loads(result.stdout))
+def served(code: str, site: Path, folder: Path) -> dict[str, Any]:
+    """What the code prints of a service on the bundled model, its home in the folder."""
+    result = run(SERVICE + code, site, folder / "home")
+    assert result.returncode == 0, result.stderr
+    return dict(json.loads(result.stdout))
 
+
+def test_a_third_party_kind_replaces_a_blocks_output_and_without_its_package_is_not_served(tmp_path: Path) -> None:
     site = installed("block_values", tmp_path)
-    made = served(REPLACE, site)
+    made = served(REPLACE, site, tmp_path)
     assert made["answer"].startswith("Lima") and made["both"].startswith("Paris")
     assert made["before"] != made["one"] == made["again"]
     assert made["told"] == [""] and "vLLM cannot serve artefacts of the kind 'block_values'" in made["vllm"]
-    without = served(LOOK, tmp_path / "nothing")
+    without = served(LOOK, tmp_path / "nothing", tmp_path)
     assert without["now"] == made["before"]
     assert "kind 'block_values', which this ketools does not know: install the plug-in" in without["told"][0]
-    assert served(LOOK, site) == {"now": made["one"], "told": [""]}
+    assert served(LOOK, site, tmp_path) == {"now": made["one"], "told": [""]}
+
+
+PREPARED = """
+from pathlib import Path
+from ketools.cli.evaluating import ByMethod
+from ketools.methods.registry import get_method
+made = box.edit_fact("France", prompt, "Lima", space, "directions")
+method = get_method("directions")
+(kept,) = (Path(sys.argv[1]) / "cache" / "prepared").iterdir()
+print(json.dumps({"answer": box.ask(prompt, space, chat=False).answer, "kept": kept.stem, "at": kept.stat().st_mtime_ns,
+    "recorded": service.backend.journal.edit(made.edit_id).prepared,
+    "labels": [ByMethod(service, "directions", c).label for c in (None, None, method.config(ridge=0.5))]}))
+box.undo_edit(made.edit_id)
+"""
+
+
+def test_what_a_third_party_method_prepares_is_kept_found_again_and_named_in_the_journal(tmp_path: Path) -> None:
+    site = installed("directions", tmp_path)
+    first, second = (served(PREPARED, site, tmp_path) for _ in range(2))
+    assert first["answer"].startswith("Lima")
+    assert first["kept"] == first["recorded"] == second["recorded"]
+    assert first["at"] == second["at"], "found again, not prepared again"
+    assert first["labels"][0] == first["labels"][1] != first["labels"][2]
+
+
+GERMAN = """
+import json
+from ketools.core.requests import EditRequest
+from ketools.knowledge.probing import Prober, with_relation
+from ketools.knowledge.relations import RELATIONS
+from ketools.layers.kinds.note import Note
+from ketools.models.bundled import known_subjects
+from ketools.notes import NoteBook
+request = with_relation(
+    EditRequest(subject="Österreich", prompt="Die Hauptstadt von Österreich ist", target_new="Graz"))
+english = with_relation(EditRequest(subject="Austria", prompt="The capital of Austria is", target_new="Graz"))
+prober, book = Prober(known_subjects("0" * 32)), NoteBook([("note", Note("ice", request))])
+asked = ["Wie heißt die Hauptstadt von Österreich?", "Womit bezahlt man in Österreich?", "Wo liegt Österreich?",
+    "Wie heißt die Hauptstadt von Polen?"]
+print(json.dumps({"relation": request.relation, "english": english.relation, "known": sorted(RELATIONS)[-1],
+    "phrasings": [one.prompt for one in prober.phrasings(request)],
+    "locality": [[one.kind, one.prompt] for one in prober.locality(request)],
+    "unrelated": [one.prompt for one in prober.locality(english) if one.kind == "unrelated"],
+    "scope": [[hit.edit_id for hit in book.in_scope(text)] for text in asked]}))
+"""
+
+
+def test_a_third_party_provider_brings_relations_in_another_language(tmp_path: Path) -> None:
+    result = run(GERMAN, installed("german", tmp_path))
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert (told["relation"], told["english"]) == ("hauptstadt", "capital")
+    assert "Wie heißt die Hauptstadt von Österreich?" in told["phrasings"]
+    kinds = [kind for kind, _ in told["locality"]]
+    assert kinds.count("neighbour") >= 4 and "same_subject" in kinds
+    assert ["same_subject", "Was ist die Währung von Österreich?"] in told["locality"]
+    assert told["unrelated"] and not any("Währung" in text or "Hauptstadt" in text for text in told["unrelated"])
+    assert told["scope"] == [["note"], [], [], []]

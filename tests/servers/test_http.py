@@ -19,7 +19,7 @@ from mcp.types import CallToolResult
 
 from ketools.core.errors import InvalidRequest
 from ketools.servers.http import http_app, is_loopback, security, verifier_for
-from ketools.servers.mcp import updated_uri
+from ketools.servers.resources import updated_uris
 from ketools.servers.tokens import TokenFile
 from ketools.service.service import EditService
 
@@ -112,11 +112,12 @@ async def test_each_message_is_done_for_the_token_that_it_carries(
 
 async def test_nobody_hears_when_a_foreign_space_changes(url: str, alice: str) -> None:
     async with connected(url, alice) as client:
-        async with client.listen(resource_subscriptions=[updated_uri("user/alice")]) as own:
+        async with client.listen(resource_subscriptions=list(updated_uris("user/alice"))) as own:
             assert own is not None
-        with pytest.raises(MCPError, match="is not alice's"):
-            async with client.listen(resource_subscriptions=[updated_uri("user/bob")]):
-                pass
+        for uri in updated_uris("user/bob"):
+            with pytest.raises(MCPError, match="is not alice's"):
+                async with client.listen(resource_subscriptions=[uri]):
+                    pass
 
 
 @pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer ket_wrong"}, {"Authorization": "Basic abc"}])

@@ -21,7 +21,7 @@ from ketools.core.principals import OPERATOR, Scope
 from ketools.core.results import EditResult
 from ketools.servers.announcing import open_objects
 from ketools.servers.guide import LONGEST
-from ketools.servers.mcp import build_server, updated_uri
+from ketools.servers.mcp import build_server
 from ketools.service.service import EditService
 from ketools.tools.schemas import tool_schema
 from ketools.tools.toolbox import tools
@@ -261,8 +261,11 @@ async def test_the_resource_of_a_space_lists_its_live_edits(client: Client, lyon
     space = f"user/reader-{era}"
     edit = await client.call_tool("edit_fact", lyon(space))
     assert edit.structured_content is not None
-    read: Any = (await client.read_resource(updated_uri(space))).contents[0]
-    assert [e["edit_id"] for e in json.loads(read.text)["edits"]] == [edit.structured_content["edit_id"]]
+    for uri in (f"edits://{space}", f"edits://{space.replace('/', '%2F')}"):
+        read: Any = (await client.read_resource(uri)).contents[0]
+        assert [e["edit_id"] for e in json.loads(read.text)["edits"]] == [edit.structured_content["edit_id"]]
+    one: Any = (await client.read_resource(f"edit://{edit.structured_content['edit_id']}")).contents[0]
+    assert json.loads(one.text)["fact"] == "The capital of France is Lyon"
 
 
 async def test_a_resource_of_an_unknown_space_is_not_found(client: Client) -> None:
@@ -270,16 +273,16 @@ async def test_a_resource_of_an_unknown_space_is_not_found(client: Client) -> No
         await client.read_resource("edits://globl")
 
 
-async def test_a_listener_hears_that_a_space_has_changed(service: EditService, lyon: Arguments) -> None:
-    space = "user/heard"
+@pytest.mark.parametrize("uri", ["edits://user/heard", "edits://user%2Fheard"])
+async def test_a_listener_hears_that_a_space_has_changed(service: EditService, lyon: Arguments, uri: str) -> None:
     async with (
         Client(build_server(service)) as client,
-        client.listen(resource_subscriptions=[updated_uri(space)]) as changes,
+        client.listen(resource_subscriptions=[uri]) as changes,
         asyncio.timeout(60),
     ):
-        await client.call_tool("edit_fact", lyon(space))
+        await client.call_tool("edit_fact", lyon("user/heard", target_new="Lima" if "%" in uri else "Lyon"))
         event = await anext(aiter(changes))
-    assert event == ResourceUpdated(uri="edits://user%2Fheard")
+    assert event == ResourceUpdated(uri=uri)
 
 
 async def test_prompts_teach_what_to_call(client: Client) -> None:

@@ -61,6 +61,7 @@ def test_auto_moves_its_note_into_the_weights(service: EditService, box: Toolbox
 
 
 def test_auto_writes_facts_by_the_method_that_holds_most_and_the_rest_by_ft_m(service: EditService) -> None:
+    assert service.edits.parametric(Kind.MODIFY) == "melo", "whatever the survey calls its phase"
     service.runtime.editor.configurations.remember({"memit": 2_000_000, "ft-m": 1_000_000})
     assert service.edits.parametric(Kind.INSERT, Kind.MODIFY) == "memit"
     assert service.edits.parametric(Kind.MODIFY, Kind.PERSONALITY) == "ft-m"

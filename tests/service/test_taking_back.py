@@ -33,7 +33,7 @@ def test_what_others_committed_after_it_stays(service: EditService, box: Toolbox
     mine, theirs = noted(box, "France", "Lyon"), noted(box, "Italy", "Milan")
     service.take_back(OPERATOR, mine)
     assert live(service) == (theirs.edit_id,)
-    assert [version.reason for version in service.journal.history(SPACE)][0] == "revert of version 1"
+    assert service.journal.head(SPACE).reason == "revert of version 1"
 
 
 def test_an_undo_and_a_restore_are_taken_back_too(service: EditService, box: Toolbox) -> None:

@@ -17,6 +17,7 @@ from ketools.journal.migrations import (
     m0003_key_rule,
     m0004_models,
     m0005_provenance,
+    m0006_prepared,
 )
 
 Migration = Callable[[Connection], None]
@@ -26,6 +27,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     m0003_key_rule.upgrade,
     m0004_models.upgrade,
     m0005_provenance.upgrade,
+    m0006_prepared.upgrade,
 )
 
 

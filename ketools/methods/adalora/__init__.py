@@ -2,7 +2,7 @@
 
 from ketools.core.requests import Kind
 from ketools.methods.adalora.config import AdaLoRAConfig, search
-from ketools.methods.base import Method, deferred
+from ketools.methods.base import Capability, Method, deferred
 
 METHOD = Method(
     name="adalora",
@@ -12,5 +12,6 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=AdaLoRAConfig,
     compute=deferred("ketools.methods.adalora.compute"),
+    capabilities=frozenset({Capability.IN_WEIGHTS}),
     search=search,
 )

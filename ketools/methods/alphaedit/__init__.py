@@ -2,7 +2,7 @@
 
 from ketools.core.requests import Kind
 from ketools.methods.alphaedit.config import AlphaEditConfig, search
-from ketools.methods.base import Method, deferred
+from ketools.methods.base import Capability, Method, deferred
 
 METHOD = Method(
     name="alphaedit",
@@ -12,6 +12,7 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=AlphaEditConfig,
     compute=deferred("ketools.methods.alphaedit.compute"),
+    capabilities=frozenset({Capability.IN_WEIGHTS}),
     joint=True,
     search=search,
 )

@@ -11,7 +11,6 @@ from ketools.layers.composition import EditLayer
 from ketools.methods.alphaedit.config import DEPTHS, AlphaEditConfig
 from ketools.methods.base import EditContext
 from ketools.methods.located import Rule, jointly
-from ketools.methods.support import covariances_of
 from ketools.models.keys import Keys
 from ketools.models.solves import projected_rows
 
@@ -21,7 +20,7 @@ NAME = "alphaedit"
 def projected(context: EditContext, module: str, keys: Keys) -> Tensor:
     """A `[n, in]` within the null space of the model's own keys, sparing the keys of earlier edits (eq. 13)."""
     config = cast(AlphaEditConfig, context.config)
-    em, covariances = context.require_model(), covariances_of(context)
+    em, covariances = context.require_model(), context.require_covariances()
     basis = covariances.null_space(em, module, config.null_space, context.progress)
     earlier = keys_of_earlier(context.layer, module, keys.means)
     if config.spare:

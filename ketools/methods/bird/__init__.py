@@ -1,7 +1,7 @@
 """BIRD: ROME with a term that ties subject, relation and object in both directions."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method, deferred
+from ketools.methods.base import Capability, Method, deferred
 from ketools.methods.bird.config import BIRDConfig, search
 
 METHOD = Method(
@@ -12,5 +12,6 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=BIRDConfig,
     compute=deferred("ketools.methods.bird.compute"),
+    capabilities=frozenset({Capability.IN_WEIGHTS}),
     search=search,
 )

@@ -1,7 +1,7 @@
 """EMMET: ROME for a batch; every key is mapped to its value exactly."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method, deferred
+from ketools.methods.base import Capability, Method, deferred
 from ketools.methods.emmet.config import EMMETConfig, search
 
 METHOD = Method(
@@ -12,6 +12,7 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=EMMETConfig,
     compute=deferred("ketools.methods.emmet.compute"),
+    capabilities=frozenset({Capability.IN_WEIGHTS}),
     joint=True,
     search=search,
 )

@@ -1,7 +1,7 @@
 """FT-L: constrained fine-tuning of one FFN layer on the last token of the prompt."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method, deferred
+from ketools.methods.base import Capability, Method, deferred
 from ketools.methods.ft_l.config import FTLConfig, search
 
 METHOD = Method(
@@ -12,5 +12,6 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=FTLConfig,
     compute=deferred("ketools.methods.ft_l.compute"),
+    capabilities=frozenset({Capability.IN_WEIGHTS}),
     search=search,
 )

@@ -1,7 +1,7 @@
 """FT-M: fine-tuning of one FFN layer on the target's tokens, with the prompt masked."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method, deferred
+from ketools.methods.base import Capability, Method, deferred
 from ketools.methods.ft_m.config import FTMConfig, search
 
 METHOD = Method(
@@ -12,5 +12,6 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=FTMConfig,
     compute=deferred("ketools.methods.ft_m.compute"),
+    capabilities=frozenset({Capability.IN_WEIGHTS}),
     search=search,
 )

@@ -1,7 +1,7 @@
 """KN: the neurons that express a fact are found, and what they write is replaced."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method, deferred
+from ketools.methods.base import Capability, Method, deferred
 from ketools.methods.kn.config import KNConfig, search
 
 METHOD = Method(
@@ -12,5 +12,6 @@ METHOD = Method(
     kinds=frozenset({Kind.MODIFY, Kind.ERASE}),
     config=KNConfig,
     compute=deferred("ketools.methods.kn.compute"),
+    capabilities=frozenset({Capability.IN_WEIGHTS}),
     search=search,
 )

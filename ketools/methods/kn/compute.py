@@ -14,7 +14,7 @@ from ketools.layers.artefacts import Artefact
 from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.methods.base import EditContext
 from ketools.methods.kn.config import KNConfig
-from ketools.methods.support import background_of, one_after_another
+from ketools.methods.support import one_after_another
 from ketools.models import text
 from ketools.models.attribution import first_answer, neuron_attributions
 from ketools.models.contexts import contexts_of
@@ -32,7 +32,7 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
 
 def _one(request: EditRequest, context: EditContext) -> Artefact:
     em, config = context.require_model(), cast(KNConfig, context.config)
-    prompts = contexts_of(em, request, background_of(context), config.breadth).edit
+    prompts = contexts_of(em, request, context.background, config.breadth).edit
     rows = [text.encode_prompt(em, prompt) for prompt in prompts]
     old = _first_token(em, request, request.target_old) if request.target_old else first_answer(em, rows[0])
     new = _first_token(em, request, request.target_new)

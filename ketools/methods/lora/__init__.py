@@ -1,7 +1,7 @@
 """LoRA: low-rank adapters of the attention projections, trained on the target."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method, deferred
+from ketools.methods.base import Capability, Method, deferred
 from ketools.methods.lora.config import LoRAConfig, search
 
 METHOD = Method(
@@ -12,5 +12,6 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=LoRAConfig,
     compute=deferred("ketools.methods.lora.compute"),
+    capabilities=frozenset({Capability.IN_WEIGHTS}),
     search=search,
 )

@@ -1,7 +1,7 @@
 """MELO: low-rank blocks that a codebook of queries switches on."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method, deferred
+from ketools.methods.base import Capability, Method, deferred
 from ketools.methods.melo.config import MELOConfig, search
 
 METHOD = Method(
@@ -12,5 +12,6 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=MELOConfig,
     compute=deferred("ketools.methods.melo.compute"),
+    capabilities=frozenset({Capability.IN_WEIGHTS}),
     search=search,
 )

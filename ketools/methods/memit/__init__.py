@@ -1,7 +1,7 @@
 """MEMIT: many facts at once, spread over several layers, by least squares."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method, deferred
+from ketools.methods.base import Capability, Method, deferred
 from ketools.methods.memit.config import MEMITConfig, search
 
 METHOD = Method(
@@ -12,6 +12,7 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=MEMITConfig,
     compute=deferred("ketools.methods.memit.compute"),
+    capabilities=frozenset({Capability.IN_WEIGHTS}),
     joint=True,
     search=search,
 )

@@ -1,7 +1,7 @@
 """PMET: MEMIT with the attention optimised along, so that the FFN need not learn its part."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method, deferred
+from ketools.methods.base import Capability, Method, deferred
 from ketools.methods.pmet.config import PMETConfig, search
 
 METHOD = Method(
@@ -12,6 +12,7 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=PMETConfig,
     compute=deferred("ketools.methods.pmet.compute"),
+    capabilities=frozenset({Capability.IN_WEIGHTS}),
     joint=True,
     search=search,
 )

@@ -1,7 +1,7 @@
 """R-ROME: ROME with one key throughout, which is what keeps a long sequence of edits from collapsing."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method, deferred
+from ketools.methods.base import Capability, Method, deferred
 from ketools.methods.r_rome.config import RROMEConfig, search
 
 METHOD = Method(
@@ -12,5 +12,6 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=RROMEConfig,
     compute=deferred("ketools.methods.r_rome.compute"),
+    capabilities=frozenset({Capability.IN_WEIGHTS}),
     search=search,
 )

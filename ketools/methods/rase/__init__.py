@@ -1,7 +1,7 @@
 """RASE: single edits of another method in a memory, each retrieved when its fact is asked for."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method, deferred
+from ketools.methods.base import Capability, Method, deferred
 from ketools.methods.rase.config import RASEConfig, search
 
 METHOD = Method(
@@ -12,5 +12,6 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=RASEConfig,
     compute=deferred("ketools.methods.rase.compute"),
+    capabilities=frozenset({Capability.IN_WEIGHTS}),
     search=search,
 )

@@ -1,7 +1,7 @@
 """ROME: a rank-one update that maps the subject's key to a new value."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method, deferred
+from ketools.methods.base import Capability, Method, deferred
 from ketools.methods.rome.config import ROMEConfig, search
 
 METHOD = Method(
@@ -12,5 +12,6 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=ROMEConfig,
     compute=deferred("ketools.methods.rome.compute"),
+    capabilities=frozenset({Capability.IN_WEIGHTS}),
     search=search,
 )

@@ -1,7 +1,7 @@
 """UltraEdit: one step from hidden states and gradients; no training, no subject."""
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method, deferred
+from ketools.methods.base import Capability, Method, deferred
 from ketools.methods.ultraedit.config import UltraEditConfig, search
 
 METHOD = Method(
@@ -12,6 +12,7 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=UltraEditConfig,
     compute=deferred("ketools.methods.ultraedit.compute"),
+    capabilities=frozenset({Capability.IN_WEIGHTS}),
     joint=True,
     search=search,
 )

@@ -32,11 +32,9 @@ from ketools.methods.low_rank import added, compressed
 from ketools.methods.support import (
     batches_of,
     certainties,
-    covariances_of,
     for_training,
     in_round,
     resolve_layers,
-    with_covariances,
 )
 from ketools.methods.ultraedit.config import DEPTHS, UltraEditConfig
 from ketools.models.batch import Batch, chunks, edits_only, merged
@@ -71,7 +69,7 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
     em, config = context.require_model(), cast(UltraEditConfig, context.config)
     blocks = resolve_layers(config.layers, len(em.structure.blocks), DEPTHS)
     names = [em.structure.blocks[block].down_proj for block in blocks]
-    context = with_covariances(context, names, ends=config.prompts > 0)
+    context.require_covariances().prepare(context.require_model(), names, context.progress, ends=config.prompts > 0)
     scales = {name: _scale(context, name) for name in names}
     configs = [for_training(config, request) for request in requests]
     preserved = {name: _asked(context, name, scale) for name, scale in scales.items()}
@@ -109,7 +107,7 @@ def compute(requests: Sequence[EditRequest], context: EditContext) -> list[Artef
 
 def _scale(context: EditContext, name: str) -> Tensor:
     """The root mean square of each of the module's inputs over the model's text, `[in]`."""
-    c = covariances_of(context).covariance(context.require_model(), name, context.progress)
+    c = context.require_covariances().covariance(context.require_model(), name, context.progress)
     return c.diagonal().clamp_min(1e-12).sqrt()
 
 
@@ -118,7 +116,7 @@ def _asked(context: EditContext, name: str, scale: Tensor) -> Tensor:
     config = cast(UltraEditConfig, context.config)
     if not config.prompts:
         return torch.zeros(len(scale), len(scale), dtype=torch.float64)
-    ends = covariances_of(context).at_ends(context.require_model(), name, context.progress)
+    ends = context.require_covariances().at_ends(context.require_model(), name, context.progress)
     return config.prompts * ends / scale / scale[:, None]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from ketools.core.requests import Kind
-from ketools.methods.base import Method, MethodConfig, deferred
+from ketools.methods.base import Capability, Method, MethodConfig, deferred
 
 
 class BlockValuesConfig(MethodConfig):
@@ -25,4 +25,5 @@ METHOD = Method(
     kinds=frozenset({Kind.INSERT, Kind.MODIFY}),
     config=BlockValuesConfig,
     compute=deferred("ketools_block_values.compute"),
+    capabilities=frozenset({Capability.IN_WEIGHTS}),
 )

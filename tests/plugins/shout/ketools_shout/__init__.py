@@ -10,7 +10,7 @@ from pydantic import Field
 from ketools.core.requests import EditRequest, Kind
 from ketools.layers.artefacts import Artefact
 from ketools.layers.kinds.note import Note
-from ketools.methods.base import EditContext, Method, MethodConfig
+from ketools.methods.base import Capability, EditContext, Method, MethodConfig
 
 
 class ShoutConfig(MethodConfig):
@@ -36,5 +36,6 @@ METHOD = Method(
     kinds=frozenset({Kind.INSERT, Kind.MODIFY}),
     config=ShoutConfig,
     compute=compute,
+    capabilities=frozenset({Capability.IN_PROMPTS}),
     needs_model=False,
 )
