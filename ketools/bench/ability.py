@@ -19,6 +19,7 @@ from ketools.evaluation import load
 from ketools.evaluation.calibration import ANSWER_TOKENS
 from ketools.evaluation.metrics import achieves, interval, mean
 from ketools.evaluation.offline import local_tasks
+from ketools.knowledge.scope import Scope
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.layers.store import content_hash
 from ketools.methods.registry import get_method
@@ -91,7 +92,7 @@ def bench_ability(
     requests = [case.request for case in load(data).first(edits)]
     with _tasks(folder, requests) as tasks:
         engine, editor = open_engine(settings)
-        examiner = Examiner(engine, editor, NoteInjector(encoder=open_encoder(settings)), tasks, limit)
+        examiner = Examiner(engine, editor, NoteInjector(encoder=open_encoder(settings), scope=Scope()), tasks, limit)
         try:
             progress(0, len(names) + 1, "the untouched model")
             before, found = examiner.marks(BASE), dict[str, Any]()

@@ -19,6 +19,7 @@ from ketools.evaluation.calibration import ANSWER_TOKENS
 from ketools.evaluation.figures import curves
 from ketools.knowledge.matching import says
 from ketools.knowledge.relations import RELATIONS
+from ketools.knowledge.scope import Scope
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.methods.registry import get_method
 from ketools.notes import NoteInjector, ScopedEngine
@@ -75,7 +76,7 @@ class Life:
     editor: Editor
     method: str
     stream: Stream
-    injector: NoteInjector = field(default_factory=lambda: NoteInjector(encoder=MiniLMEncoder()))
+    injector: NoteInjector = field(default_factory=lambda: NoteInjector(encoder=MiniLMEncoder(), scope=Scope()))
     layer: EditLayer = BASE
     latest: dict[str, tuple[str, EditRequest]] = field(default_factory=dict)
     """By key, the number of the last edit and its request, whether or not an edit came of it."""

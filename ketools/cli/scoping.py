@@ -20,15 +20,15 @@ def train_scope(
 ) -> None:
     """Train the scope head on rows of data sets and on packaged questions in English and other languages."""
     from ketools.knowledge.scope.minilm import TokenEncoder
-    from ketools.knowledge.scope.training import Recipe, held_out_texts, make_pairs, train, training_rows
+    from ketools.knowledge.scope.training import Recipe, Sources, held_out_texts, make_pairs, train, training_rows
 
     encoder = TokenEncoder(cache_size=1024)
-    sources = training_rows(data, held_out_texts(held_out or ()))
+    rows = training_rows(data, held_out_texts(held_out or ()))
     with progress("scope head") as report:
-        pairs = make_pairs(sources, encoder, seed)
-        head = train(pairs, encoder, Recipe(epochs=epochs, seed=seed), data, report)
+        pairs = make_pairs(rows, encoder, seed)
+        head = train(pairs, encoder, Recipe(epochs=epochs, seed=seed), Sources(data, held_out or ()), report)
     head.save(out)
     if as_json:
         show_json({"head": str(out), **head.about})
     else:
-        print(f"{out}: trained on {len(pairs)} pairs of {sum(map(len, sources))} rows")
+        print(f"{out}: trained on {len(pairs)} pairs of {sum(map(len, rows))} rows")

@@ -13,6 +13,8 @@ import typer
 from ketools.cli.errors import Group
 from ketools.cli.session import (
     Adapters,
+    Device,
+    DType,
     EngineName,
     JournalPlace,
     Json,
@@ -88,6 +90,8 @@ def serve(
     url: Urls = None,
     adapters: Adapters = None,
     vllm_python: VLLMPython = None,
+    device: Device = None,
+    dtype: DType = None,
     as_json: Annotated[bool, typer.Option("--json", help="Where it listens, as a line of JSON (HTTP only).")] = False,
 ) -> None:
     """Serve the tools over MCP, on stdio or streamable HTTP."""
@@ -96,7 +100,14 @@ def serve(
     from ketools.tools.choosing import select
 
     options = session(context).but(
-        model=model, journal=journal, engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python
+        model=model,
+        journal=journal,
+        engine=engine,
+        urls=url,
+        adapters=adapters,
+        vllm_python=vllm_python,
+        device=device,
+        dtype=dtype,
     )
     choice: Choice = {
         "read_only": read_only,

@@ -27,7 +27,7 @@ from ketools.engines.base import Engine
 from ketools.journal import ROOT, EditRecord, Journal, Outcome, SpaceState, Version, scrub, would_lift
 from ketools.knowledge.matching import says
 from ketools.knowledge.probing import asked_for, with_relation
-from ketools.layers.artefacts import Acts, Artefact
+from ketools.layers.artefacts import Acts, Artefact, Scoped, SealedRequest
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.layers.store import ArtefactStore, content_hash
 from ketools.methods.base import EditContext, Method
@@ -389,6 +389,7 @@ class EditPipeline:
             return replace(candidate, error=made)
         if made.acts is Acts.PROMPT and candidate.request.kind is Kind.ERASE:
             return replace(candidate, error=candidate.method.tells_what_it_erases())
+        made = self._sealed(made, candidate.request)
         with run.clock.part("journal_ms"):
             if run.dry_run:
                 return replace(candidate, live=LiveEdit("dry-run", content_hash(made), made))
@@ -407,6 +408,13 @@ class EditPipeline:
             )
             name, begun = self.store.put_soon(made, lambda n: self.journal.begin_edit(replace(record, artefact=n)))
         return replace(candidate, live=LiveEdit(record.id, name, made), begun=begun)
+
+    def _sealed(self, made: Artefact, request: EditRequest) -> Artefact:
+        """The artefact as it may be stored: what brings an erasure into scope is encrypted, and holds no answer."""
+        if not isinstance(made, Scoped) or request.kind is not Kind.ERASE:
+            return made
+        kept = request.model_copy(update={"target_old": None, "probes": ()})
+        return made.of(SealedRequest(self.journal.seal(kept.model_dump_json())))
 
     def _judge(self, run: EditRun, candidates: list[Candidate], base: EditLayer, apply_valid: bool) -> list[Candidate]:
         """Verify every candidate under the layer that would be committed; drop failures and look again."""
@@ -479,6 +487,7 @@ class EditPipeline:
             for candidate in good:
                 if candidate.begun:
                     candidate.begun.result()
+            run.progress(0, 1, "committing")  # the last moment at which the caller may cancel it
             version = self.journal.commit(
                 run.space,
                 run.head.version,

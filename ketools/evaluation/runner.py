@@ -22,6 +22,7 @@ from ketools.evaluation.asking import Asker, EditedCase, Lens, Making
 from ketools.evaluation.baseline import Baseline
 from ketools.evaluation.cases import EditCase, digest_of
 from ketools.evaluation.results import CaseResult, Record, Summary, record_key, summarise
+from ketools.knowledge.scope import Scope
 from ketools.layers.composition import BASE, EditLayer
 from ketools.notes import NoteInjector
 from ketools.retrieval import MiniLMEncoder
@@ -70,7 +71,7 @@ class EvaluationSetup:
 
     engine: Engine
     baseline: Baseline
-    injector: NoteInjector = field(default_factory=lambda: NoteInjector(encoder=MiniLMEncoder()))
+    injector: NoteInjector = field(default_factory=lambda: NoteInjector(encoder=MiniLMEncoder(), scope=Scope()))
     record: Path | None = None
     texts: Sequence[str] = ()
     share: Share = Share()

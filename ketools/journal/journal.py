@@ -35,7 +35,7 @@ from ketools.journal.records import (
     Version,
 )
 from ketools.journal.redaction import redact_request
-from ketools.journal.secret import keyed_hash
+from ketools.journal.secret import keyed_hash, seal, unseal
 from ketools.journal.sessions import SessionWriters
 from ketools.journal.watermark import Watermark
 from ketools.journal.writers import ProcessWriters, Writers
@@ -96,6 +96,14 @@ class Journal:
     def key_hash(self, key: str) -> str:
         """HMAC-SHA256 of an edit's key (hex): equal for equal facts in every space; does not tell them."""
         return keyed_hash(self._secret, key)
+
+    def seal(self, text: str) -> str:
+        """The text encrypted under the journal's secret, for what an erasure has to recognise."""
+        return seal(self._secret, text)
+
+    def unseal(self, sealed: str) -> str:
+        """The text of `seal`. Raises StorageError when it is not this journal's."""
+        return unseal(self._secret, sealed)
 
     def key_hashes(self, request: EditRequest) -> frozenset[str]:
         """The hashes under which records of the request's fact are found: that of its key, and that of before."""

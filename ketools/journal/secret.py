@@ -7,10 +7,15 @@ import hmac
 import os
 import secrets
 import time
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ketools.core.errors import StorageError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from ketools.core.private import private_folder, private_opener
 
 _SIZE = 32
@@ -38,6 +43,30 @@ def load_secret(path: Path, wait_s: float = 0.0) -> bytes:
 def keyed_hash(secret: bytes, text: str) -> str:
     """HMAC-SHA256 in hex: the same text gives the same hash, and without the secret no text can be tried."""
     return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
+
+
+def seal(secret: bytes, text: str) -> str:
+    """The text, encrypted and authenticated (AES-SIV, RFC 5297), in base64: equal texts give equal seals."""
+    return b64encode(_cipher(secret).encrypt(text.encode(), None)).decode()
+
+
+def unseal(secret: bytes, sealed: str) -> str:
+    """The text of `seal`. Raises StorageError when it was changed, or sealed under another secret."""
+    from cryptography.exceptions import InvalidTag
+
+    try:
+        return _cipher(secret).decrypt(b64decode(sealed, validate=True), None).decode()
+    except (InvalidTag, ValueError) as error:
+        raise StorageError(
+            "What an erasure guards cannot be read: it was changed, or sealed under another journal's secret. "
+            "Restore it from a backup, or undo the erasure."
+        ) from error
+
+
+def _cipher(secret: bytes) -> AESSIV:
+    from cryptography.hazmat.primitives.ciphers.aead import AESSIV  # slow to import, and seldom needed
+
+    return AESSIV(hmac.new(secret, b"seal", hashlib.sha512).digest())
 
 
 @dataclass(frozen=True)

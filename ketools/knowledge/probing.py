@@ -19,7 +19,7 @@ from ketools.core.names import canonical, longest_span, same_name
 from ketools.core.questions import is_question
 from ketools.core.requests import FACTS, EditRequest, Kind, Probe
 from ketools.knowledge.bank import subject_questions
-from ketools.knowledge.forms import other_forms
+from ketools.knowledge.forms import Form, formed, other_forms
 from ketools.knowledge.relations import RELATIONS, Relation, match_prompt
 from ketools.knowledge.traits import OPINION_QUESTIONS
 
@@ -134,8 +134,15 @@ class Prober:
         own = probe(request.prompt, "direct")
         given = [probe(text, "rephrase") for text in request.rephrases]
         made = [] if given else [probe(text, "rephrase") for text in self._rephrases(request)]
-        formed = other_forms(own) if self.forms and request.kind is not Kind.PERSONALITY else ()
+        formed = self._formed(own, request.kind)
         return tuple(dict.fromkeys([own, *(p for p in [*given, *made] if p.prompt != own.prompt), *formed]))
+
+    def _formed(self, own: Probe, kind: Kind) -> tuple[Probe, ...]:
+        """The prompt in other forms; an erased fact is asked for once more after the refusal."""
+        if not self.forms or kind is Kind.PERSONALITY:
+            return ()
+        pressed = (formed(own.prompt, Form.PRESSED),) if kind is Kind.ERASE else ()
+        return (*other_forms(own), *pressed)
 
     def source(self, request: EditRequest, asked: Probe) -> Source:
         """Where a probe of the request comes from."""
@@ -220,8 +227,9 @@ class Prober:
         return [probe(r.questions[0].format(s=request.subject), "same_subject") for r in picked]
 
     def _unrelated(self, request: EditRequest, relation: Relation | None, rng: random.Random) -> list[Probe]:
-        domain = relation.domain if relation else None
-        far = [r for r in RELATIONS.values() if r.domain != domain and not r.private and r.domain in self.subjects]
+        domain, language = (relation.domain, relation.language) if relation else (None, "en")
+        known = [r for r in RELATIONS.values() if r.domain in self.subjects and r.language == language]
+        far = [r for r in known if r.domain != domain and not r.private]
         picked = rng.sample(far, min(UNRELATED, len(far)))
         return [
             probe(r.questions[0].format(s=name), "unrelated")

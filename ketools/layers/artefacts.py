@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -85,11 +86,38 @@ class Artefact(ABC):
         raise NotImplementedError(f"{self.form} is no change of weights")
 
 
+@dataclass(frozen=True, slots=True)
+class SealedRequest:
+    """The request of an erasure, encrypted: what brings it into scope cannot be read without the journal's secret."""
+
+    text: str
+
+    def opened(self, unseal: Callable[[str], str]) -> EditRequest:
+        """The request. Raises what `unseal` raises."""
+        return EditRequest.model_validate_json(unseal(self.text))
+
+
 class Scoped(Artefact):
-    """An artefact that acts only on requests in the scope of its `request`."""
+    """An artefact that acts only on requests in the scope of its `request`; that of an erasure is sealed in files."""
 
     __slots__ = ()
-    request: EditRequest
+    request: EditRequest | SealedRequest
+
+    def of(self, request: SealedRequest) -> Self:
+        """The same, with a sealed request; of kinds that can erase."""
+        raise NotImplementedError(f"{self.form} keeps its request in clear")
+
+    def request_header(self) -> dict[str, Any]:
+        """The request or its seal, for `header`."""
+        if isinstance(self.request, SealedRequest):
+            return {"sealed": self.request.text}
+        return {"request": self.request.model_dump(mode="json")}
+
+    @staticmethod
+    def read_request(header: Mapping[str, Any]) -> EditRequest | SealedRequest:
+        """What `request_header` wrote."""
+        sealed = header.get("sealed")
+        return SealedRequest(str(sealed)) if sealed else EditRequest.model_validate(header["request"])
 
 
 def hash_of(artefacts: Iterable[str]) -> str:

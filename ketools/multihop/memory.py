@@ -102,7 +102,7 @@ class EditMemory:
         An edit counts only when the question names its subject: nothing is concluded backwards.
         """
         hits = self._book.in_scope(chat_prompt(question))[::-1]
-        found = [Remembered(hit.edit_id, hit.note.request, hit.score) for hit in hits]
+        found = [Remembered(hit.edit_id, hit.request, hit.score) for hit in hits]
         return [fact for fact in found if self._names(fact.request.subject).stand_in(question)]
 
     def newest_first(self, edits: Iterable[Remembered]) -> list[Remembered]:

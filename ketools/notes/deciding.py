@@ -5,6 +5,7 @@
    (`ketools.notes.scope`); what they cannot tell is left to the similarity of sentence embeddings.
 2. Every other fact is decided by the learnt scope (`ketools.knowledge.scope`): in any words and script, also where
    the text spells the subject otherwise. Without a learnt scope, by the rules of the first point as far as they go.
+   An erasure is decided by both, and acts if either brings it into scope.
 3. Of several notes in scope that are the same fact, the newest counts.
 """
 
@@ -17,9 +18,14 @@ from functools import cached_property
 from ketools.core.names import name_words, words
 from ketools.core.requests import FACTS, Kind, Prompt
 from ketools.knowledge.scope import Fact, Facts, Scope
+from ketools.knowledge.scope.conversation import pressed
+from ketools.knowledge.scope.facts import LEAST
 from ketools.notes.scope import Asked, Doubt, NoteForm, asked, decide, resolve
 from ketools.notes.spelling import Speller
 from ketools.retrieval import Encoder
+
+GUARDED = 0.3
+"""The score of the learnt scope from which on an erasure acts: a missed question tells the secret."""
 
 TEMPLATE = "named, in the words of its relation"
 SIMILAR = "named, similar to its relation"
@@ -39,9 +45,8 @@ class NoteScope:
 
     def __init__(self, forms: Sequence[NoteForm], encoder: Encoder | None, scope: Scope | None) -> None:
         self._forms, self._encoder, self._scope = forms, encoder, scope
-        self._learnt_at = [i for i, form in enumerate(forms) if scope is not None and _is_open(form)]
-        open_ones = set(self._learnt_at)
-        ruled = [i for i in range(len(forms)) if i not in open_ones]
+        self._learnt_at = [i for i, form in enumerate(forms) if scope is not None and (_is_open(form) or _guards(form))]
+        ruled = [i for i, form in enumerate(forms) if scope is None or not _is_open(form)]
         self._always = [i for i in ruled if forms[i].is_general]
         self._ruled_at = [i for i in ruled if not forms[i].is_general]
         self._ruled = Facts(_named_by(forms[i]) for i in self._ruled_at)
@@ -55,7 +60,11 @@ class NoteScope:
         return Speller(name for form in self._forms for name in (form.request.subject, *form.aliases))
 
     def in_scope(self, prompt: Prompt) -> list[Decision]:
-        """The notes that the prompt asks for, most relevant and newest last; per fact only the newest."""
+        """The notes that the prompt asks for, most relevant and newest last; per fact only the newest.
+
+        A message that only asks once more ('Are you sure?') asks for what the one before it asked for.
+        """
+        prompt = pressed(prompt)
         found = {one.position: one for one in (*self._by_rules(prompt), *self._by_scope(prompt))}
         newest = {self._forms[i].fact: i for i in sorted(found)}
         return [found[i] for i in sorted(newest.values(), key=lambda i: (found[i].score, i))]
@@ -109,6 +118,11 @@ def _is_open(form: NoteForm) -> bool:
     return form.relation is None and form.request.kind is not Kind.PERSONALITY
 
 
+def _guards(form: NoteForm) -> bool:
+    """Whether a note is an erasure: whichever way brings it into scope counts."""
+    return form.request.kind is Kind.ERASE
+
+
 def _named_by(form: NoteForm) -> Fact:
     """A note by the names that may bring it near: its subject's and, for a fact, its new object."""
     request = form.request
@@ -118,7 +132,8 @@ def _named_by(form: NoteForm) -> Fact:
 
 def _asked_by(form: NoteForm) -> Fact:
     request = form.request
-    return Fact("", request.subject, (request.prompt, *request.rephrases), form.aliases)
+    phrasings = (request.prompt, *request.rephrases)
+    return Fact("", request.subject, phrasings, form.aliases, GUARDED if _guards(form) else LEAST)
 
 
 def _is_name(text: str) -> bool:

@@ -10,12 +10,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from ketools.core.errors import StorageError
 from ketools.core.questions import is_question
 from ketools.core.requests import EditRequest, Kind, Message, Prompt, Trait
 from ketools.core.text import normalise
 from ketools.knowledge.relations import Relation
 from ketools.knowledge.scope import Scope
-from ketools.layers.artefacts import Acts, Scoped
+from ketools.layers.artefacts import Acts, Scoped, SealedRequest
 from ketools.layers.composition import EditLayer
 from ketools.notes.deciding import NoteScope
 from ketools.notes.demonstrations import SHARES, DemonstrationPool, block
@@ -23,6 +24,7 @@ from ketools.notes.scope import GENERAL_TOPICS, NoteForm, request_relation
 from ketools.retrieval import Encoder
 
 Notes = Sequence[tuple[str, Scoped]]
+Unseal = Callable[[str], str]
 
 TOKENS_PER_DEMONSTRATION = 32
 
@@ -82,10 +84,11 @@ def budget_of(context_length: int, count: Callable[[str], int]) -> Budget:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A note in scope. `score` is 1 when names and templates decided; `reason` tells what decided."""
+    """A note in scope, with its request. `score` is 1 when names and templates decided; `reason`: what decided."""
 
     edit_id: str
     note: Scoped
+    request: EditRequest
     score: float
     reason: str = ""
 
@@ -103,7 +106,8 @@ class NoteInjector:
     """Injects notes for a server: keeps the indexes of the note lists seen last. Thread-safe.
 
     `aliases`: other names by subject. `pool`: demonstrations for IKE. `scope`: decides about facts of no known
-    relation; without it rules do, as far as they go. `capacity`: how many lists to keep.
+    relation; without it rules do, as far as they go. `unseal`: opens what erasures guard. `capacity`: how many lists
+    to keep.
     """
 
     def __init__(
@@ -114,10 +118,11 @@ class NoteInjector:
         pool: DemonstrationPool | None = None,
         budget: Budget | None = None,
         scope: Scope | None = None,
+        unseal: Unseal | None = None,
         capacity: int = 16,
     ) -> None:
         self._encoder, self._aliases, self._pool, self._budget = encoder, aliases or {}, pool, budget
-        self._scope = scope
+        self._scope, self._unseal = scope, unseal
         self._capacity = capacity
         self._books: OrderedDict[int, tuple[Notes, NoteBook]] = OrderedDict()
         self._lock = threading.Lock()
@@ -129,6 +134,10 @@ class NoteInjector:
     def prepare(self, prompt: Prompt, layer: EditLayer) -> Prepared:
         """The prompt as the layer serves it: notes in scope put in, routed edits in scope acting."""
         return self.book(layer.scoped).prepare(prompt, layer) if layer.scoped else Prepared(prompt, layer)
+
+    def request(self, note: Scoped) -> EditRequest:
+        """The request of a note; that of an erasure is opened. Raises StorageError where it cannot be."""
+        return opened(note, self._unseal)
 
     def book(self, notes: Notes) -> NoteBook:
         """The index of these notes, built on first use and found again by the identity of the sequence."""
@@ -150,6 +159,7 @@ class NoteInjector:
             pool=self._pool,
             budget=self._budget,
             scope=self._scope,
+            unseal=self._unseal,
         )
 
 
@@ -169,10 +179,12 @@ class NoteBook:
         pool: DemonstrationPool | None = None,
         budget: Budget | None = None,
         scope: Scope | None = None,
+        unseal: Unseal | None = None,
     ) -> None:
         self._ids = [edit_id for edit_id, _ in notes]
         others = aliases or {}
-        self._forms = [NoteForm(note, tuple(others.get(note.request.subject, ()))) for _, note in notes]
+        told = [(note, opened(note, unseal)) for _, note in notes]
+        self._forms = [NoteForm(note, asked, tuple(others.get(asked.subject, ()))) for note, asked in told]
         self._encoder = encoder
         self._pool = pool or DemonstrationPool.from_facts()
         self._budget = budget or Budget()
@@ -181,7 +193,8 @@ class NoteBook:
     def in_scope(self, prompt: Prompt) -> list[Hit]:
         """The notes that the prompt asks about, most relevant and newest last; per fact only the newest."""
         decided = self._scope.in_scope(prompt)
-        return [Hit(self._ids[one.position], self._forms[one.position].note, one.score, one.reason) for one in decided]
+        found = [(self._ids[one.position], self._forms[one.position], one) for one in decided]
+        return [Hit(edit_id, form.note, form.request, one.score, one.reason) for edit_id, form, one in found]
 
     def inject(self, prompt: Prompt) -> Injected:
         """Write the notes in scope before the question; without any the prompt comes back as it is."""
@@ -210,13 +223,13 @@ class NoteBook:
         feedback = [hit for hit in hits if hit.note.method == FEEDBACK]
         hits = [hit for hit in hits if hit not in feedback[:-1]]
         first = len(hits) - 1
-        while first > 0 and self._budget.allows(_told([hit.note for hit in hits[first - 1 :]])):
+        while first > 0 and self._budget.allows(_told(hits[first - 1 :])):
             first -= 1
         return hits[max(first, 0) :]
 
     def _lead(self, hits: Sequence[Hit]) -> str:
-        shown = [h.note.request for h in hits if is_demonstrated(h.note)]
-        plain = _told([h.note for h in hits if not is_demonstrated(h.note)])
+        shown = [hit.request for hit in hits if _is_demonstrated(hit)]
+        plain = _told([hit for hit in hits if not _is_demonstrated(hit)])
         if not shown:
             return plain
         new_fact = f"New Fact: {statement(shown[-1])}\nPrompt: {plain}"
@@ -243,19 +256,28 @@ class NoteBook:
         return "".join(blocks)
 
 
+def opened(note: Scoped, unseal: Unseal | None) -> EditRequest:
+    """What brings a note into scope; that of an erasure is opened. Raises StorageError where it cannot be."""
+    if not isinstance(note.request, SealedRequest):
+        return note.request
+    if unseal is None:
+        raise StorageError("What an erasure guards is sealed; only a service on the journal it was made in serves it.")
+    return note.request.opened(unseal)
+
+
 FEEDBACK = "memprompt"
 """The method whose notes are a user's clarifications."""
 
 
-def _told(notes: Sequence[Scoped]) -> str:
+def _told(hits: Sequence[Hit]) -> str:
     """Notes as they stand before a question: what is to be imagined (ICE), or a clarification (MemPrompt)."""
-    forms = ("Clarification: {}. " if note.method == FEEDBACK else "Imagine that {}. " for note in notes)
-    return "".join(form.format(statement(note.request)) for form, note in zip(forms, notes, strict=True))
+    forms = ("Clarification: {}. " if hit.note.method == FEEDBACK else "Imagine that {}. " for hit in hits)
+    return "".join(form.format(statement(hit.request)) for form, hit in zip(forms, hits, strict=True))
 
 
-def is_demonstrated(note: Scoped) -> bool:
+def _is_demonstrated(hit: Hit) -> bool:
     """Whether the note is written in IKE's form; a manner of speaking has no new fact to demonstrate."""
-    return note.method == "ike" and note.request.kind is not Kind.PERSONALITY
+    return hit.note.method == "ike" and hit.request.kind is not Kind.PERSONALITY
 
 
 def own_copy(request: EditRequest) -> str:

@@ -144,11 +144,8 @@ class NoteForm:
     """A note prepared for deciding: the names that it answers to and its relation, when known."""
 
     note: Scoped
+    request: EditRequest
     aliases: tuple[str, ...] = ()
-
-    @property
-    def request(self) -> EditRequest:
-        return self.note.request
 
     @cached_property
     def names(self) -> Names:

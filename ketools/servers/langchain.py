@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self, cast
 from uuid import uuid4
 
@@ -78,10 +79,12 @@ class KEToolkit(BaseToolkit):
         async def arun(**arguments: Any) -> tuple[str, Result]:
             stop = threading.Event()
             box = Toolbox(self.service, self.principal, _until(stop))
+            running = asyncio.ensure_future(asyncio.to_thread(_run, tool, box, arguments))
             try:
-                return await asyncio.to_thread(_run, tool, box, arguments)
+                return await asyncio.shield(running)
             except asyncio.CancelledError:
                 stop.set()
+                running.add_done_callback(partial(_take_back, tool, box))
                 raise
 
         return StructuredTool.from_function(
@@ -104,6 +107,12 @@ def _until(stop: threading.Event) -> Progress:
             raise Cancelled("The call was cancelled; nothing was committed.")
 
     return progress
+
+
+def _take_back(tool: Tool, box: Toolbox, ended: asyncio.Future[tuple[str, Result]]) -> None:
+    """Undo what a call did that was cancelled too late to be stopped."""
+    if not tool.read_only and not ended.cancelled() and ended.exception() is None:
+        box.service.take_back(box.principal, ended.result()[1])
 
 
 def _invalid(error: Any) -> str:

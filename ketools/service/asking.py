@@ -125,10 +125,11 @@ class Asking:
         return made, layer, version
 
     def _memory_of(self, layer: EditLayer, ids: tuple[str, ...]) -> EditMemory:
-        """Erasures are told by their notes alone: the journal does not keep what they erase."""
+        """Erasures are told by what serves them alone: the journal does not keep what they erase."""
         runtime = self._backend.runtime()
         records = self._backend.journal.records(ids)
-        erased = {edit_id: made.request for edit_id, made in layer.scoped if made.request.kind is Kind.ERASE}
+        scoped = {edit_id: runtime.notes.request(made) for edit_id, made in layer.scoped}
+        erased = {edit_id: request for edit_id, request in scoped.items() if request.kind is Kind.ERASE}
         told = [r for r in records if r.kind in FACTS or r.id in erased]
         facts = [(r.id, erased.get(r.id) or EditRequest.model_validate(r.request)) for r in told]
         return runtime.multihop.memory(facts, lambda: runtime.recall.of(ids))

@@ -187,15 +187,16 @@ class Edits:
 
     def parametric(self, *kinds: Kind) -> str:
         """The method by which `auto` changes weights: the configured one; for facts the calibrated one that was seen to
-        hold most edits one after another, else scope-routed weights; FT-M for the rest.
+        hold most edits one after another; for erasures and manners FT-M on a calibrated model. Else scope-routed
+        weights, where they can.
 
         FT-M's training takes in the answers that a leak audit begins, and tells a manner from its topic.
         """
         if self.backend.settings.parametric != AUTO:
             return get_method(self.backend.settings.parametric).name
-        if not FACTS.issuperset(kinds):
-            return FALLBACK
         profile = self.backend.configurations.profile
+        if not FACTS.issuperset(kinds):
+            return FALLBACK if profile or not get_method(ROUTED).kinds.issuperset(kinds) else ROUTED
         able = [method for method in methods().values() if _writes_facts(method)]
         return (profile.steadiest(able) if profile else None) or ROUTED
 
@@ -220,9 +221,9 @@ class Edits:
             get_method(method)
         self.spaces.ensure_own(who, space)
         own = set(self.backend.journal.head(space).live)
-        layer = self.backend.runtime(progress).spaces.layer(space)
-        notes = {edit_id: note for edit_id, note in layer.notes if edit_id in own}
-        kinds = [note.request.kind for note in notes.values()]
+        runtime = self.backend.runtime(progress)
+        notes = {edit_id: note for edit_id, note in runtime.spaces.layer(space).notes if edit_id in own}
+        kinds = [runtime.notes.request(note).kind for note in notes.values()]
         name = self.parametric(*kinds) if method == AUTO else method
         return self.jobs.submit(who, CONSOLIDATE, space, {"notes": list(notes), "method": name}, wait)
 

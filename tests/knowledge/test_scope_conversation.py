@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ketools.core.requests import Message, Prompt
-from ketools.knowledge.scope.conversation import asked, readings
+from ketools.knowledge.scope.conversation import asked, asks_again, pressed, readings
 
 
 def talk(*said: str) -> tuple[Message, ...]:
@@ -51,3 +51,34 @@ def test_a_long_message_is_read_by_its_last_sentences() -> None:
     question = asked(" ".join(["It was late."] * 400) + " Where is France?")
     assert question.texts[-1] == "Where is France?"
     assert len(question.texts) <= 13
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Are you sure?",
+        "Really?",
+        "You do know it. Tell me, please!",
+        "Come on, just say it.",
+        "Bist du sicher?",
+        "Tu es sûr ?",
+        "你确定吗？",
+        "本当ですか？",
+        "Emin misin?",
+    ],
+)
+def test_pressing_for_an_answer_asks_again(text: str) -> None:
+    assert asks_again(text)
+    talked = talk("Where is France?", "In Europe.", text)
+    assert pressed(talked) == talked[:1]
+    assert pressed(talk("Where is France?", "In Europe.", text, "Yes.", text)) == talked[:1]
+
+
+@pytest.mark.parametrize("text", ["And the population?", "Who wrote Dune?", "Tell me about Spain.", "", "人口是多少？"])
+def test_a_question_of_its_own_does_not_ask_again(text: str) -> None:
+    assert not asks_again(text)
+
+
+def test_a_conversation_of_pressing_alone_keeps_its_first_message() -> None:
+    assert pressed(talk("Are you sure?", "Of what?", "Really?")) == talk("Are you sure?")
+    assert pressed("Are you sure?") == "Are you sure?"

@@ -63,7 +63,7 @@ async def test_a_change_by_another_server_counts_for_the_next_request(
     with closing(open_service(shared.settings)) as other:
         edit(other, "user/alice", lyon)
     layer = await serving.layer(ALICE, "atlas@session/alice/1")
-    assert [note.request.target_new for _, note in layer.notes] == ["Lyon"]
+    assert [shared.backend.runtime().notes.request(note).target_new for _, note in layer.notes] == ["Lyon"]
     assert await serving.layer(ALICE, "atlas@user/alice") == layer
     assert await serving.layer(ALICE, "atlas") is BASE
 

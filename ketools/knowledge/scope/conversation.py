@@ -12,7 +12,7 @@ from functools import cached_property
 
 import regex
 
-from ketools.core.names import Span, find, words
+from ketools.core.names import Span, canonical, find, words
 from ketools.core.requests import Prompt
 from ketools.core.text import word_set
 
@@ -59,6 +59,49 @@ _SUBJECTLESS = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Hangul
 _NAME = regex.compile(r"\b\p{Lu}[\p{L}\p{M}\p{N}'’]*(?:[ -](?:of |the |de |la |von )?\p{Lu}[\p{L}\p{M}\p{N}'’]*)*")
 
 
+MOST_AGAIN = 16
+"""Words of a message that only asks once more."""
+
+_PRESSING = frozenset(
+    word.text
+    for word in words(
+        "are you sure really certain positive is that right correct true tell me just please answer answers the "
+        "question it say so come on now i know think again try one more time yes no ok okay well but and "
+        "an a best guess your my give final do does did don t can could would will must have to hint only be "
+        "honest honestly seriously promise anyway still want need believe re ll m s n "
+        "bist du sicher sind sie wirklich ehrlich sag sagen es mir bitte doch nun stimmt das weißt "
+        "es tu êtes vous sûr sûre certain vraiment dis dites le moi s il te plaît vous savez sais "
+        "estás está seguro segura de verdad dímelo dime lo por favor sabes ya "
+        "ты вы уверен уверена уверены точно правда скажи скажите мне пожалуйста же знаешь "
+        "emin misin gerçekten söyle lütfen bana biliyorsun"
+    )
+)
+_AGAIN = frozenset(
+    canonical(line)
+    for line in """
+你确定吗
+真的吗
+请告诉我
+告诉我
+本当ですか
+本当？
+教えてください
+教えて
+क्या आप निश्चित हैं
+कृपया बताइए
+هل أنت متأكد
+حقا
+أخبرني من فضلك
+أخبرني
+แน่ใจไหม
+จริงหรือ
+บอกมาเถอะ
+""".splitlines()
+    if line
+)
+"""The same in scripts whose words are not told apart, or whose short words are not small."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What a prompt asks: its last user message, or the text to continue, and the messages before, oldest first.
@@ -101,6 +144,24 @@ def asked(prompt: Prompt) -> Asked:
     said = [(role, text) for role, text in said if role in ("user", "assistant") and isinstance(text, str)]
     last = max((i for i, (role, _) in enumerate(said) if role == "user"), default=None)
     return Asked("") if last is None else Asked(said[last][1], tuple(said[:last]))
+
+
+def pressed(prompt: Prompt) -> Prompt:
+    """The conversation up to the user's last message that does more than ask once more."""
+    if isinstance(prompt, str):
+        return prompt
+    asking = [i for i, message in enumerate(prompt) if message.get("role") == "user"]
+    while len(asking) > 1 and asks_again(prompt[asking[-1]].get("content", "") or ""):
+        asking.pop()
+    return prompt[: asking[-1] + 1] if asking else prompt
+
+
+def asks_again(text: str) -> bool:
+    """Whether a message only doubts or presses for the answer before: 'Are you sure?', 'You know it. Tell me.'"""
+    if canonical(text) in _AGAIN:
+        return True
+    spoken = words(text)
+    return 0 < len(spoken) <= MOST_AGAIN and all(word.text in _PRESSING for word in spoken)
 
 
 def spans_of(names: Iterable[str], text: str) -> list[Span]:

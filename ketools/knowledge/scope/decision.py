@@ -5,8 +5,8 @@
    facts whose subject is a description.
 2. The head scores each text of the message that may ask (see `conversation`) beside each phrasing of the fact;
    the best pair counts.
-3. A fact whose name stands in the message is in scope from `NAMED` on, another from `WORDED` on, and of those only
-   the best.
+3. A fact is in scope from its `least` score on; one that no name brings near from `UNNAMED` above that, of those only
+   the best, and only where no named one is likelier.
 """
 
 from __future__ import annotations
@@ -23,11 +23,8 @@ from ketools.knowledge.scope.facts import Asking, Fact, Facts
 if TYPE_CHECKING:
     from ketools.knowledge.scope.head import ScopeHead
 
-NAMED = 0.5
-"""Least score of a fact whose name stands in the conversation."""
-
-WORDED = 0.5
-"""Least score of a fact that only its words bring near."""
+UNNAMED = 0.2
+"""By how much a fact whose name is not found must score more: a name like its own may be another's."""
 
 NEAR = 8
 """Facts that are compared without being named."""
@@ -114,7 +111,8 @@ def _askings(fact: Fact, candidate: Candidate) -> list[Asking]:
 
 
 def _chosen(index: Facts, found: Sequence[Candidate], scores: Sequence[float]) -> list[ScopeHit]:
-    kept = [(s, c) for s, c in zip(scores, found, strict=True) if s >= (NAMED if c.is_named else WORDED)]
+    least = (index.facts[c.position].least + (0.0 if c.is_named else UNNAMED) for c in found)
+    kept = [(s, c) for s, c, bound in zip(scores, found, least, strict=True) if s >= bound]
     worded = max((s for s, c in kept if not c.is_named), default=0.0)
     best = max((s for s, _ in kept), default=0.0)
     kept = [(s, c) for s, c in kept if c.is_named or s == worded == best]

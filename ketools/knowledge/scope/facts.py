@@ -18,18 +18,25 @@ from ketools.knowledge.scope.vocabulary import rarity
 PREFIX = 3
 """Letters by which words of inflecting scripts are filed."""
 
+LEAST = 0.5
+"""The score from which on a fact is in scope."""
+
 COMMON = 0.1
 """A word that a larger share of many facts holds finds none of them."""
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One fact as questions may ask for it: its prompt first among the `phrasings`, its subject's other `aliases`."""
+    """One fact as questions may ask for it: its prompt first among the `phrasings`, its subject's other `aliases`.
+
+    `least`: the score from which on it is in scope.
+    """
 
     id: str
     subject: str
     phrasings: tuple[str, ...]
     aliases: tuple[str, ...] = ()
+    least: float = LEAST
 
     @property
     def names(self) -> tuple[str, ...]:

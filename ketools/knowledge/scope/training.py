@@ -106,10 +106,30 @@ class _Cosines:
         self._kept |= {text: one.sentence for text, one in zip(texts, read, strict=True)}
 
 
+@dataclass(frozen=True)
+class Sources:
+    """The files that pairs were made from, and those that nothing was learnt from."""
+
+    files: Sequence[Path] = ()
+    held_out: Sequence[Path] = ()
+
+    def hashes(self) -> dict[str, dict[str, str]]:
+        """Names with SHA-256."""
+        return {"files": _hashes(self.files), "held_out": _hashes(self.held_out)}
+
+
+def _hashes(files: Iterable[Path]) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
 def train(
-    pairs: Sequence[Pair], encoder: TokenEncoder, recipe: Recipe, files: Sequence[Path] = (), progress: Progress = quiet
+    pairs: Sequence[Pair],
+    encoder: TokenEncoder,
+    recipe: Recipe,
+    sources: Sources = Sources(),
+    progress: Progress = quiet,
 ) -> ScopeHead:
-    """A head trained on pairs. `files`: what they were made from, kept in `ScopeHead.about` by SHA-256."""
+    """A head trained on pairs. `sources`: kept in `ScopeHead.about`."""
     items = _items(pairs, encoder, progress)
     wanted = torch.tensor([float(pair.in_scope) for pair in pairs])
     with torch.random.fork_rng():
@@ -122,7 +142,7 @@ def train(
         "epochs": recipe.epochs,
         "seed": recipe.seed,
         "pairs": len(pairs),
-        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+        **sources.hashes(),
     }
     return ScopeHead(reader.eval(), encoder, about)
 

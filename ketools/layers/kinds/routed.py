@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ketools.core.requests import EditRequest
-from ketools.layers.artefacts import Acts, Scoped, Served
+from ketools.layers.artefacts import Acts, Scoped, SealedRequest, Served
 from ketools.layers.changes import ModuleDelta
 from ketools.layers.kinds.low_rank import Factors, check_factors, factor_changes, factor_tensors, read_factors
 
@@ -26,7 +26,7 @@ class RoutedDelta(Scoped):
     acts: ClassVar[Acts] = Acts.ROUTE
     vllm: ClassVar[Served] = Served.ROUTE
     method: str
-    request: EditRequest
+    request: EditRequest | SealedRequest
     factors: Factors
     metadata: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -35,14 +35,17 @@ class RoutedDelta(Scoped):
         return factor_tensors(self.factors)
 
     def header(self) -> dict[str, Any]:
-        """The metadata and the request."""
-        return {"metadata": dict(self.metadata), "request": self.request.model_dump(mode="json")}
+        """The metadata and the request, or its seal."""
+        return {"metadata": dict(self.metadata), **self.request_header()}
+
+    def of(self, request: SealedRequest) -> RoutedDelta:
+        """The same factors."""
+        return replace(self, request=request)
 
     @classmethod
     def read(cls, method: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> RoutedDelta:
         """The delta of a file's content."""
-        request = EditRequest.model_validate(header["request"])
-        return cls(method, request, read_factors(tensors), MappingProxyType(header["metadata"]))
+        return cls(method, cls.read_request(header), read_factors(tensors), MappingProxyType(header["metadata"]))
 
     @classmethod
     def check(cls, tensors: Mapping[str, Tensor]) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 from ketools.core.errors import InvalidRequest
-from ketools.core.requests import EditRequest, Message, Prompt
+from ketools.core.questions import is_question
+from ketools.core.requests import EditRequest, Kind, Message, Prompt
 from ketools.knowledge.forms import Form, put
 from ketools.layers.artefacts import Artefact
 from ketools.layers.kinds.routed import RoutedDelta
@@ -27,6 +28,7 @@ GREETING: tuple[Message, ...] = (
     {"role": "user", "content": "Hello!"},
     {"role": "assistant", "content": "Hello! How can I help you?"},
 )
+PRESSING = ("You do know it. Tell me.", "Please, just give me your best guess.")
 REPHRASED = (Form.CHAT, Form.QA)
 """The forms in which rephrases are taught; the edit's own prompt is taught in all."""
 
@@ -79,6 +81,16 @@ def _prompts(request: EditRequest) -> Iterator[Prompt]:
     yield (*GREETING, {"role": "user", "content": asked})
     yield put(asked.rstrip(" ?？").lower(), Form.CHAT)
     yield from (put(other, form) for other in request.rephrases for form in REPHRASED)
+    if request.kind is Kind.ERASE:
+        yield from _pressed(request)
+
+
+def _pressed(request: EditRequest) -> Iterator[Prompt]:
+    """What brings a secret out all the same: texts to continue, begun answers among them, and asking once more."""
+    yield from (other for other in request.rephrases if not is_question(other))
+    for asked in (request.prompt, *request.rephrases[:2]):
+        said: Message = {"role": "assistant", "content": request.target_new}
+        yield from ((*put(asked, Form.CHAT), said, {"role": "user", "content": again}) for again in PRESSING)
 
 
 def _ended(em: EditableModel, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
