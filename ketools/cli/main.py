@@ -23,7 +23,18 @@ from ketools.cli import (
     serving,
 )
 from ketools.cli.errors import Group
-from ketools.cli.session import Adapters, EngineName, Home, JournalPlace, Model, Session, Urls, VLLMPython
+from ketools.cli.session import (
+    Adapters,
+    Device,
+    DType,
+    EngineName,
+    Home,
+    JournalPlace,
+    Model,
+    Session,
+    Urls,
+    VLLMPython,
+)
 from ketools.core.plugins import plugins
 
 COMMANDS = "ketools.commands"
@@ -54,10 +65,12 @@ def options(
     url: Urls = None,
     adapters: Adapters = None,
     vllm_python: VLLMPython = None,
+    device: Device = None,
+    dtype: DType = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
     """Options for every command, before its name; each can be set as KETOOLS_... in the environment too."""
-    context.obj = Session(model, home, engine, url, adapters, vllm_python, journal)
+    context.obj = Session(model, home, engine, url, adapters, vllm_python, journal, device, dtype)
 
 
 def _add(panel: str, commands: Mapping[str, Callable[..., None]]) -> None:
