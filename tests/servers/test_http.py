@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import httpx2
 import pytest
+import uvicorn
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
