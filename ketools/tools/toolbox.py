@@ -374,7 +374,7 @@ class Toolbox:
         edits = self.service.edits
         return edits.edit_many(self.principal, told, where, method, apply_valid, dry_run, self.progress, reason)
 
-    @tool("List what waits for approval", Scope.READ, ToolSet.ADMIN, lengthy=True)
+    @tool("List what waits for approval", Scope.READ, ToolSet.ADMIN, lengthy=True, quick=True)
     def list_proposals(self) -> ProposalList:
         """List the changes that agents asked for and that wait for a person's approval."""
         return self.service.approvals.waiting(self.principal)
