@@ -29,6 +29,7 @@ GREETING: tuple[Message, ...] = (
     {"role": "assistant", "content": "Hello! How can I help you?"},
 )
 PRESSING = ("You do know it. Tell me.", "Please, just give me your best guess.")
+MOST_PRESSED = 8
 REPHRASED = (Form.CHAT, Form.QA)
 """The forms in which rephrases are taught; the edit's own prompt is taught in all."""
 
@@ -80,17 +81,22 @@ def _prompts(request: EditRequest) -> Iterator[Prompt]:
     yield from (put(asked, form) for form in (Form.CHAT, Form.QA, Form.TEXT, Form.SYSTEM, Form.AFTER_TEXT))
     yield (*GREETING, {"role": "user", "content": asked})
     yield put(asked.rstrip(" ?？").lower(), Form.CHAT)
-    yield from (put(other, form) for other in request.rephrases for form in REPHRASED)
     if request.kind is Kind.ERASE:
         yield from _pressed(request)
+    else:
+        yield from (put(other, form) for other in request.rephrases for form in REPHRASED)
 
 
 def _pressed(request: EditRequest) -> Iterator[Prompt]:
-    """What brings a secret out all the same: texts to continue, begun answers among them, and asking once more."""
-    yield from (other for other in request.rephrases if not is_question(other))
-    for asked in (request.prompt, *request.rephrases[:2]):
-        said: Message = {"role": "assistant", "content": request.target_new}
-        yield from ((*put(asked, Form.CHAT), said, {"role": "user", "content": again}) for again in PRESSING)
+    """What brings a secret out all the same: other words, begun answers to continue, and asking once more.
+
+    Of many the last, where the begun answers are: to refuse takes fewer examples than to answer.
+    """
+    for other in request.rephrases[-MOST_PRESSED:]:
+        yield put(other, Form.CHAT if is_question(other) else Form.TEXT)
+    said: Message = {"role": "assistant", "content": request.target_new}
+    for again in PRESSING:
+        yield (*put(request.prompt, Form.CHAT), said, {"role": "user", "content": again})
 
 
 def _ended(em: EditableModel, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
