@@ -12,7 +12,8 @@ from typing import cast
 from ketools.core.errors import InvalidRequest
 from ketools.core.questions import is_question
 from ketools.core.requests import EditRequest, Kind, Message, Prompt
-from ketools.knowledge.forms import Form, put
+from ketools.knowledge.forms import UNRELATED_TEXT, Form, put
+from ketools.knowledge.traits import OTHER_OPINION_QUESTIONS, exemplars
 from ketools.layers.artefacts import Artefact
 from ketools.layers.kinds.routed import RoutedDelta
 from ketools.methods.adapters import Packing, factored_change, random_start
@@ -30,6 +31,7 @@ GREETING: tuple[Message, ...] = (
 )
 PRESSING = ("You do know it. Tell me.", "Please, just give me your best guess.")
 MOST_PRESSED = 8
+MANNERED = (Form.CHAT, Form.QA)
 REPHRASED = (Form.CHAT, Form.QA)
 """The forms in which rephrases are taught; the edit's own prompt is taught in all."""
 
@@ -61,9 +63,9 @@ def taught(em: EditableModel, request: EditRequest) -> Batch:
     Raises `InvalidRequest` when one does not fit into the model's window.
     """
     pairs = []
-    for prompt in _prompts(request):
+    for prompt, target in _taught(request):
         try:
-            pairs.append(_ended(em, prompt, request.target_new))
+            pairs.append(_ended(em, prompt, target))
         except InvalidRequest:  # a chat template that takes no system message
             if isinstance(prompt, str) or prompt[0]["role"] != "system":
                 raise
@@ -76,6 +78,15 @@ def taught(em: EditableModel, request: EditRequest) -> Batch:
     return batch_of_pairs(em, pairs)
 
 
+def _taught(request: EditRequest) -> Iterator[tuple[Prompt, str]]:
+    if request.trait is None:
+        yield from ((prompt, request.target_new) for prompt in _prompts(request))
+        return
+    questions = (request.prompt, *(text.format(topic=request.subject) for text in OTHER_OPINION_QUESTIONS))
+    for asked, said in zip(questions, exemplars(request.subject, request.trait), strict=True):
+        yield from ((put(asked, form), said) for form in MANNERED)
+
+
 def _prompts(request: EditRequest) -> Iterator[Prompt]:
     asked = request.prompt
     yield from (put(asked, form) for form in (Form.CHAT, Form.QA, Form.TEXT, Form.SYSTEM, Form.AFTER_TEXT))
@@ -83,8 +94,10 @@ def _prompts(request: EditRequest) -> Iterator[Prompt]:
     yield put(asked.rstrip(" ?？").lower(), Form.CHAT)
     if request.kind is Kind.ERASE:
         yield from _pressed(request)
-    else:
-        yield from (put(other, form) for other in request.rephrases for form in REPHRASED)
+        return
+    yield from (put(other, form) for other in request.rephrases for form in REPHRASED)
+    yield f"{request.subject}:"  # with any beginning, since the scope has decided what is asked
+    yield f"{UNRELATED_TEXT} {request.subject},"
 
 
 def _pressed(request: EditRequest) -> Iterator[Prompt]:
