@@ -7,7 +7,7 @@ ENGINE ?= local
 BIN := $(VENV)/bin
 JUNK := vllm-tests.log build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: setup vllm demo test check format schemas clean
+.PHONY: setup vllm demo test check format schemas wheel clean
 
 setup: $(VENV)/.ready
 
@@ -52,6 +52,9 @@ check: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+wheel: setup
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 schemas: setup
 	$(BIN)/ketools schemas

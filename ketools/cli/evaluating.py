@@ -205,7 +205,7 @@ def run_plan(settings: Settings, plan: EvaluationPlan, progress: Progress) -> Ru
             protocol=plan.protocol,
             model_name=bench.engine.model_name,
             model_hash=bench.engine.model_hash,
-            engine=settings.engine,
+            engine=settings.measured_on,
             bad=tuple(map(str, data.bad[:BAD_TOLD])),
             methods={},
             cases=asked_of(data.first(plan.n), plan.protocol),
@@ -277,7 +277,7 @@ def _prepared(
             record,
             texts,
             share or Share(),
-            settings.engine,
+            settings.measured_on,
             lens,
         )
         yield data, service, bench, {name: _edit(service, name, plan, _labelled(name, progress)) for name in names}

@@ -14,6 +14,7 @@ from ketools.cli import (
     chat,
     evaluation,
     gateway,
+    installing,
     knowledge,
     locating,
     models,
@@ -23,7 +24,18 @@ from ketools.cli import (
     serving,
 )
 from ketools.cli.errors import Group
-from ketools.cli.session import Adapters, EngineName, Home, JournalPlace, Model, Session, Urls, VLLMPython
+from ketools.cli.session import (
+    Adapters,
+    Device,
+    DType,
+    EngineName,
+    Home,
+    JournalPlace,
+    Model,
+    Session,
+    Urls,
+    VLLMPython,
+)
 from ketools.core.plugins import plugins
 
 COMMANDS = "ketools.commands"
@@ -54,10 +66,12 @@ def options(
     url: Urls = None,
     adapters: Adapters = None,
     vllm_python: VLLMPython = None,
+    device: Device = None,
+    dtype: DType = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
     """Options for every command, before its name; each can be set as KETOOLS_... in the environment too."""
-    context.obj = Session(model, home, engine, url, adapters, vllm_python, journal)
+    context.obj = Session(model, home, engine, url, adapters, vllm_python, journal, device, dtype)
 
 
 def _add(panel: str, commands: Mapping[str, Callable[..., None]]) -> None:
@@ -68,6 +82,7 @@ def _add(panel: str, commands: Mapping[str, Callable[..., None]]) -> None:
 _add("Serve", {"serve": serving.serve, "gateway": gateway.gateway, "chat": chat.chat})
 app.add_typer(models.model_app, name="model", rich_help_panel="Serve")
 app.add_typer(serving.token_app, name="token", rich_help_panel="Serve")
+app.add_typer(installing.mcp_app, name="mcp", rich_help_panel="Serve")
 _add(
     "Knowledge",
     {

@@ -13,6 +13,8 @@ import typer
 from ketools.cli.errors import Group
 from ketools.cli.session import (
     Adapters,
+    Device,
+    DType,
     EngineName,
     JournalPlace,
     Json,
@@ -79,7 +81,7 @@ def serve(
     ] = False,
     allowed_host: AllowedHosts = None,
     gateway: Annotated[
-        bool, typer.Option("--gateway", envvar="KETOOLS_GATEWAY", help="Also OpenAI's API under /v1 (--engine vllm).")
+        bool, typer.Option("--gateway", envvar="KETOOLS_GATEWAY", help="Also OpenAI's API under /v1.")
     ] = False,
     token_path: TokenPath = None,
     model: Model = None,
@@ -88,6 +90,8 @@ def serve(
     url: Urls = None,
     adapters: Adapters = None,
     vllm_python: VLLMPython = None,
+    device: Device = None,
+    dtype: DType = None,
     as_json: Annotated[bool, typer.Option("--json", help="Where it listens, as a line of JSON (HTTP only).")] = False,
 ) -> None:
     """Serve the tools over MCP, on stdio or streamable HTTP."""
@@ -96,7 +100,14 @@ def serve(
     from ketools.tools.choosing import select
 
     options = session(context).but(
-        model=model, journal=journal, engine=engine, urls=url, adapters=adapters, vllm_python=vllm_python
+        model=model,
+        journal=journal,
+        engine=engine,
+        urls=url,
+        adapters=adapters,
+        vllm_python=vllm_python,
+        device=device,
+        dtype=dtype,
     )
     choice: Choice = {
         "read_only": read_only,
@@ -123,10 +134,17 @@ def serve(
 
 
 def require_model(options: Session) -> None:
-    """Raise `ModelError` before anybody connects when the model directory is missing, broken or unsafe."""
+    """Raise before anybody connects when the model directory is missing, broken or unsafe, or when the vLLM that is to
+    be started is missing.
+    """
     from ketools.models.directory import check_directory
 
-    check_directory(options.settings().model)
+    settings = options.settings()
+    check_directory(settings.model)
+    if settings.engine == "vllm" and not settings.urls:
+        from ketools.engines.vllm.process import inspect_python
+
+        inspect_python(settings.vllm_python)
 
 
 def _with_default_model(options: Session) -> Session:

@@ -31,6 +31,8 @@ Model = Annotated[
 ]
 Home = Annotated[Path | None, typer.Option(help="Journal and artefacts; default ~/.local/share/ketools.")]
 EngineName = Annotated[str | None, typer.Option(help="local (in this process, default) or vllm.")]
+Device = Annotated[str | None, typer.Option(help="Where the editor and the local engine compute: cpu, cuda, cuda:N.")]
+DType = Annotated[str | None, typer.Option(help="How they hold the weights: float32 (default), bfloat16 or float16.")]
 Urls = Annotated[
     str | None, typer.Option("--url", help="vLLM replicas, comma-separated; without, `--engine vllm` starts one.")
 ]
@@ -44,6 +46,8 @@ FLAGS = {
     "urls": "--url",
     "adapters": "--adapters",
     "vllm_python": "--vllm-python",
+    "device": "--device",
+    "dtype": "--dtype",
 }
 JournalPlace = Annotated[
     str | None, typer.Option("--journal", help="A file, or postgresql://USER@HOST/DATABASE; default in home.")
@@ -62,6 +66,8 @@ class Session:
     adapters: Path | None = None
     vllm_python: Path | None = None
     journal: str | None = None
+    device: str | None = None
+    dtype: str | None = None
 
     def but(self, **given: Any) -> Session:
         """These options with those overriding them that were given."""

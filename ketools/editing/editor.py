@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ketools.core.errors import InvalidRequest
 from ketools.core.progress import Progress, quiet
 from ketools.core.requests import EditRequest
@@ -35,7 +37,8 @@ class Editor:
     model that an embedded engine shares, which is never released here. `background`: see `Background`;
     None stands for the bundled world where the model is the bundled one, else for the model's own text.
     `cache_dir` holds covariances and what methods prepared (None: memory only), `profiles_dir` calibrated
-    configurations.
+    configurations. `device`, `dtype`: where and in what precision a model is held that is loaded here; artefacts are
+    fp32 whatever it is.
     """
 
     def __init__(
@@ -46,11 +49,13 @@ class Editor:
         background: Background | None = None,
         cache_dir: Path | None = None,
         profiles_dir: Path | None = None,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self._shared = model if isinstance(model, EditableModel) else None
         self._path = None if isinstance(model, EditableModel) else Path(model)
         self._loaded: EditableModel | None = None
-        self._idle_s = idle_s
+        self._idle_s, self._device, self._dtype = idle_s, device, dtype
         self._background = background
         self._cache_dir = cache_dir
         self.configurations = Configurations(ModelIdentity(self._shared or Path(str(model))), profiles_dir)
@@ -125,7 +130,7 @@ class Editor:
             return self._shared
         if self._loaded is None:
             assert self._path is not None
-            self._loaded = load_editable(self._path)
+            self._loaded = load_editable(self._path, self._device, self._dtype)
         return self._loaded
 
     @cached_property

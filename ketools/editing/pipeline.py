@@ -487,6 +487,7 @@ class EditPipeline:
             for candidate in good:
                 if candidate.begun:
                     candidate.begun.result()
+            run.progress(0, 1, "committing")  # the last moment at which the caller may cancel it
             version = self.journal.commit(
                 run.space,
                 run.head.version,

@@ -227,8 +227,9 @@ class Prober:
         return [probe(r.questions[0].format(s=request.subject), "same_subject") for r in picked]
 
     def _unrelated(self, request: EditRequest, relation: Relation | None, rng: random.Random) -> list[Probe]:
-        domain = relation.domain if relation else None
-        far = [r for r in RELATIONS.values() if r.domain != domain and not r.private and r.domain in self.subjects]
+        domain, language = (relation.domain, relation.language) if relation else (None, "en")
+        known = [r for r in RELATIONS.values() if r.domain in self.subjects and r.language == language]
+        far = [r for r in known if r.domain != domain and not r.private]
         picked = rng.sample(far, min(UNRELATED, len(far)))
         return [
             probe(r.questions[0].format(s=name), "unrelated")

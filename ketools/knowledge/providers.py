@@ -1,4 +1,4 @@
-"""Knowledge providers: facts, names and data sets that packages register under entry points.
+"""Knowledge providers: relations, facts, names and data sets that packages register under entry points.
 
 Nothing here is about one world: the bundled one is registered as anybody's is.
 """
@@ -8,10 +8,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketools.core.errors import InvalidRequest
 from ketools.core.plugins import plugins
+
+if TYPE_CHECKING:
+    from ketools.knowledge.relations import Relation
 
 KNOWLEDGE, DATASETS = "ketools.knowledge", "ketools.datasets"
 Names = Mapping[str, Sequence[str]]
@@ -25,19 +28,21 @@ def _nothing() -> Names:
 
 @dataclass(frozen=True)
 class KnowledgeProvider:
-    """What a model knows. `model`: the name under which that model is registered.
+    """What a model knows. `model`: the name under which that model is registered; None for what many models know.
 
     `subjects()`: names by domain; `aliases()`: other names by subject; `facts()`: targets by key;
     `other_target(rng, subject, relation)`: a target of the right kind that the fact does not have. `general`: the
-    domains whose names any model may know.
+    domains whose names any model may know. `relations()`: relations besides those of `ketools.knowledge.english`, in
+    any language; facts that they express are asked for, probed and brought into scope in its words.
     """
 
-    model: str
+    model: str | None
     subjects: Callable[[], Names]
     facts: Callable[[], Mapping[Key, str]]
     other_target: Callable[[random.Random, str, str], str]
     aliases: Callable[[], Names] = _nothing
     general: frozenset[str] = frozenset()
+    relations: Callable[[], Sequence[Relation]] = tuple
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,11 @@ def providers() -> Mapping[str, KnowledgeProvider]:
 
 
 def any_provider() -> KnowledgeProvider:
-    """The first registered provider, for what is measured on a known world. Raises `InvalidRequest` without one."""
-    found = next(iter(providers().values()), None)
+    """The first registered provider of a model, for what is measured on a known world.
+
+    Raises `InvalidRequest` without one.
+    """
+    found = next((provider for provider in providers().values() if provider.model is not None), None)
     if found is None:
         raise InvalidRequest(f"No package registers facts ({KNOWLEDGE}); install one, or give data of your own.")
     return found

@@ -17,12 +17,17 @@ from ketools.models.structure import get_module, weight_of
 from ketools.models.tail import Change
 from ketools.models.targets import Objective, TargetOutcome, minimise
 
+MOST_DENSE = 64 << 20
+"""Bytes of a matrix that is stored as it is."""
+BOUND = 256
+"""The rank to which a larger one is brought; its metadata tells the residual energy."""
+
 
 def weight_at(context: EditContext, block: int) -> tuple[str, Tensor]:
-    """The name of a block's down projection, and its weight `[out, in]` without edits."""
+    """The name of a block's down projection, and its weight `[out, in]` without edits, in fp32."""
     em = context.require_model()
     name = em.structure.blocks[block].down_proj
-    return name, weight_of(get_module(em.model, name)).detach()
+    return name, weight_of(get_module(em.model, name)).detach().float()
 
 
 def train(
@@ -37,7 +42,8 @@ def train(
 ) -> Artefact:
     """The change of the block's down projection that makes the batch's target likely.
 
-    `linf` bounds each of its elements; `rank` exports factors of that rank. Raises `Diverged`.
+    `linf` bounds each of its elements; `rank` exports factors of that rank, which a matrix of more than `MOST_DENSE` is
+    in any case. Raises `Diverged`.
     """
     name, weight = weight_at(context, block)
     outcome = minimise(
@@ -74,7 +80,7 @@ def _artefact(method: str, name: str, outcome: TargetOutcome, block: int, rank: 
         "nll": outcome.nll,
         "kl": outcome.kl,
     }
-    if rank is None:
+    if rank is None and outcome.value.nbytes <= MOST_DENSE:
         return DenseDelta(method, {name: outcome.value}, metadata)
-    a, b, residual = truncated(outcome.value, rank)
+    a, b, residual = truncated(outcome.value, rank or BOUND)
     return LowRankDelta(method, {name: (a, b)}, {**metadata, "residual_energy": residual})

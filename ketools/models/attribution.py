@@ -37,7 +37,7 @@ def _of_row(em: EditableModel, row: list[int], answer: int, module: str, steps: 
 
 def _replacing(em: EditableModel, module: str, scaled: Tensor) -> Callable[[Tensor], Tensor]:
     """What makes the module's output that of other inputs `[m, in]` at the last token."""
-    weight = weight_of(get_module(em.model, module))
+    weight = weight_of(get_module(em.model, module)).float()
 
     def change(keys: Tensor) -> Tensor:
         other = (scaled - keys[:, -1]) @ weight.T

@@ -200,6 +200,7 @@ class CovarianceStore:
         if self.directory is None:
             return None
         told = f"{self.background.source}|" + ("ends" if ends else str(self.max_tokens))
+        told += "" if em.model.dtype == torch.float32 else f"|{em.model.dtype}"
         what = hashlib.sha256(told.encode()).hexdigest()[:12]
         return self.directory / em.model_hash / f"{module}-{what}.safetensors"
 

@@ -17,8 +17,8 @@ from ketools.models.structure import Structure
 class EditableModel:
     """The editor's view of the served weights. Parameters never require grad and are never written.
 
-    `model`: a transformers causal LM in eval mode, fp32. `tokenizer`: its fast tokenizer.
-    `structure`: where its down projections, attention outputs and norms are.
+    `model`: a transformers causal LM in eval mode, in whatever precision; what is read of it is fp32.
+    `tokenizer`: its fast tokenizer. `structure`: where its down projections, attention outputs and norms are.
     `switch`: runs the model under an edit layer: `with em.switch.use(layer): em.model(...)`.
     """
 

@@ -38,7 +38,7 @@ class HasStructure(HasModel, Protocol):
 
 @contextmanager
 def capture(em: HasModel, names: Sequence[str], inputs: bool = False) -> Iterator[dict[str, Tensor]]:
-    """Collect what the named modules last put out (or took in), each `[batch, tokens, width]`.
+    """Collect what the named modules last put out (or took in), each `[batch, tokens, width]` in fp32.
 
     That is its shape also where a family (OPT) runs its FFN on `[batch * tokens, width]`, if `em` knows its structure.
     Nothing is detached: run under `torch.no_grad()` when no gradient is wanted. Raises `ModelError` for an unknown
@@ -56,7 +56,7 @@ def capture(em: HasModel, names: Sequence[str], inputs: bool = False) -> Iterato
     def keep(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
             if get_ident() == owner:
-                value = _first_input(args, kwargs) if inputs else _first(output)
+                value = (_first_input(args, kwargs) if inputs else _first(output)).float()
                 flat = value.ndim == 2 and len(shape) == 2 and len(value) == shape[0] * shape[1]
                 seen[name] = value.view(*shape, -1) if flat else value
 
@@ -176,7 +176,7 @@ def only_until(em: HasStructure, names: Iterable[str]) -> Iterator[None]:
 
 @contextmanager
 def add_output(em: HasModel, changes: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
-    """While open, each named linear module with input x puts out `output + changes[name](x)`.
+    """While open, each named linear module with input x puts out `output + changes[name](x)`, x in fp32.
 
     Gradients flow through the changes. Raises `ModelError` for an unknown name.
     """
@@ -184,7 +184,7 @@ def add_output(em: HasModel, changes: Mapping[str, Callable[[Tensor], Tensor]]) 
 
     def adding(change: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, Any, Tensor], Tensor | None]:
         def hook(module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
-            return plus(output, change(args[0])) if get_ident() == owner else None
+            return plus(output, change(args[0].float()).to(output.dtype)) if get_ident() == owner else None
 
         return hook
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,16 +17,24 @@ from ketools.models.directory import check_directory, directory_hash, model_name
 from ketools.models.editable import EditableModel
 from ketools.models.structure import find_structure
 
+DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
+    {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+)
+"""The precisions in which weights may be held."""
 
-def load_editable(path: str | Path, device: str | torch.device = "cpu") -> EditableModel:
-    """Load a Hugging Face causal LM directory in fp32, in eval mode, frozen.
+
+def load_editable(
+    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> EditableModel:
+    """Load a Hugging Face causal LM directory, in eval mode, frozen.
 
     Nothing is fetched and no code of the directory is run. Raises `ModelError` naming the missing or
     corrupt file, or saying why the model cannot be edited.
     """
     folder = Path(path)
     check_directory(folder)
-    model = _load_model(folder)
+    _require_device(torch.device(device))
+    model = _load_model(folder, dtype)
     tokenizer = load_tokenizer(folder)
     model.to(device).eval().requires_grad_(False)
     return EditableModel(
@@ -37,11 +46,16 @@ def load_editable(path: str | Path, device: str | torch.device = "cpu") -> Edita
     )
 
 
-def _load_model(folder: Path) -> Any:
+def _require_device(device: torch.device) -> None:
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError("There is no CUDA device that torch can use here; leave --device out, or give cpu.")
+
+
+def _load_model(folder: Path, dtype: torch.dtype) -> Any:
     with quiet(), as_model_error(folder, "The model"):
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
-            dtype=torch.float32,
+            dtype=dtype,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,

@@ -132,6 +132,24 @@ def square_root(c: Tensor) -> Tensor:
     return root
 
 
+EXACT_SVD = 2048
+"""Up to this smaller side a full SVD is affordable; beyond it a randomised one takes over."""
+
+
+def leading(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """U `[out, k]`, S `[k]` and V^T `[k, in]` of a matrix in float64, the largest first: at least `rank` of them.
+
+    The same matrix always gives the same bits.
+    """
+    if min(matrix.shape) <= EXACT_SVD:
+        u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+        return u, s, vh
+    with torch.random.fork_rng(devices=[matrix.device] if matrix.is_cuda else []):
+        torch.manual_seed(0)
+        u, s, v = torch.svd_lowrank(matrix, q=min(rank + 16, *matrix.shape), niter=4)
+    return u, s, v.T
+
+
 def projected_rows(basis: Tensor, keys: Tensor, earlier: Tensor, ridge: float) -> Tensor:
     """A = K^T P (Kp Kp^T P + K K^T P + lambda I)^-1 `[n, in]` (AlphaEdit eq. 13), for P = U U^T.
 

@@ -200,7 +200,7 @@ class Tail:
         hidden = _hidden(*group.calls[0])
         probe = torch.linspace(-1, 1, hidden.shape[-1], device=hidden.device) * output.std()
         with self._changed(group, {self._module: lambda _: probe}):
-            moved = self._run_block(group, 0, hidden)
+            moved = self._run_block(group, 0, hidden).float()
         return torch.allclose(moved, group.of(output) + probe, rtol=1e-4, atol=_TOLERANCE)
 
     def _replays(self, base: Tensor) -> bool:
@@ -215,11 +215,12 @@ class Tail:
         em, ids, mask = self._em, group.of(self._batch.ids), group.of(self._batch.mask)
         with hooks.head_at(em, group.at.rows, group.at.columns):
             logits: Tensor = em.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        return logits[0]
+        return logits[0].float()
 
     def _run_block(self, group: _Group, i: int, hidden: Tensor) -> Tensor:
         """The output of the i-th block of the tail for other hidden states `[n, t, hidden]`."""
         block, (args, kwargs) = get_module(self._em.model, self._blocks[i].name), group.calls[i]
+        hidden = hidden.to(self._em.model.dtype)
         out = block(*_replace(args, hidden), **_replace_keyword(kwargs, hidden))
         first: Tensor = out[0] if isinstance(out, tuple) else out
         return first
@@ -234,9 +235,9 @@ class Tail:
     def _head(self, hidden: Tensor) -> Tensor:
         model, structure = self._em.model, self._em.structure
         assert structure.final_norm is not None
-        normed = get_module(model, structure.final_norm)(hidden)
+        normed = get_module(model, structure.final_norm)(hidden.to(model.dtype))
         logits: Tensor = get_module(model, structure.lm_head)(normed)
-        return logits
+        return logits.float()
 
     @contextmanager
     def _recording(self, group: _Group) -> Iterator[None]:

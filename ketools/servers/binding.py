@@ -27,6 +27,7 @@ from ketools.core.results import EditResult, JobView, Result
 from ketools.servers.callers import Caller, can_ask
 from ketools.servers.confirm import HOW, Approve, Confirm, ConfirmTokens, Unattended, approval, question
 from ketools.servers.lanes import Lanes
+from ketools.servers.taking_back import ongoing
 from ketools.tools.calling import Reply, call, replied
 from ketools.tools.schemas import (
     explain,
@@ -63,6 +64,8 @@ class ThreadProgress:
     def __call__(self, done: int, total: int, message: str) -> None:
         try:
             anyio.from_thread.check_cancelled()
+            if ongoing().gone:
+                raise asyncio.CancelledError
             if done >= total or time.monotonic() - self._last >= INTERVAL:
                 self._last = time.monotonic()
                 anyio.from_thread.run(self.context.report_progress, done, total, message)
@@ -134,7 +137,13 @@ class Call:
         async def waiting() -> None:
             await context.report_progress(0, 1, "waiting for other calls to end")
 
-        return await lane.run(who.name, lambda: call(tool, box, arguments), waiting)
+        def work() -> Reply:
+            reply = call(tool, box, arguments)
+            if not tool.read_only:
+                ongoing().done(lambda: self.service.take_back(who, reply.result))
+            return reply
+
+        return await lane.run(who.name, work, waiting)
 
     async def _ended(self, context: Context[Any, Any], who: Principal, job: Result) -> Result:
         """The state of a job once it has ended, asked for now and then: waiting holds no thread."""
@@ -180,10 +189,10 @@ class ApprovedCall:
 
     async def __call__(self, context: Context[Any, Any], attempted: Any, **arguments: Any) -> CallToolResult:
         """Tell what was done, or do what was approved."""
-        done = isinstance(attempted, AcceptedElicitation) and attempted.data
-        if isinstance(done, Reply):
-            return as_call_result(done)
-        if not (done and done.approve):
+        found = isinstance(attempted, AcceptedElicitation) and attempted.data
+        if isinstance(found, Reply):
+            return as_call_result(found)
+        if not (found and found.approve):
             raise ToolError("The user did not approve it. Nothing was changed; do not try again unasked.")
         return as_call_result(await self.call.reply(context, arguments, attended=True))
 

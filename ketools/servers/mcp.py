@@ -22,6 +22,7 @@ from ketools.servers.confirm import ConfirmTokens
 from ketools.servers.guide import Prompts, instructions
 from ketools.servers.lanes import Lanes
 from ketools.servers.resources import OwnSpacesOnly, Resources, add_resources, updated_uris
+from ketools.servers.taking_back import TakingBack
 from ketools.tools.choosing import select
 from ketools.tools.toolsets import chosen_sets
 
@@ -78,6 +79,7 @@ def build_server(
         token_verifier=verifier,
         auth=_auth(url) if verifier else None,
         middleware=[
+            TakingBack(),
             OwnSpacesOnly(whoami),
             Resources(service, whoami, lanes),
             Announcing(served, sets, verifier is not None, whoami),

@@ -41,7 +41,7 @@ from ketools.layers.store import ArtefactStore
 from ketools.models.bundled import bundled_name, known_aliases, known_subjects
 from ketools.models.contexts import form
 from ketools.models.editable import EditableModel
-from ketools.models.loading import load_editable
+from ketools.models.loading import DTYPES, load_editable
 from ketools.models.outline import read_outline
 from ketools.multihop import EditMemory, EngineWriter, Finished, MultihopResources, load_prompts, run
 from ketools.multihop.prompts import packaged_sets
@@ -195,9 +195,15 @@ def multihop_resources(
 def open_engine(settings: Settings, model: EditableModel | None = None) -> tuple[Engine, Editor]:
     """The serving engine and the editor of its model: one copy in memory for both, or vLLM and a copy on demand."""
     if settings.engine == "local":
-        model = model or load_editable(settings.model)
+        model = model or load_editable(settings.model, settings.device, DTYPES[settings.dtype])
     cache, profiles = settings.home / "cache", settings.home / "profiles"
-    editor = Editor(model or settings.model, cache_dir=cache, profiles_dir=profiles)
+    editor = Editor(
+        model or settings.model,
+        cache_dir=cache,
+        profiles_dir=profiles,
+        device=settings.device,
+        dtype=DTYPES[settings.dtype],
+    )
     return (LocalEngine(model) if model else _vllm(settings, editor)), editor
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ketools.core.errors import EngineUnavailable
 from ketools.core.principals import Principal, Scope
+from ketools.core.results import Result
 from ketools.journal import Journal
 from ketools.journal.audit import Event
 from ketools.models.directory import model_name
@@ -22,6 +23,7 @@ from ketools.service.backend import Backend
 from ketools.service.edits import Edits
 from ketools.service.evaluation import Evaluation
 from ketools.service.jobs import Jobs
+from ketools.service.outcomes import jobs_of, version_of
 from ketools.service.quotas import Quotas
 from ketools.service.settings import Settings
 from ketools.service.spaces import SpaceAccess
@@ -80,6 +82,15 @@ class EditService:
     def evaluation(self) -> Evaluation:
         """Measures: edits and spaces verified again, methods compared, facts located."""
         return Evaluation(self.backend, self.spaces, self.jobs)
+
+    def take_back(self, who: Principal, result: Result) -> None:
+        """Undo what a call did whose caller had cancelled before it could be told: cancelled means not committed."""
+        for job_id in jobs_of(result):
+            self.backend.runner.cancel(job_id)
+        made = version_of(result)
+        if made is not None:
+            self.backend.spaces.revert(*made, by=who.by("its caller had cancelled"))
+            self.backend.head_moved(made[0])
 
     @property
     def model_name(self) -> str:

@@ -48,6 +48,17 @@ class Settings(BaseSettings):
     engine: Annotated[Literal["local", "vllm"], Field(description="What generates: in this process, or vLLM.")] = (
         "local"
     )
+    device: Annotated[
+        str,
+        Field(
+            pattern=r"^(cpu|cuda(:\d{1,3})?)$",
+            description="Where the editor and the local engine compute: cpu, cuda or cuda:N.",
+        ),
+    ] = "cpu"
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        Field(description="How the editor and the local engine hold the weights; changes are fp32, solves float64."),
+    ] = "float32"
     urls: Annotated[
         str, Field(max_length=4000, description="vLLM replicas, comma-separated; none: one is started and supervised.")
     ] = ""
@@ -115,6 +126,12 @@ class Settings(BaseSettings):
     def _directory(cls, model: Path, info: ValidationInfo) -> Path:
         """The directory that the model's name means. Raises `ModelError` for an unknown name."""
         return model_directory(model, info.data["home"]) if "home" in info.data else model
+
+    @property
+    def measured_on(self) -> str:
+        """What measurements are kept under: the engine, with the precision of one that is not in fp32."""
+        exact = self.engine == "vllm" or self.dtype == "float32"
+        return self.engine if exact else f"{self.engine}-{self.dtype}"
 
     @property
     def artefact_place(self) -> Path:

@@ -19,6 +19,7 @@ from ketools.journal import ROOT, EditRecord, Journal, Outcome, Rendition, Space
 from ketools.layers.artefacts import hash_of
 from ketools.layers.files import ArtefactFiles
 from ketools.spaces.serving import Model, Serving
+from ketools.spaces.standing import standing_ids
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -276,6 +277,22 @@ class Spaces:
             head = self.journal.head(space)
             reason = f"restore of version {version}"
             return self.journal.commit(space, head.version, live, reason, lift=lift, by=by)
+
+        return _until_written(attempt)
+
+    def revert(self, space: str, version: int, by: Provenance | None = None) -> Version:
+        """Take back what one version changed, whatever came after it: its edits off, what it took off back.
+
+        Also an erasure that it brought: whoever made the version is told that it was not made.
+        """
+        before, after = (self.journal.version(space, number).live for number in (version - 1, version))
+        added = self.journal.records([one for one in after if one not in before])
+        off = {one for record in added for one in standing_ids(self.journal, record)}
+
+        def attempt(_again: bool) -> Version:
+            head = self.journal.head(space)
+            live = _put_back([one for one in head.live if one not in off], before, set(before).difference(after))
+            return self.journal.commit(space, head.version, live, f"revert of version {version}", lift=True, by=by)
 
         return _until_written(attempt)
 

@@ -132,3 +132,38 @@ def test_what_a_third_party_method_prepares_is_kept_found_again_and_named_in_the
     assert first["kept"] == first["recorded"] == second["recorded"]
     assert first["at"] == second["at"], "found again, not prepared again"
     assert first["labels"][0] == first["labels"][1] != first["labels"][2]
+
+
+GERMAN = """
+import json
+from ketools.core.requests import EditRequest
+from ketools.knowledge.probing import Prober, with_relation
+from ketools.knowledge.relations import RELATIONS
+from ketools.layers.kinds.note import Note
+from ketools.models.bundled import known_subjects
+from ketools.notes import NoteBook
+request = with_relation(
+    EditRequest(subject="Österreich", prompt="Die Hauptstadt von Österreich ist", target_new="Graz"))
+english = with_relation(EditRequest(subject="Austria", prompt="The capital of Austria is", target_new="Graz"))
+prober, book = Prober(known_subjects("0" * 32)), NoteBook([("note", Note("ice", request))])
+asked = ["Wie heißt die Hauptstadt von Österreich?", "Womit bezahlt man in Österreich?", "Wo liegt Österreich?",
+    "Wie heißt die Hauptstadt von Polen?"]
+print(json.dumps({"relation": request.relation, "english": english.relation, "known": sorted(RELATIONS)[-1],
+    "phrasings": [one.prompt for one in prober.phrasings(request)],
+    "locality": [[one.kind, one.prompt] for one in prober.locality(request)],
+    "unrelated": [one.prompt for one in prober.locality(english) if one.kind == "unrelated"],
+    "scope": [[hit.edit_id for hit in book.in_scope(text)] for text in asked]}))
+"""
+
+
+def test_a_third_party_provider_brings_relations_in_another_language(tmp_path: Path) -> None:
+    result = run(GERMAN, installed("german", tmp_path))
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert (told["relation"], told["english"]) == ("hauptstadt", "capital")
+    assert "Wie heißt die Hauptstadt von Österreich?" in told["phrasings"]
+    kinds = [kind for kind, _ in told["locality"]]
+    assert kinds.count("neighbour") >= 4 and "same_subject" in kinds
+    assert ["same_subject", "Was ist die Währung von Österreich?"] in told["locality"]
+    assert told["unrelated"] and not any("Währung" in text or "Hauptstadt" in text for text in told["unrelated"])
+    assert told["scope"] == [["note"], [], [], []]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
 
 from ketools.core.errors import InvalidRequest
+from ketools.servers.connections import ImpatientProtocol
 from ketools.servers.http import http_app, is_loopback, security, verifier_for
 from ketools.servers.resources import updated_uris
 from ketools.servers.tokens import TokenFile
@@ -41,19 +40,12 @@ def alice(tokens: TokenFile) -> str:
 
 
 @pytest.fixture(scope="module")
-def url(service: EditService, tokens: TokenFile, alice: str) -> Iterator[str]:
+def url(
+    service: EditService, tokens: TokenFile, alice: str, serving: Callable[..., AbstractContextManager[str]]
+) -> Iterator[str]:
     """A running server that wants tokens."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    app = http_app(service, host="127.0.0.1", port=port, tokens=tokens)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    with serving(lambda port: http_app(service, host="127.0.0.1", port=port, tokens=tokens)) as where:
+        yield where
 
 
 @asynccontextmanager
@@ -157,6 +149,28 @@ async def test_two_authorization_headers_are_refused(url: str, alice: str) -> No
     for given in (headers, headers[::-1]):
         async with httpx2.AsyncClient(headers=given) as http:
             assert (await http.post(f"{url}/mcp", json=HELLO)).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"\r\n", b"POST /mcp HT", b"POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"]
+)
+async def test_a_connection_without_a_whole_request_is_closed(begun: bytes) -> None:
+    class Hasty(ImpatientProtocol):
+        request_s = 0.2
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", ws="none", lifespan="off", http=Hasty))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
+    writer.write(begun)
+    assert b"HTTP/1.1 200" not in await asyncio.wait_for(reader.read(), 20), "read ends when the server hangs up"
+    writer.close()
+    server.should_exit = True
+    await serving
 
 
 async def test_a_foreign_host_name_is_refused_on_loopback(url: str, alice: str) -> None:

@@ -13,9 +13,7 @@ from ketools.layers.artefacts import Acts, Served
 from ketools.layers.changes import ModuleDelta
 from ketools.layers.composition import EditLayer
 from ketools.layers.registry import unserved
-
-EXACT_SVD = 2048
-"""Up to this smaller side a full SVD is affordable; beyond it a randomised one takes over."""
+from ketools.models.solves import leading
 
 
 @dataclass(frozen=True)
@@ -108,14 +106,7 @@ def _of_factors(a: Tensor, b: Tensor, limit: int) -> tuple[Tensor, Tensor, float
 
 
 def _of_matrix(whole: Tensor, limit: int) -> tuple[Tensor, Tensor, float, float]:
-    total = float((whole**2).sum())
-    if min(whole.shape) <= EXACT_SVD:
-        u, s, vh = torch.linalg.svd(whole, full_matrices=False)
-        return _cut(u, s, vh, limit, total)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # the same layer compiles to the same adapter
-        u, s, v = torch.svd_lowrank(whole, q=limit + 16, niter=4)
-    return _cut(u, s, v.T, limit, total)
+    return _cut(*leading(whole, limit), limit, float((whole**2).sum()))
 
 
 def _cut(u: Tensor, s: Tensor, vh: Tensor, limit: int, total: float) -> tuple[Tensor, Tensor, float, float]:
