@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ketools.cli.serving import AllowedHosts, TokenPath, address, token_file
+from ketools.cli.serving import AllowedHosts, TokenPath, address, require_model, token_file
 from ketools.cli.session import Adapters, EngineName, JournalPlace, Model, Urls, VLLMPython, session
 
 
@@ -35,6 +35,7 @@ def gateway(
     host, port = address(http)
     tokens = token_file(options, token_path)
     verifier_for(host, tokens)  # refuse before the engine is opened
+    require_model(options)
     with options.service() as service:
         app = gateway_app(service, host=host, tokens=tokens, allowed_hosts=allowed_host or ())
         sys.stderr.write(f"ketools: OpenAI-compatible gateway on http://{host}:{port}/v1\n")

@@ -81,7 +81,7 @@ def serve(
     ] = False,
     allowed_host: AllowedHosts = None,
     gateway: Annotated[
-        bool, typer.Option("--gateway", envvar="KETOOLS_GATEWAY", help="Also OpenAI's API under /v1 (--engine vllm).")
+        bool, typer.Option("--gateway", envvar="KETOOLS_GATEWAY", help="Also OpenAI's API under /v1.")
     ] = False,
     token_path: TokenPath = None,
     model: Model = None,
@@ -134,10 +134,17 @@ def serve(
 
 
 def require_model(options: Session) -> None:
-    """Raise `ModelError` before anybody connects when the model directory is missing, broken or unsafe."""
+    """Raise before anybody connects when the model directory is missing, broken or unsafe, or when the vLLM that is to
+    be started is missing.
+    """
     from ketools.models.directory import check_directory
 
-    check_directory(options.settings().model)
+    settings = options.settings()
+    check_directory(settings.model)
+    if settings.engine == "vllm" and not settings.urls:
+        from ketools.engines.vllm.process import inspect_python
+
+        inspect_python(settings.vllm_python)
 
 
 def _with_default_model(options: Session) -> Session:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable
+from importlib import metadata
 
 _FOLDERS = re.compile(r"(?<![\w.:/])(?:~|[A-Za-z]:)?[/\\](?:[^/\\\n'\":,;()]+[/\\])*(?=[^/\\\s])")
 """The folders of an absolute path, up to its last part."""
@@ -124,5 +125,11 @@ class EngineRefused(_OfTheMachine):
 class MissingExtra(KetoolsError):
     """An optional dependency is absent; the message holds the exact install command."""
 
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed. Run: pip install 'ketools[{extra}]'")
+    def __init__(self, package: str, extra: str, otherwise: str = "") -> None:
+        super().__init__(f"{package} is not installed. Run: pip install {requirements(extra)}{otherwise}")
+
+
+def requirements(extra: str) -> str:
+    """What pip is to install for the extra, by this package's own metadata: that works wherever ketools came from."""
+    found = [line.split(";") for line in metadata.requires("ketools") or () if f'extra == "{extra}"' in line]
+    return " ".join(repr(name.strip()) for name, _ in found) or f"'ketools[{extra}]'"

@@ -66,6 +66,37 @@ class Route:
     model: str
 
 
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """One token of an answer. `ends`: whether it ends the turn; `top`: the likeliest tokens, each with its log
+    probability.
+    """
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+    ends: bool
+
+
+class Speaker(Protocol):
+    """What an engine in this process offers to a gateway in front of it."""
+
+    @property
+    def model_name(self) -> str: ...
+
+    def read(self, prompt: Prompt, tools: Sequence[dict[str, object]] = ()) -> list[int]:
+        """The token ids of a prompt. Raises `InvalidRequest` for an empty or too long one."""
+        ...
+
+    def speak(self, row: list[int], layer: EditLayer, *, max_new_tokens: int, top: int = 0) -> Iterator[Spoken]:
+        """The greedy next tokens, up to the one that ends the turn; at most as many as the model can read."""
+        ...
+
+    def text(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """Token ids as text; `special`: with special tokens, such as marks of tool calls."""
+        ...
+
+
 class Upstream(Protocol):
     """What an engine of OpenAI-compatible servers offers to a gateway in front of them."""
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ketools.core.errors import InvalidRequest, ModelError
 from ketools.core.pacing import Pacer
 from ketools.core.requests import Prompt
-from ketools.engines.base import Layers, Score, cut, layers_of, pieces
+from ketools.engines.base import Layers, Score, Spoken, cut, layers_of, pieces
 from ketools.layers.composition import BASE, EditLayer, by_delta
 from ketools.models.editable import EditableModel
 from ketools.models.hooks import head_at, only_at
@@ -89,7 +89,7 @@ class LocalEngine:
     def _texts(self, row: list[int], layer: EditLayer, max_new_tokens: int) -> Iterator[str]:
         """The answer so far, after each token."""
         ids: list[int] = []
-        for tokens in self._decode([row], [layer], max_new_tokens, {0}):
+        for tokens, _ in self._decode([row], [layer], max_new_tokens, {0}):
             if tokens[0] in self._stops:
                 break
             ids.append(tokens[0])
@@ -107,6 +107,29 @@ class LocalEngine:
         row = encode_chat(self.editable, messages, tools)
         (ids,) = self._answers([row], [layer], max_new_tokens)
         return self._text(ids, skip_special=False).strip()
+
+    def read(self, prompt: Prompt, tools: Sequence[dict[str, Any]] = ()) -> list[int]:
+        """The token ids of a prompt, with room for an answer."""
+        is_chat = not isinstance(prompt, str)
+        messages = [dict(message) for message in prompt if not isinstance(message, str)]
+        row = encode_chat(self.editable, messages, tools) if is_chat else encode_prompt(self.editable, prompt)
+        self._require_room(len(row), room=1)
+        return row
+
+    def speak(self, row: list[int], layer: EditLayer = BASE, *, max_new_tokens: int, top: int = 0) -> Iterator[Spoken]:
+        """The greedy next tokens, each with its log probability, up to the one that ends the turn."""
+        for tokens, logits in self._decode([row], [layer], max_new_tokens, {0}):
+            logprobs = logits[0].float().log_softmax(-1)
+            best = logprobs.topk(top)
+            likeliest = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+            ends = tokens[0] in self._stops
+            yield Spoken(tokens[0], float(logprobs[tokens[0]]), likeliest, ends)
+            if ends:
+                return
+
+    def text(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """Token ids as text."""
+        return self._text(list(ids), skip_special=not special)
 
     def score(self, prompts: Sequence[Prompt], continuations: Sequence[str], layer: Layers = BASE) -> list[Score]:
         """Teacher-forced scores of `continuations[i]` after `prompts[i]`; what many begin with is computed once."""
@@ -156,7 +179,7 @@ class LocalEngine:
         answers: list[list[int]] = [[] for _ in rows]
         budgets = [min(max_new_tokens, self.editable.context_length - len(row)) for row in rows]
         going = set(range(len(rows)))
-        for tokens in self._decode(rows, layers, max_new_tokens, going):
+        for tokens, _ in self._decode(rows, layers, max_new_tokens, going):
             going -= {i for i in going if tokens[i] in self._stops}
             for i in going:
                 answers[i].append(tokens[i])
@@ -174,8 +197,9 @@ class LocalEngine:
 
     def _decode(
         self, rows: list[list[int]], layers: Sequence[EditLayer], max_new_tokens: int, going: Set[int]
-    ) -> Iterator[dict[int, int]]:
+    ) -> Iterator[tuple[dict[int, int], Tensor]]:
         """The greedy next ids by row, each under its own layer, step by step; layers are in use only in a step.
+        With the logits that they come from.
 
         Rows that are taken out of `going` between steps are not computed for long.
         """
@@ -187,7 +211,7 @@ class LocalEngine:
         for _ in range(min(max_new_tokens, limit - min(map(len, rows)))):
             out = self._forward(ids, mask, positions, [layers[i] for i in kept], cache=cache, use_cache=True)
             cache, tokens = getattr(out, self.editable.cache_name), out.logits[:, -1].argmax(-1)
-            yield dict(zip(kept, tokens.tolist(), strict=True))
+            yield dict(zip(kept, tokens.tolist(), strict=True)), out.logits[:, -1]
             # Rows that have used up the context may run along for a while.
             positions = (positions[:, -1:] + 1).clamp(max=limit - 1)
             mask = torch.cat([mask, mask.new_ones(len(kept), 1)], dim=1)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ketools.core.errors import StorageError, StorageUnavailable
+from ketools.core.errors import StorageError, StorageUnavailable, requirements
 from ketools.journal.options import OPTIONS, writing
 
 WRITERS = 0x6B65746F6F6C73  # the advisory lock that a writing transaction holds: "ketools" in ASCII
@@ -49,7 +49,8 @@ def postgresql_engine(url: URL, timeout_s: float) -> Engine:
             url, connect_args=arguments, pool_size=POOL, max_overflow=0, pool_timeout=timeout_s, **OPTIONS
         )
     except ModuleNotFoundError as error:
-        raise StorageError("The driver of PostgreSQL is missing. Run: pip install 'ketools[postgres]'") from error
+        driver = requirements("postgres")
+        raise StorageError(f"The driver of PostgreSQL is missing. Run: pip install {driver}") from error
     settings = {"lock_timeout": math.ceil(timeout_s * 1000)}
     settings |= {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3}  # of a dead host
     statements = "; ".join(f"SET {name} = {value}" for name, value in settings.items())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -34,13 +33,12 @@ from ketools.core.requests import Message, plain_text
 from ketools.core.results import Result
 from ketools.engines.base import Engine
 from ketools.layers.composition import BASE
+from ketools.servers.tool_calls import calls_in, read_call, without_calls
 from ketools.service.service import EditService
 from ketools.tools.calling import call
 from ketools.tools.choosing import select
 from ketools.tools.schemas import explain, get_tool, input_model
 from ketools.tools.toolbox import Tool, Toolbox
-
-_CALL = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|$)", re.DOTALL)
 
 
 class KEToolkit(BaseToolkit):
@@ -210,20 +208,10 @@ def parse_message(text: str) -> AIMessage:
     """Model text as a message: what is outside the call marks is content, each mark a tool call."""
     good: list[ToolCall] = []
     bad: list[InvalidToolCall] = []
-    for body in _CALL.findall(text):
+    for body in calls_in(text):
         try:
-            good.append(_parse_call(body))
+            name, arguments = read_call(body)
+            good.append(tool_call(name=name, args=arguments, id=f"call_{uuid4().hex}"))
         except ValueError as error:
             bad.append(invalid_tool_call(args=body, id=f"call_{uuid4().hex}", error=str(error)))
-    return AIMessage(_CALL.sub("", text).strip(), tool_calls=good, invalid_tool_calls=bad)
-
-
-def _parse_call(body: str) -> ToolCall:
-    data = json.loads(body)
-    if not (isinstance(data, dict) and isinstance(data.get("name"), str)):
-        raise ValueError('a tool call is {"name": ..., "arguments": {...}}')
-    arguments = data.get("arguments", {})
-    if not isinstance(arguments, dict):
-        raise ValueError("the arguments of a tool call are an object")
-    stripped = {key: value.strip() if isinstance(value, str) else value for key, value in arguments.items()}
-    return tool_call(name=data["name"], args=stripped, id=f"call_{uuid4().hex}")
+    return AIMessage(without_calls(text), tool_calls=good, invalid_tool_calls=bad)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -289,6 +290,8 @@ def test_pages_go_on_from_a_known_edit_only_and_tell_when_each_was_made(run: Run
     assert run("list", "--cursor", "bogus").exit_code == 1
 
 
-def test_the_gateway_wants_vllm_and_says_so(run: Run) -> None:
-    told = run("--engine", "local", "gateway", "--http", "8199")
-    assert told.exit_code == 1 and "vllm" in told.output
+@pytest.mark.parametrize("command", [["serve", "--gateway"], ["gateway"]])
+def test_a_vllm_that_is_missing_is_told_before_anything_is_served(run: Run, command: list[str]) -> None:
+    told = run("--engine", "vllm", "--vllm-python", sys.executable, *command, "--http", "8199")
+    assert told.exit_code == 1 and "pip install 'vllm>=" in told.stderr and "--vllm-python" in told.stderr
+    assert "MCP" not in told.stderr and "gateway on" not in told.stderr

@@ -298,10 +298,10 @@ def test_an_answer_ends_behind_the_first_stop_and_costs_no_token_more(
     assert engine.generate(PROMPTS, max_new_tokens=16, stop=stop) == [cut(text, stop).strip() for text in whole]
     steps: list[dict[int, int]] = []
 
-    def decode(*arguments: Any) -> Iterator[dict[int, int]]:
-        for ids in LocalEngine._decode(engine, *arguments):
+    def decode(*arguments: Any) -> Iterator[tuple[dict[int, int], torch.Tensor]]:
+        for ids, logits in LocalEngine._decode(engine, *arguments):
             steps.append(ids)
-            yield ids
+            yield ids, logits
 
     monkeypatch.setattr(engine, "_decode", decode)
     first = next(i for i, found in enumerate(seen) if found)

@@ -168,3 +168,27 @@ def test_every_text_of_a_conversation_is_made_plain_and_nothing_else_changes() -
         "name": "x",
     }
     assert turns_as_text({"messages": "odd"}, lambda text, role: "") == {"messages": "odd"}
+
+
+def streamed(*contents: str) -> list[bytes]:
+    """A stream's events with these pieces of one answer, behind the role's."""
+    deltas = [{"role": "assistant", "content": ""}, *({"content": text} for text in contents)]
+    events = [{"model": "ke-0123", "choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    return [b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n" for event in events]
+
+
+@pytest.mark.parametrize("contents", [(" Lyon", " is"), (" ", " Lyon", " is"), ("Lyon", " is")])
+def test_the_space_before_a_streamed_answer_is_taken_off_once(contents: tuple[str, ...]) -> None:
+    renaming = Renaming("ke-0123", "atlas@user/alice", answers=1)
+    told = b"".join(through(renaming, [b"".join(streamed(*contents))]))
+    events = [json.loads(line[6:]) for line in told.decode().split("\n\n") if line]
+    assert "".join(event["choices"][0]["delta"]["content"] for event in events) == "Lyon is"
+    assert {event["model"] for event in events} == {"atlas@user/alice"}
+
+
+def test_the_space_before_each_whole_answer_is_taken_off_and_that_of_a_continued_text_stays() -> None:
+    choices = [{"index": i, "message": {"role": "assistant", "content": f" {i} é"}} for i in range(2)]
+    body = json.dumps({"model": "x", "choices": choices}, ensure_ascii=False, separators=(",", ":")).encode()
+    told = json.loads(Renaming("x", "y", answers=2).body(body))
+    assert [choice["message"]["content"] for choice in told["choices"]] == ["0 é", "1 é"]
+    assert Renaming("x", "x").body(body) == body

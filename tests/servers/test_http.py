@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx2
 import pytest
-import uvicorn
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
@@ -41,19 +37,12 @@ def alice(tokens: TokenFile) -> str:
 
 
 @pytest.fixture(scope="module")
-def url(service: EditService, tokens: TokenFile, alice: str) -> Iterator[str]:
+def url(
+    service: EditService, tokens: TokenFile, alice: str, serving: Callable[..., AbstractContextManager[str]]
+) -> Iterator[str]:
     """A running server that wants tokens."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    app = http_app(service, host="127.0.0.1", port=port, tokens=tokens)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    with serving(lambda port: http_app(service, host="127.0.0.1", port=port, tokens=tokens)) as where:
+        yield where
 
 
 @asynccontextmanager

@@ -602,11 +602,6 @@ def test_an_answer_that_takes_too_long_is_given_up(
 # --- setting it up ---
 
 
-def test_an_engine_in_this_process_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with closing(open_service(Settings(home=tmp_path))) as local, pytest.raises(InvalidRequest, match="--engine vllm"):
-        gateway_app(local, host="127.0.0.1", tokens=TokenFile(tmp_path / "tokens.json"))
-
-
 def test_a_public_interface_without_tokens_is_refused(service: EditService, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="ketools token new"):
         gateway_app(service, host="0.0.0.0", tokens=TokenFile(tmp_path / "none.json"))

@@ -74,7 +74,7 @@ class VLLMServer:
         self.port = self.port or _free_port()
         self._closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
-        self._has_plugin = _inspect(self.python)
+        self._has_plugin = inspect_python(self.python)
         # Its own thread starts every process: the guard's signal comes when the *thread* that forked ends.
         self._supervisor = threading.Thread(target=self._supervise, name="vllm supervisor", daemon=True)
 
@@ -176,7 +176,13 @@ class VLLMServer:
         return code
 
 
-def _inspect(python: Path) -> bool:
+OTHERWISE = (
+    " in an environment of its own, and name its Python by --vllm-python. Or leave --engine vllm out: the engine in "
+    "this process serves tools and gateway too."
+)
+
+
+def inspect_python(python: Path) -> bool:
     """Whether that interpreter has ketools beside vLLM. Raises `MissingExtra` without vLLM."""
     code = "import importlib.util as u; print(*(u.find_spec(m) is not None for m in ('vllm', 'ketools')))"
     try:
@@ -185,7 +191,7 @@ def _inspect(python: Path) -> bool:
         raise EngineRefused(f"{python} does not run: {error}. Name a Python with vLLM by --vllm-python.") from error
     has_vllm, has_ketools = (word == "True" for word in found.stdout.split())
     if not has_vllm:
-        raise MissingExtra("vllm", "vllm")
+        raise MissingExtra("vllm", "vllm", OTHERWISE)
     return has_ketools
 
 

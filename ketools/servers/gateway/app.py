@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import anyio
 import anyio.to_thread
@@ -15,17 +15,18 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from ketools.core.errors import InvalidRequest, KetoolsError
+from ketools.core.errors import KetoolsError
 from ketools.core.requests import Prompt
-from ketools.engines.base import Upstream
+from ketools.engines.base import Speaker, Upstream
 from ketools.layers.composition import EditLayer
 from ketools.models.text import as_text
 from ketools.notes import Prepared
 from ketools.servers.gateway.access import Access
 from ketools.servers.gateway.errors import ApiError, answer_error, unknown_model
+from ketools.servers.gateway.in_process import InProcess
 from ketools.servers.gateway.metrics import Measured, Metrics
 from ketools.servers.gateway.models import Models
 from ketools.servers.gateway.prompts import Body, Prepare, chat_with_notes, text_with_notes, turns_as_text
@@ -41,14 +42,30 @@ NOTERS = 8
 """How many threads may look for the notes that a prompt asks for."""
 
 
-def upstream_of(service: EditService) -> Upstream:
-    """The service's engine as what serves a gateway. Raises `InvalidRequest` for an engine in this process."""
-    if not all(hasattr(service.runtime.engine, name) for name in ("route", "prepare", "failed")):
-        raise InvalidRequest(
-            "A gateway stands before vLLM servers, and this engine runs in this process. "
-            "Start it with --engine vllm (and --url of a running server)."
-        )
-    return cast(Upstream, service.runtime.engine)
+class Answering(Protocol):
+    """What answers the requests of a gateway."""
+
+    def connected(self) -> AbstractAsyncContextManager[None]: ...
+
+    async def answer(self, ask: ChatRequest, send: Send) -> None: ...
+
+
+def answering(service: EditService, settings: GatewaySettings, metrics: Metrics) -> Answering:
+    """The service's engine as what answers: a relay to vLLM's servers, or the engine in this process itself."""
+    engine: Any = service.runtime.engine
+    if hasattr(engine, "route"):
+        return Relay(cast(Upstream, engine), settings, metrics)
+    return InProcess(cast(Speaker, engine))
+
+
+class Known(Mount):
+    """Another application for the paths that it knows; every other path is the gateway's to answer."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether one of its routes knows the path."""
+        routes = cast(Starlette, self.app).routes
+        known = any(route.matches(scope)[0] is not Match.NONE for route in routes)
+        return super().matches(scope) if known else (Match.NONE, {})
 
 
 def gateway_app(
@@ -62,15 +79,14 @@ def gateway_app(
 ) -> Starlette:
     """The ASGI application. `rest`: an application for every other path, such as the tool server's.
 
-    Raises `InvalidRequest` when the engine is not vLLM, or the host is public and there are no tokens.
+    Raises `InvalidRequest` when the host is public and there are no tokens.
     """
-    settings = settings or GatewaySettings()
-    metrics, upstream = Metrics(), upstream_of(service)
+    settings, metrics = settings or GatewaySettings(), Metrics()
     gateway = Gateway(
         service=service,
         access=Access.of(host, tokens, allowed_hosts),
-        models=Models(service, upstream.model_name),
-        relay=Relay(upstream, settings, metrics),
+        models=Models(service, service.runtime.engine.model_name),
+        relay=answering(service, settings, metrics),
         settings=settings,
         metrics=metrics,
     )
@@ -84,7 +100,7 @@ def gateway_app(
             yield
 
     app = Starlette(
-        routes=[*gateway.routes(), *([Mount("/", rest)] if rest is not None else [])],
+        routes=[*gateway.routes(), *([Known("/", rest)] if rest is not None else [])],
         middleware=[Middleware(Measured, metrics=metrics, routes=frozenset({CHAT, TEXT, MODELS}))],
         exception_handlers={kind: cast(Any, answer_error) for kind in (KetoolsError, HTTPException, Exception)},
         lifespan=running,
@@ -103,7 +119,7 @@ class Gateway:
     service: EditService
     access: Access
     models: Models
-    relay: Relay
+    relay: Answering
     settings: GatewaySettings
     metrics: Metrics
     _noters: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(NOTERS))

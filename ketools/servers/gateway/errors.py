@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -90,6 +92,12 @@ async def answer_error(request: Request, error: Exception) -> JSONResponse:
     """Starlette's handler for every error."""
     told = as_api_error(error)
     return JSONResponse(told.body, told.status, headers=told.headers)
+
+
+def broken_off(message: str) -> dict[str, Any]:
+    """A last event that OpenAI's clients raise as an error, so that half an answer is not taken for a whole one."""
+    error = ApiError(503, message, "broken_off", kind=SERVER)
+    return {"type": "http.response.body", "body": f"data: {json.dumps(error.body)}\n\n".encode(), "more_body": True}
 
 
 def _phrase(status: int) -> str:

@@ -17,7 +17,7 @@ from starlette.types import Send
 from ketools.core.errors import EngineUnavailable
 from ketools.engines.base import Route, Upstream
 from ketools.layers.composition import EditLayer
-from ketools.servers.gateway.errors import SERVER, ApiError
+from ketools.servers.gateway.errors import SERVER, ApiError, broken_off
 from ketools.servers.gateway.metrics import Metrics
 from ketools.servers.gateway.renaming import Renaming
 from ketools.servers.gateway.settings import GatewaySettings
@@ -39,6 +39,12 @@ class ChatRequest:
     body: Mapping[str, Any]
     layer: EditLayer
     model: str
+
+    @property
+    def answers(self) -> int:
+        """How many chat answers begin with a word; 0 for a text that is continued, which may begin with a space."""
+        n = self.body.get("n")
+        return (n if isinstance(n, int) and n > 0 else 1) if "messages" in self.body else 0
 
 
 class Relay:
@@ -71,7 +77,7 @@ class Relay:
         Cancelling this closes the connection to the engine, which then stops generating.
         """
         async with self._opened(ask) as (route, response):
-            renaming = Renaming(route.model, ask.model)
+            renaming = Renaming(route.model, ask.model, ask.answers)
             if response.status >= 400:
                 raise await self._refusal(response, renaming)
             if response.content_type == "text/event-stream":
@@ -190,9 +196,9 @@ class Relay:
                 async for events in renaming.events(response.content.iter_any()):
                     await send({"type": "http.response.body", "body": events, "more_body": True})
             except aiohttp.ClientError:
-                await send(_broken_off("The engine broke off in the middle of its answer; ask again."))
+                await send(broken_off("The engine broke off in the middle of its answer; ask again."))
         if bound.cancelled_caught:
-            await send(_broken_off(str(self._too_slow())))
+            await send(broken_off(str(self._too_slow())))
         await send({"type": "http.response.body", "body": b""})
 
     async def _refusal(self, response: aiohttp.ClientResponse, renaming: Renaming) -> ApiError:
@@ -214,9 +220,3 @@ class Relay:
 
 def _type_of(response: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
     return [(b"content-type", response.headers.get("content-type", "application/json").encode())]
-
-
-def _broken_off(message: str) -> dict[str, Any]:
-    """A last event that OpenAI's clients raise as an error, so that half an answer is not taken for a whole one."""
-    error = ApiError(503, message, "broken_off", kind=SERVER)
-    return {"type": "http.response.body", "body": f"data: {json.dumps(error.body)}\n\n".encode(), "more_body": True}
