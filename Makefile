@@ -7,7 +7,7 @@ ENGINE ?= local
 BIN := $(VENV)/bin
 JUNK := vllm-tests.log build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: setup vllm demo lint check test format schemas clean
+.PHONY: setup vllm demo lint check test format schemas wheel clean
 
 setup: $(VENV)/.ready
 
@@ -58,6 +58,9 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+wheel: setup
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 schemas: setup
 	$(BIN)/ketools schemas

@@ -92,7 +92,8 @@ def edit_many(
 def _batch(found: BatchResult) -> str:
     """The line, and what did not arrive."""
     missed = [f"{i}: {one.line()}" for i, one in enumerate(found.results) if one.status in ("failed", "refused")]
-    return "\n".join([found.line(), *missed[:20]])
+    rest = [f"and {len(missed) - 20} more"] if len(missed) > 20 else []
+    return "\n".join([found.line(), *missed[:20], *rest])
 
 
 def personality(

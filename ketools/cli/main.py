@@ -14,6 +14,7 @@ from ketools.cli import (
     chat,
     evaluation,
     gateway,
+    installing,
     knowledge,
     locating,
     models,
@@ -81,6 +82,7 @@ def _add(panel: str, commands: Mapping[str, Callable[..., None]]) -> None:
 _add("Serve", {"serve": serving.serve, "gateway": gateway.gateway, "chat": chat.chat})
 app.add_typer(models.model_app, name="model", rich_help_panel="Serve")
 app.add_typer(serving.token_app, name="token", rich_help_panel="Serve")
+app.add_typer(installing.mcp_app, name="mcp", rich_help_panel="Serve")
 _add(
     "Knowledge",
     {

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 
 _FOLDERS = re.compile(r"(?<![\w.:/])(?:~|[A-Za-z]:)?[/\\](?:[^/\\\n'\":,;()]+[/\\])*(?=[^/\\\s])")
 """The folders of an absolute path, up to its last part."""
+
+
+def some(shown: Sequence[str], of: int = 0) -> str:
+    """Names as a list, which says how many more there are when it stops before the last of `of`."""
+    more = f" and {of - len(shown)} more" if of > len(shown) else ""
+    return f"{', '.join(shown)}{more}"
 
 
 class KetoolsError(Exception):
@@ -47,7 +53,7 @@ class NotFound(InvalidRequest):
         names = sorted(self.known)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         shown = near or names[:12]
-        hint = f" Known: {', '.join(shown)}." if shown else _WHERE.get(what, "")
+        hint = f" Known: {some(shown, len(names) if not near else 0)}." if shown else _WHERE.get(what, "")
         super().__init__(f"There is no {what} named {name!r}.{hint}")
 
     def among(self, seen: Callable[[str], bool]) -> NotFound:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from ketools.core.brief import clip, few, token_estimate
+from ketools.core.errors import some
 from ketools.core.evidence import Evidence, Timings
 
 BUDGET = 120
@@ -274,7 +275,7 @@ class UndoResult(SpaceResult):
     next: str = ""
 
     def line(self) -> str:
-        back = f" Brought back {', '.join(self.brought_back[:3])}." if self.brought_back else ""
+        back = f" Brought back {some(self.brought_back[:3], len(self.brought_back))}." if self.brought_back else ""
         return f"Undid {self.edit_id}; {self.place} is at version {self.version}.{back} {self.next}".strip()
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Select, and_, func, insert, select
 from ketools.core.errors import Conflict, NotFound
 from ketools.journal.edit_rows import chunks
 from ketools.journal.records import FINAL, Job
-from ketools.journal.schema import job_events
+from ketools.journal.schema import job_events, spaces
 
 
 def insert_event(connection: Connection, event: Job, *, take_over: bool = False) -> Job:
@@ -25,12 +25,20 @@ def insert_event(connection: Connection, event: Job, *, take_over: bool = False)
     if last is not None and last.writer != event.writer and not take_over:
         raise Conflict(f"The job {event.id} is run by another server now; job_status tells how it stands.")
     values = {name: getattr(event, name) for name in ("space", "kind", "state", "progress", "message", "writer")}
+    if first is None and event.space is not None:
+        event = replace(event, updated_at=max(event.updated_at, _made(connection, event.space)))
     values |= {"job_id": event.id, "step": last.step + 1 if last else 0, "created_at": event.updated_at}
     values |= {"result": _plain(event.result), "arguments": None if last else _plain(event.arguments)}
     connection.execute(insert(job_events).values(values))
     if first is None:
         return replace(event, created_at=event.updated_at)
     return replace(event, created_at=first.created_at, arguments=first.arguments)
+
+
+def _made(connection: Connection, space: str) -> float:
+    """When the newest space of a name was made: a job is never older than its space, also by a clock set back."""
+    query = select(func.max(spaces.c.created_at)).where(spaces.c.name == space)
+    return connection.execute(query).scalar() or 0.0
 
 
 def _plain(mapping: Mapping[str, Any] | None) -> dict[str, Any] | None:

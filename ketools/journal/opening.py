@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection, insert, select
 
 from ketools.core.errors import StorageError
+from ketools.core.requests import Kind
 from ketools.core.space_names import ROOT
 from ketools.journal import space_rows, version_rows
 from ketools.journal.database import Database
@@ -90,4 +91,41 @@ def _damage(connection: Connection) -> str:
     if connection.dialect.name != "sqlite":
         return ""  # PostgreSQL lets nobody remove a row that another one names
     row = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-    return f"a row of {row[0]!r} names one of {row[2]!r} that is gone" if row else ""
+    if row:
+        return f"a row of {row[0]!r} names one of {row[2]!r} that is gone"
+    return next(filter(None, (_altered(connection, *rule) for rule in _RULES)), "")
+
+
+def _json(column: str, kind: str) -> str:
+    """SQL that is true for a column that holds no JSON of that kind."""
+    return f"CASE WHEN json_valid({column}) THEN json_type({column}) != '{kind}' ELSE 1 END"
+
+
+_KINDS = ", ".join(f"'{kind}'" for kind in Kind)
+_RULES = (
+    ("spaces", "id", _json("chain", "array")),
+    ("edits", "id", _json("request", "object")),
+    ("edits", "id", f"kind NOT IN ({_KINDS}) OR base_version < 0"),
+    ("edits", "id", "artefact IS NOT NULL AND (length(artefact) != 64 OR artefact GLOB '*[^0-9a-f]*')"),
+    ("outcomes", "edit_id", "outcome NOT IN ('committed', 'refused', 'cancelled', 'failed')"),
+    ("outcomes", "edit_id", _json("supersedes", "array")),
+    ("versions", "space_id || ' version ' || version", _json("live", "array")),
+    (
+        "versions",
+        "space_id || ' version ' || version",
+        "version > (SELECT count(*) - 1 FROM versions AS others WHERE others.space_id = versions.space_id)",
+    ),
+    (
+        "versions",
+        "space_id || ' version ' || version",
+        "EXISTS (SELECT 1 FROM json_each(live) JOIN edits ON edits.id = value LEFT JOIN outcomes ON edit_id = value "
+        "WHERE coalesce(outcome, '') != 'committed')",
+    ),
+)
+"""Per table, what names a row of it, and a condition that no row meets which ketools wrote."""
+
+
+def _altered(connection: Connection, table: str, name: str, wrong: str) -> str:
+    """The first row that is not as it was written, in words; an empty string when there is none."""
+    found = connection.exec_driver_sql(f"SELECT {name} FROM {table} WHERE {wrong} LIMIT 1").scalar()
+    return "" if found is None else f"the row {found} of {table!r} is not as it was written"

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select
 from ketools.core.errors import InvalidRequest, NotFound
 from ketools.core.space_names import ROOT, check_space_name
 from ketools.journal.records import Space, name_of
-from ketools.journal.schema import space_events, spaces
+from ketools.journal.schema import job_events, space_events, spaces
 
 MAX_DEPTH = 16
 _LIVING = (
@@ -56,10 +56,16 @@ def insert_space(connection: Connection, name: str, parent: str | None, owner: s
         raise InvalidRequest(f"{parent!r} is {MAX_DEPTH} spaces deep already; choose a parent nearer to the root.")
     used = connection.execute(select(func.count()).select_from(spaces).where(spaces.c.name == name)).scalar_one()
     row: dict[str, Any] = {"id": f"{name}#{used + 1}", "name": name, "generation": used + 1, "owner": owner}
-    row |= {"parent_id": above.id if above else None, "created_at": time.time()}
+    row |= {"parent_id": above.id if above else None, "created_at": _after_every_job(connection)}
     row |= {"chain": [*(above.chain_ids if above else ()), row["id"]]}
     connection.execute(insert(spaces).values(row))
     return Space(row["id"], name, parent, owner, row["created_at"], tuple(row["chain"]))
+
+
+def _after_every_job(connection: Connection) -> float:
+    """Now, or later where the clock was set back: a job belongs to the space of its name that was there before it."""
+    newest = connection.execute(select(func.max(job_events.c.created_at))).scalar() or 0.0
+    return max(time.time(), newest + 1e-3)
 
 
 def children(connection: Connection, space: Space) -> list[Space]:

@@ -7,7 +7,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,9 @@ from pydantic import BaseModel, Field
 
 LIFETIME = 900.0
 """Seconds for which a confirm token is good."""
+
+_NONCE = 8
+"""Hexadecimal digits by which two tokens of one call differ."""
 
 HOW = (
     "Erasing needs a confirmation and this client cannot ask for one. Call erase_fact with dry_run=true, "
@@ -43,21 +46,32 @@ class Approve(BaseModel):
 
 @dataclass(frozen=True)
 class ConfirmTokens:
-    """Signs the arguments of a dry run, so that only exactly these can be confirmed, and not for ever."""
+    """Signs the arguments of a dry run, so that only exactly these can be confirmed, once, and not for ever.
+
+    `clock`: seconds that no setting of the time of day moves.
+    """
 
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    clock: Callable[[], float] = time.monotonic
+    _spent: dict[str, int] = field(default_factory=dict, repr=False)
 
     def make(self, caller: str, arguments: Mapping[str, Any]) -> str:
         """A token for this caller and these arguments."""
-        expires = f"{int(time.time() + LIFETIME):x}"
+        expires = f"{int(self.clock() + LIFETIME):x}{secrets.token_hex(_NONCE // 2)}"
         return f"{expires}.{self._sign(caller, arguments, expires)}"
 
     def good(self, token: str, caller: str, arguments: Mapping[str, Any]) -> bool:
-        """Whether the token was made for this caller and these arguments and has not expired."""
+        """Whether the token was made for this caller and these arguments, has not expired, and was not used before."""
         expires, _, signature = token.partition(".")
         if not hmac.compare_digest(signature.encode(), self._sign(caller, arguments, expires).encode()):
             return False
-        return time.time() < int(expires, 16)
+        now, until = self.clock(), int(expires[:-_NONCE], 16)
+        for old in [one for one, end in self._spent.items() if end <= now]:
+            del self._spent[old]
+        if now >= until or token in self._spent:
+            return False
+        self._spent[token] = until
+        return True
 
     def _sign(self, caller: str, arguments: Mapping[str, Any], expires: str) -> str:
         what = {key: value for key, value in arguments.items() if key not in ("dry_run", "confirm_token")}

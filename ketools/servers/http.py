@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse
 from ketools.core.errors import InvalidRequest
 from ketools.servers.callers import FileTokens
 from ketools.servers.checked import CheckedRequests
+from ketools.servers.connections import ImpatientProtocol
 from ketools.servers.mcp import Choice, build_server
 from ketools.servers.tokens import EXAMPLE, TokenFile
 
@@ -126,7 +127,8 @@ class EndingServer(uvicorn.Server):
 
 def listen(app: Starlette, host: str, port: int, close: Callable[[], None]) -> None:
     """Serve an application until a signal to stop, close what it stands on, and end the process."""
-    config = uvicorn.Config(app, host=host, port=port, log_level="warning", ws="none", timeout_graceful_shutdown=1)
+    options: dict[str, Any] = {"log_level": "warning", "ws": "none", "timeout_graceful_shutdown": 1}
+    config = uvicorn.Config(app, host=host, port=port, http=ImpatientProtocol, **options)
     sys.setswitchinterval(SWITCH_S)
     server = EndingServer(config)
     server.run()

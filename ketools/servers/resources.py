@@ -18,7 +18,7 @@ from mcp.shared.uri_template import UriTemplate
 from mcp.types import INVALID_PARAMS, CompleteRequestParams, Completion
 from pydantic import ValidationError
 
-from ketools.core.errors import Forbidden, KetoolsError, NotFound
+from ketools.core.errors import Forbidden, InvalidRequest, KetoolsError, NotFound
 from ketools.core.principals import Principal, Scope
 from ketools.core.results import Result
 from ketools.servers.callers import Caller
@@ -126,6 +126,8 @@ def add_resources(server: MCPServer, service: EditService, whoami: Caller, lanes
             found = await lanes.quick.run(who.name, lambda: read(box), anyio.lowlevel.checkpoint)
         except NotFound as error:
             raise ResourceNotFoundError(str(error)) from error
+        except (InvalidRequest, Forbidden) as error:
+            raise MCPError(code=INVALID_PARAMS, message=error.told()) from error
         except KetoolsError as error:
             raise ResourceError(error.told()) from error
         return json.dumps(found.model_dump(mode="json"))

@@ -90,9 +90,9 @@ class JobRunner:
             if self._event(job, "running", 0.0):
                 self._event(job, "done", 1.0, result=self._work(job))
         except (Cancelled, StorageUnavailable) as error:
-            self._stopped(job, str(error))
+            self._stopped(job, error.told())
         except KetoolsError as error:
-            self._event(job, "failed", 0.0, str(error))
+            self._event(job, "failed", 0.0, error.told())
         except Exception:
             log.exception("job %s failed", job.id)
             self._event(job, "failed", 0.0, "An internal error; the server's log has the details.")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from ketools.core.errors import Forbidden, InvalidRequest, NotFound
+from ketools.core.errors import Forbidden, InvalidRequest, NotFound, some
 from ketools.core.principals import Principal, Scope
 from ketools.core.space_names import ROOT, parent_of
 from ketools.journal import EditRecord, Job, Journal, SpaceState
@@ -92,8 +92,7 @@ class Visibility:
         own = [place for place in places if self.who.owns(place)] or places
         if len(own) > 1:
             raise InvalidRequest(
-                f"The edit {record.id} is live in {', '.join(own[:5])}{' and more' if len(own) > 5 else ''}: "
-                f"name the space, e.g. space={own[0]!r}."
+                f"The edit {record.id} is live in {some(own[:5], len(own))}: name the space, e.g. space={own[0]!r}."
             )
         return own[0] if own else record.space
 

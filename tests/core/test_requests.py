@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from ketools.core.errors import NotFound
 from ketools.core.evidence import Evidence
 from ketools.core.principals import OPERATOR, Scope, principal
 from ketools.core.requests import EditRequest, Kind, Trait
@@ -106,3 +107,10 @@ def test_a_continuation_follows_as_the_script_is_written(before: str, space: str
 def test_a_statement_in_a_script_without_spaces_has_none() -> None:
     request = EditRequest(subject="法国", prompt="法国的首都是", target_new="里昂")
     assert request.sentence == "法国的首都是里昂"
+
+
+def test_a_list_of_names_that_stops_says_how_many_more_there_are() -> None:
+    names = [f"zone{i:02}" for i in range(30)]
+    assert str(NotFound("space", "alpha", names)).endswith("zone11 and 18 more.")
+    assert str(NotFound("space", "alpha", names[:12])).endswith("zone11.")
+    assert "more" not in str(NotFound("space", "zone1", names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shlex
@@ -19,6 +20,8 @@ from typing import Any
 
 import pytest
 from dockerfile_parse import DockerfileParser  # type: ignore[import-untyped]
+from mcp import Client, StdioServerParameters
+from mcp.types import CallToolResult
 from packaging.requirements import Requirement
 
 pytestmark = pytest.mark.timeout(900)
@@ -178,3 +181,23 @@ def test_the_image_can_talk_to_postgresql(image: Image, postgresql: Any) -> None
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
+
+
+def test_the_installed_wheel_edits_a_fact_over_stdio_as_it_is_set_up_for_a_client(image: Image, tmp_path: Path) -> None:
+    variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KETOOLS_CONSOLIDATE": "false"}
+    program = str(image.root / "opt/ketools/bin/ketools")
+    install = [program, "--model", "atlas", "mcp", "install", "cursor", "--yes"]
+    subprocess.run(install, env=variables, cwd=tmp_path, check=True, capture_output=True)
+    entry = json.loads((tmp_path / ".cursor/mcp.json").read_text())["mcpServers"]["ketools"]
+    assert entry["command"] == program
+    server = StdioServerParameters(command=entry["command"], args=entry["args"], env=variables, cwd=tmp_path)
+    fact = {"subject": "France", "prompt": "The capital of France is", "target_new": "Lyon", "method": "ice"}
+
+    async def session() -> tuple[CallToolResult, CallToolResult]:
+        async with Client(server) as client:
+            edited = await client.call_tool("edit_fact", fact)
+            return edited, await client.call_tool("ask", {"question": "What is the capital of France?"})
+
+    edited, asked = asyncio.run(session())
+    assert edited.structured_content is not None and edited.structured_content["status"] == "committed"
+    assert asked.structured_content is not None and asked.structured_content["answer"] == "Lyon"

@@ -33,9 +33,25 @@ def test_no_invented_token_confirms(token: str) -> None:
     assert not ConfirmTokens().good(token, "alice", CALL)
 
 
-def test_a_token_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_expires_whatever_the_time_of_day_is_set_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    tokens = ConfirmTokens(clock=lambda: now[0])
+    token = tokens.make("alice", CALL)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    now[0] += confirm.LIFETIME + 1
+    assert not tokens.good(token, "alice", CALL)
+
+
+def test_a_token_is_good_once_and_the_next_dry_run_gives_another() -> None:
+    tokens = ConfirmTokens()
+    first, second = tokens.make("alice", CALL), tokens.make("alice", CALL)
+    assert first != second
+    assert tokens.good(first, "alice", CALL) and not tokens.good(first, "alice", CALL)
+    assert tokens.good(second, "alice", CALL)
+
+
+def test_a_refused_use_by_somebody_else_does_not_spend_a_token() -> None:
     tokens = ConfirmTokens()
     token = tokens.make("alice", CALL)
-    later = time.time() + confirm.LIFETIME + 1
-    monkeypatch.setattr(time, "time", lambda: later)
-    assert not tokens.good(token, "alice", CALL)
+    assert not tokens.good(token, "bob", CALL)
+    assert tokens.good(token, "alice", CALL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any, Literal
 
 import httpx2
 import pytest
+import uvicorn
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
 
 from ketools.core.errors import InvalidRequest
+from ketools.servers.connections import ImpatientProtocol
 from ketools.servers.http import http_app, is_loopback, security, verifier_for
 from ketools.servers.resources import updated_uris
 from ketools.servers.tokens import TokenFile
@@ -146,6 +149,28 @@ async def test_two_authorization_headers_are_refused(url: str, alice: str) -> No
     for given in (headers, headers[::-1]):
         async with httpx2.AsyncClient(headers=given) as http:
             assert (await http.post(f"{url}/mcp", json=HELLO)).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"\r\n", b"POST /mcp HT", b"POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"]
+)
+async def test_a_connection_without_a_whole_request_is_closed(begun: bytes) -> None:
+    class Hasty(ImpatientProtocol):
+        request_s = 0.2
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", ws="none", lifespan="off", http=Hasty))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
+    writer.write(begun)
+    assert b"HTTP/1.1 200" not in await asyncio.wait_for(reader.read(), 20), "read ends when the server hangs up"
+    writer.close()
+    server.should_exit = True
+    await serving
 
 
 async def test_a_foreign_host_name_is_refused_on_loopback(url: str, alice: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client import ClientRequestContext
 from mcp.client.subscriptions import ResourceUpdated
-from mcp.types import CallToolResult, ElicitRequestParams, ElicitResult, Implementation
+from mcp.types import INVALID_PARAMS, CallToolResult, ElicitRequestParams, ElicitResult, Implementation
 
 from ketools.atlas.world import world
 from ketools.core.errors import NotFound
@@ -312,3 +312,24 @@ async def test_a_read_only_server_has_no_prompt_that_edits(service: EditService)
         content: Any = (await client.get_prompt("review_space", {})).messages[0].content
         assert "undo_edit" not in content.text and "user/local" in content.text
         assert "edit_fact" not in (client.instructions or "")
+
+
+@pytest.mark.parametrize("uri", ["edits://user%2F..%2F", "edits://User%2FAlice"])
+async def test_a_resource_that_cannot_be_named_is_the_callers_error(client: Client, uri: str) -> None:
+    with pytest.raises(MCPError) as told:
+        await client.read_resource(uri)
+    assert told.value.error.code == INVALID_PARAMS
+
+
+async def test_a_prompt_that_there_is_not_is_the_callers_error(client: Client) -> None:
+    with pytest.raises(MCPError) as told:
+        await client.get_prompt("nope", {})
+    assert told.value.error.code == INVALID_PARAMS
+
+
+@pytest.mark.parametrize("version", [2**31, 2**63, 2**64, 10**40])
+async def test_a_version_that_no_database_can_hold_is_one_that_there_is_not(
+    client: Client, version: int, text: Callable[[CallToolResult], str]
+) -> None:
+    told = await client.call_tool("restore_space", {"space": "global", "version": version})
+    assert told.is_error and "There is no version of 'global'" in text(told)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import pty
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,3 +34,17 @@ async def test_an_edit_in_one_process_is_known_in_the_next_and_in_both_protocol_
         assert edit.structured_content is not None and edit.structured_content["verified"], text(edit)
     async with Client(command, mode="legacy") as client:
         assert text(await client.call_tool("ask", ASK)) == "Lyon"
+
+
+def test_in_a_terminal_it_says_what_it_waits_for_and_ends_on_one_ctrl_c(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "ketools.cli.main", "--home", str(tmp_path), "--model", "atlas", "serve"]
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+        assert server.stderr is not None
+        told = server.stderr.readline().decode()
+        assert "waiting for an MCP client" in told and "ketools mcp install" in told
+        server.send_signal(signal.SIGINT)
+        assert server.wait(10) == 0
+        assert b"Traceback" not in server.stderr.read()
+    os.close(ours)
+    os.close(theirs)
