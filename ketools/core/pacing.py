@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from threading import Condition, local
+from threading import Condition
 
 BACKGROUND = ""
 """Who works when nobody waits for it, as jobs do."""
@@ -20,15 +20,26 @@ ACTIVE_S = 0.1
 """How long after its last pass a caller is taken to be still at work."""
 MOST_WAIT_S = 0.5
 """The longest wait before one pass: nobody stands still, not even while somebody else holds what it needs."""
+MOST_CHARGED_S = 1.0
+"""A longer time between two passes was spent waiting for something else."""
 RECHECK_S = 0.02
 
-_caller: ContextVar[str] = ContextVar("ketools_caller", default=BACKGROUND)
+
+@dataclass
+class Caller:
+    """Whose work a thread or task does. `last`: when it last went through the model."""
+
+    name: str
+    last: float | None = None
+
+
+_caller: ContextVar[Caller | None] = ContextVar("ketools_caller", default=None)
 
 
 @contextmanager
 def acting_for(name: str) -> Iterator[None]:
     """The model is used for this caller inside the block."""
-    token = _caller.set(name)
+    token = _caller.set(Caller(name))
     try:
         yield
     finally:
@@ -60,23 +71,22 @@ class Pacer:
     ahead: int = field(default_factory=_side_by_side)
     _accounts: dict[str, Account] = field(default_factory=dict)
     _changed: Condition = field(default_factory=Condition)
-    _thread: local = field(default_factory=local)
 
     def step(self) -> None:
-        """Call before every pass: charges the thread's caller for the last one, and waits for those to go first."""
-        name = _caller.get()
+        """Call before every pass: charges its caller for the time since the last one, and waits for who goes first."""
+        caller = _caller.get() or Caller(BACKGROUND)
+        name = caller.name
         with self._changed:
             now = time.monotonic()
-            since, whose = getattr(self._thread, "last", (now, name))
             account = self._accounts.setdefault(name, Account(seen=now))
-            account.charge(min(now - since, ACTIVE_S) if whose == name else 0.0, now)
+            account.charge(0.0 if caller.last is None else min(now - caller.last, MOST_CHARGED_S), now)
             self._changed.notify_all()
             give_up = now + MOST_WAIT_S
             while now < give_up and self._held_up(name, account, now):
                 self._changed.wait(RECHECK_S)
                 now = time.monotonic()
                 account.charge(0.0, now)
-            self._thread.last = (now, name)
+            caller.last = now
 
     def _held_up(self, name: str, account: Account, now: float) -> bool:
         first = sum(

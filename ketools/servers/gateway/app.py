@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from ketools.core.errors import KetoolsError
+from ketools.core.pacing import acting_for
 from ketools.core.requests import Prompt
 from ketools.engines.base import Speaker, Upstream
 from ketools.layers.composition import EditLayer
@@ -203,7 +204,8 @@ class Completions:
         name = model_of(body)
         served, layer = await gateway.applied(gateway.plain(body), await gateway.models.layer(who, name), self.put)
         ask = ChatRequest(self.path, served, layer, name)
-        await self._until_hang_up(ask, receive, send)
+        with acting_for(who.name):
+            await self._until_hang_up(ask, receive, send)
 
     async def _until_hang_up(self, ask: ChatRequest, receive: Receive, send: Send) -> None:
         """Answer, unless the caller goes away: the engine need not finish then."""
