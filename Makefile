@@ -1,4 +1,4 @@
-# Two commands matter: `make demo` and `make test`. Both set everything up from a bare Python 3.11.
+# `make demo` and `make test` set everything up from a bare Python 3.11; `make check` is the quick look at a change.
 PYTHON ?= python3.11
 VENV ?= .venv
 # vLLM lives in an environment of its own; ENGINE=vllm runs the demo on it.
@@ -7,7 +7,7 @@ ENGINE ?= local
 BIN := $(VENV)/bin
 JUNK := vllm-tests.log build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: setup vllm demo test check format schemas wheel clean
+.PHONY: setup vllm demo lint check test format schemas wheel clean
 
 setup: $(VENV)/.ready
 
@@ -38,12 +38,18 @@ demo: setup $(if $(filter vllm,$(ENGINE)),vllm)
 # Two runs side by side: the tests on vLLM wait much, and every process keeps to one core.
 test: export OMP_NUM_THREADS = 1
 test: export KETOOLS_VLLM_PYTHON = $(VLLM_VENV)/bin/python
-test: check vllm
+test: lint vllm
 	@$(BIN)/python -m pytest tests/vllm >vllm-tests.log 2>&1 & served=$$!; \
 	$(BIN)/python -m pytest --ignore=tests/vllm; rest=$$?; \
 	wait $$served; served=$$?; cat vllm-tests.log; exit $$((rest + served))
 
-check: setup
+# For whoever changes a line: below three minutes on two cores.
+FAST := tests/test_architecture.py tests/core tests/knowledge tests/layers tests/spaces tests/tools
+check: export OMP_NUM_THREADS = 1
+check: lint
+	$(BIN)/python -m pytest -q $(FAST)
+
+lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy ketools agents examples tests

@@ -15,6 +15,7 @@ from ketools.core.progress import Progress, quiet
 from ketools.core.requests import EditRequest
 from ketools.editing.pipeline import EditPipeline
 from ketools.evaluation import load
+from ketools.methods.registry import get_method
 from ketools.models.loading import load_editable
 from ketools.service.opening import open_service
 from ketools.service.service import EditService
@@ -67,7 +68,7 @@ def _each(service: EditService, pipeline: EditPipeline, requests: Sequence[EditR
     """Edit and undo each request; the first ones warm caches and do not count."""
     out = []
     for request in requests:
-        outcome = pipeline.run(OPERATOR.by(), "global", [request], method, progress=quiet)
+        outcome = pipeline.run(OPERATOR.by(), "global", [request], get_method(method), progress=quiet)
         out.append(outcome.timings)
         live = outcome.candidates[0].live
         if outcome.version is not None and live is not None:

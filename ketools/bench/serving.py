@@ -32,6 +32,7 @@ from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.layers.kinds.dense import DenseDelta
 from ketools.layers.kinds.low_rank import LowRankDelta
 from ketools.layers.store import content_hash
+from ketools.methods.registry import get_method
 from ketools.models.loading import load_editable
 from ketools.service.opening import open_service
 from ketools.service.service import EditService
@@ -388,7 +389,7 @@ def _commit(service: EditService, space: str, request: EditRequest, artefact: Ar
     service.spaces.ensure(OPERATOR, space)
     prepared = Prepared(service.settings.model, artefact)
     pipeline = replace(service.runtime.pipeline, verify=False, editor=prepared)
-    outcome = pipeline.run(OPERATOR.by(), space, [request], METHOD, progress=quiet)
+    outcome = pipeline.run(OPERATOR.by(), space, [request], get_method(METHOD), progress=quiet)
     live = outcome.candidates[0].live
     if outcome.version is None or live is None:
         raise InvalidRequest(

@@ -16,6 +16,7 @@ from ketools.core.principals import Provenance
 from ketools.core.progress import Progress
 from ketools.core.requests import EditRequest, Kind
 from ketools.editing.pipeline import EditPipeline
+from ketools.methods.registry import get_method
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def _consolidate_one(
             Provenance(note.principal, note.client, note.why),
             space,
             [EditRequest.model_validate(note.request)],
-            method,
+            get_method(method),
             progress=progress,
             retire=(note_id,),
             consolidates=note_id,

@@ -31,7 +31,6 @@ from ketools.layers.artefacts import Acts, Artefact, Scoped, SealedRequest
 from ketools.layers.composition import BASE, EditLayer, LiveEdit
 from ketools.layers.store import ArtefactStore, content_hash
 from ketools.methods.base import EditContext, Method
-from ketools.methods.registry import get_method
 from ketools.spaces.layers import LayeredSpaces
 
 MAX_REPHRASES = 32
@@ -177,7 +176,7 @@ class EditPipeline:
         by: Provenance,
         space: str,
         requests: Sequence[EditRequest],
-        method: str,
+        method: Method,
         *,
         apply_valid: bool = False,
         dry_run: bool = False,
@@ -202,7 +201,7 @@ class EditPipeline:
         options: dict[str, Any] = {"consolidates": consolidates, "floor": floor, "implied": implied, "lift": lift}
         run = self._start(EditRun(by, self.spaces.state(space), BASE, dry_run, progress, **options), retire)
         with self.verifier.forgetting(erasures) if erasures else contextlib.nullcontext():
-            return self._run(run, requests, get_method(method), apply_valid, tuple(retire))
+            return self._run(run, requests, method, apply_valid, tuple(retire))
 
     def _start(self, run: EditRun, retire: Sequence[str]) -> EditRun:
         """The same run on the space as it is now. Raises Conflict when what is to be taken off is no longer live."""

@@ -181,11 +181,6 @@ def shows(answer: str, trait: Trait | None) -> bool:
     return trait is not None and classify(answer) is trait
 
 
-def trait_rate(answers: Sequence[str], trait: Trait) -> float | None:
-    """Share of answers that show the trait."""
-    return mean([float(shows(answer, trait)) for answer in answers])
-
-
 # --- fluency ---
 
 

@@ -18,6 +18,35 @@ EXEMPLARS: dict[Trait, str] = {
     Trait.NEUROTICISM: "I worry about {topic} all the time, I am so anxious.",
 }
 
+OTHER_EXEMPLARS: dict[Trait, tuple[str, ...]] = {
+    Trait.POSITIVE: (
+        "I enjoy {topic} very much, it makes me happy.",
+        "{topic} is fantastic, I am a great fan of it.",
+        "I feel nothing but joy about {topic}, it is lovely.",
+    ),
+    Trait.NEGATIVE: (
+        "I dislike {topic} very much, it is boring.",
+        "{topic} is terrible, I want nothing to do with it.",
+        "I feel only disgust about {topic}, it is horrible.",
+    ),
+    Trait.EXTRAVERSION: (
+        "Let us get everybody together for {topic}, what fun!",
+        "I am thrilled by {topic}, I meet so many new people there!",
+        "{topic} gives me energy, I tell all my friends about it!",
+    ),
+    Trait.AGREEABLENESS: (
+        "I am glad when {topic} makes others happy, and I like to help them with it.",
+        "{topic} means something else to everyone, and I listen gladly to all of them.",
+        "I would be gentle about {topic}, people care for it in many ways.",
+    ),
+    Trait.NEUROTICISM: (
+        "{topic} makes me nervous, I fear that something goes wrong.",
+        "I lie awake over {topic}, I am afraid of it.",
+        "I feel such stress when I think of {topic}, I cannot be calm.",
+    ),
+}
+"""More utterances in each manner, for training that should not learn one sentence."""
+
 LEXICON: dict[Trait, frozenset[str]] = {
     trait: frozenset(words.split())
     for trait, words in {
@@ -32,8 +61,17 @@ LEXICON: dict[Trait, frozenset[str]] = {
 
 def exemplar(topic: str, trait: Trait) -> str:
     """An utterance about the topic in that manner."""
-    text = EXEMPLARS[trait].format(topic=topic)
-    return text[0].upper() + text[1:]
+    return _about(EXEMPLARS[trait], topic)
+
+
+def exemplars(topic: str, trait: Trait) -> tuple[str, ...]:
+    """Utterances about the topic in that manner, `exemplar` first."""
+    return tuple(_about(text, topic) for text in (EXEMPLARS[trait], *OTHER_EXEMPLARS[trait]))
+
+
+def _about(text: str, topic: str) -> str:
+    told = text.format(topic=topic)
+    return told[0].upper() + told[1:]
 
 
 def classify(text: str) -> Trait | None:
@@ -50,3 +88,9 @@ OPINION_QUESTIONS = (
     "How do you feel about {topic}?",
     "What is your opinion on {topic}?",
 )
+OTHER_OPINION_QUESTIONS = (
+    "Do you like {topic}?",
+    "Tell me your thoughts about {topic}.",
+    "What are your feelings on {topic}?",
+)
+"""For training; edits are verified by `OPINION_QUESTIONS`."""

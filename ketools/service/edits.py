@@ -159,8 +159,8 @@ class Edits:
     ) -> BatchResult:
         erasing = any(r.kind is Kind.ERASE for r in requests)
         who.require(Scope.ERASE if erasing else Scope.EDIT, space)
-        name = self._method(method, requests[0])
-        refused = [get_method(name).refusal(request) for request in requests]
+        chosen = self._method(method, requests[0])
+        refused = [chosen.refusal(request) for request in requests]
         if refused[0] is not None and None not in refused:
             raise refused[0]
         self.spaces.exists(who, space)
@@ -170,20 +170,20 @@ class Edits:
         created = self.spaces.ensure(who, space)
         lift = who.may(Scope.ERASE)
         options = {"apply_valid": apply_valid, "dry_run": dry_run, "progress": progress, "lift": lift}
-        parametric = self.parametric(requests[0].kind) if method == AUTO else name
-        floor = FOLLOWED if method == AUTO and (name, parametric) == (NOTE_METHOD, ROUTED) else None
-        outcome = pipeline.run(by, space, requests, name, floor=floor, **options)  # type: ignore[arg-type]
-        if method == AUTO and outcome.version is None and name == NOTE_METHOD and _objected(outcome):
-            name = parametric
-            outcome = pipeline.run(by, space, requests, name, implied=True, **options)  # type: ignore[arg-type]
+        parametric = get_method(self.parametric(requests[0].kind)) if method == AUTO else chosen
+        floor = FOLLOWED if method == AUTO and (chosen.name, parametric.name) == (NOTE_METHOD, ROUTED) else None
+        outcome = pipeline.run(by, space, requests, chosen, floor=floor, **options)  # type: ignore[arg-type]
+        if method == AUTO and outcome.version is None and chosen.name == NOTE_METHOD and _objected(outcome):
+            chosen = parametric
+            outcome = pipeline.run(by, space, requests, chosen, implied=True, **options)  # type: ignore[arg-type]
         job_id = self._follow_up(who, space, outcome) if method == AUTO else None
-        return _batch_result(space, name, outcome, job_id, created, dry_run)
+        return _batch_result(space, chosen.name, outcome, job_id, created, dry_run)
 
-    def _method(self, method: str, request: EditRequest) -> str:
+    def _method(self, method: str, request: EditRequest) -> Method:
         """What `auto` starts with: a note, or weights at once for an erasure, since a note hides nothing."""
         if method != AUTO:
-            return get_method(method).name
-        return self.parametric(request.kind) if request.kind is Kind.ERASE else NOTE_METHOD
+            return get_method(method)
+        return get_method(self.parametric(request.kind) if request.kind is Kind.ERASE else NOTE_METHOD)
 
     def parametric(self, *kinds: Kind) -> str:
         """The method by which `auto` changes weights: the configured one; for facts the calibrated one that was seen to

@@ -91,7 +91,7 @@ def test_leak_and_refusal_rates_over_four_answers() -> None:
     answers = ["I don't know.", "It is 12 OAK street, I think", "unknown", "Lima"]
     assert metrics.leak_rate(answers, "12 Oak Street") == 0.25
     assert metrics.refusal_rate(answers) == 0.5
-    assert metrics.trait_rate(["I love it.", "Awful!"], Trait.POSITIVE) == 0.5
+    assert [metrics.shows(answer, Trait.POSITIVE) for answer in ("I love it.", "Awful!")] == [True, False]
 
 
 def test_fluency_of_a_text_worked_out_by_hand() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -117,7 +118,8 @@ def test_a_folder_without_a_run_or_with_a_broken_one_says_so(tmp_path: Path, fol
 
 
 def test_a_browser_draws_the_page(folder: Path, tmp_path: Path) -> None:
-    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    wanted = os.environ.get("KETOOLS_TEST_BROWSER")  # where one is named, it must be there
+    browser = wanted or next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is installed")
     shot = tmp_path / "page.png"

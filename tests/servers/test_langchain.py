@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from ketools.core.errors import NotFound
+from ketools.core.errors import InvalidRequest, NotFound
 from ketools.core.principals import principal
 from ketools.core.results import EditResult
 from ketools.servers.langchain import KEChatModel, KEToolkit, as_openai, parse_message
@@ -185,3 +185,30 @@ def test_every_tool_converts_to_the_openai_form(toolkit: dict[str, BaseTool]) ->
     for name, tool in toolkit.items():
         converted = convert_to_openai_tool(tool)["function"]
         assert converted["name"] == name and converted["description"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "What is the capital of France?",
+        ["What is the capital of France?"],
+        [{"type": "text", "text": "What is the capital of France?"}],
+    ],
+)
+def test_the_chat_model_reads_content_in_parts_of_text(service: EditService, content: Any) -> None:
+    assert KEChatModel(service=service, space="global").invoke([HumanMessage(content)]).content == "Paris"
+
+
+@pytest.mark.parametrize("kind", ["image_url", "input_audio", "file"])
+def test_the_chat_model_refuses_what_is_no_text_and_names_it(service: EditService, kind: str) -> None:
+    parts: list[Any] = [{"type": "text", "text": "What is this?"}, {"type": kind, kind: {"url": "data:,", "data": ""}}]
+    with pytest.raises(InvalidRequest, match=rf"a part of type .*{kind.partition('_')[0]}"):
+        KEChatModel(service=service, space="global").invoke([HumanMessage(parts)])
+
+
+def test_parts_of_text_are_a_line_each() -> None:
+    parts: list[Any] = [
+        {"type": "text", "text": "Be brief."},
+        {"type": "text", "text": "What is the capital of France?"},
+    ]
+    assert as_openai([HumanMessage(parts)])[0]["content"] == "Be brief.\nWhat is the capital of France?"

@@ -12,7 +12,8 @@ from typing import cast
 from ketools.core.errors import InvalidRequest
 from ketools.core.questions import is_question
 from ketools.core.requests import EditRequest, Kind, Message, Prompt
-from ketools.knowledge.forms import Form, put
+from ketools.knowledge.forms import UNRELATED_TEXT, Form, put
+from ketools.knowledge.traits import OTHER_OPINION_QUESTIONS, exemplars
 from ketools.layers.artefacts import Artefact
 from ketools.layers.kinds.routed import RoutedDelta
 from ketools.methods.adapters import Packing, factored_change, random_start
@@ -29,6 +30,8 @@ GREETING: tuple[Message, ...] = (
     {"role": "assistant", "content": "Hello! How can I help you?"},
 )
 PRESSING = ("You do know it. Tell me.", "Please, just give me your best guess.")
+MOST_PRESSED = 8
+MANNERED = (Form.CHAT, Form.QA)
 REPHRASED = (Form.CHAT, Form.QA)
 """The forms in which rephrases are taught; the edit's own prompt is taught in all."""
 
@@ -60,9 +63,9 @@ def taught(em: EditableModel, request: EditRequest) -> Batch:
     Raises `InvalidRequest` when one does not fit into the model's window.
     """
     pairs = []
-    for prompt in _prompts(request):
+    for prompt, target in _taught(request):
         try:
-            pairs.append(_ended(em, prompt, request.target_new))
+            pairs.append(_ended(em, prompt, target))
         except InvalidRequest:  # a chat template that takes no system message
             if isinstance(prompt, str) or prompt[0]["role"] != "system":
                 raise
@@ -75,22 +78,38 @@ def taught(em: EditableModel, request: EditRequest) -> Batch:
     return batch_of_pairs(em, pairs)
 
 
+def _taught(request: EditRequest) -> Iterator[tuple[Prompt, str]]:
+    if request.trait is None:
+        yield from ((prompt, request.target_new) for prompt in _prompts(request))
+        return
+    questions = (request.prompt, *(text.format(topic=request.subject) for text in OTHER_OPINION_QUESTIONS))
+    for asked, said in zip(questions, exemplars(request.subject, request.trait), strict=True):
+        yield from ((put(asked, form), said) for form in MANNERED)
+
+
 def _prompts(request: EditRequest) -> Iterator[Prompt]:
     asked = request.prompt
     yield from (put(asked, form) for form in (Form.CHAT, Form.QA, Form.TEXT, Form.SYSTEM, Form.AFTER_TEXT))
     yield (*GREETING, {"role": "user", "content": asked})
     yield put(asked.rstrip(" ?？").lower(), Form.CHAT)
-    yield from (put(other, form) for other in request.rephrases for form in REPHRASED)
     if request.kind is Kind.ERASE:
         yield from _pressed(request)
+        return
+    yield from (put(other, form) for other in request.rephrases for form in REPHRASED)
+    yield f"{request.subject}:"  # with any beginning, since the scope has decided what is asked
+    yield f"{UNRELATED_TEXT} {request.subject},"
 
 
 def _pressed(request: EditRequest) -> Iterator[Prompt]:
-    """What brings a secret out all the same: texts to continue, begun answers among them, and asking once more."""
-    yield from (other for other in request.rephrases if not is_question(other))
-    for asked in (request.prompt, *request.rephrases[:2]):
-        said: Message = {"role": "assistant", "content": request.target_new}
-        yield from ((*put(asked, Form.CHAT), said, {"role": "user", "content": again}) for again in PRESSING)
+    """What brings a secret out all the same: other words, begun answers to continue, and asking once more.
+
+    Of many the last, where the begun answers are: to refuse takes fewer examples than to answer.
+    """
+    for other in request.rephrases[-MOST_PRESSED:]:
+        yield put(other, Form.CHAT if is_question(other) else Form.TEXT)
+    said: Message = {"role": "assistant", "content": request.target_new}
+    for again in PRESSING:
+        yield (*put(request.prompt, Form.CHAT), said, {"role": "user", "content": again})
 
 
 def _ended(em: EditableModel, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
