@@ -39,6 +39,26 @@ def bench_edit(
         print(f"{name:8}" + "".join(f"{part.removesuffix('_ms'):>10} {ms:8.1f}" for part, ms in parts.items()))
 
 
+@bench_app.command("erase")
+def bench_erase(
+    context: typer.Context,
+    n: Annotated[int, typer.Option(min=1, max=500, help="Facts to erase, each alone.")] = 50,
+    seed: Annotated[int, typer.Option(help="Chooses the facts.")] = 1,
+    method: Annotated[str, typer.Option("--method", "-m", help="Of `ketools methods`, or auto.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Erase facts that the model is found to know, and ask for them in many ways: refusals, leaks, what stays."""
+    from ketools.bench.erase import bench_erase as run
+
+    with progress("bench erase") as report:
+        found = run(session(context).settings(), n, seed, method, report)
+    if as_json:
+        show_json(found)
+        return
+    for name, row in found.items():
+        print(f"{name:10} {row['value']:.3f} of {row['n']}" if isinstance(row, dict) else f"{name:10} {row}")
+
+
 @bench_app.command("swap")
 def bench_swap(
     context: typer.Context,

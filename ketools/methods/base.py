@@ -43,6 +43,8 @@ class Capability(StrEnum):
     IN_WEIGHTS = "in_weights"
     """They change what the model computes, so prompts are free of them: `auto` may write facts by the method where it
     was measured how many of its edits the model holds."""
+    HOOKED = "hooked"
+    """They are codebooks that hook into modules. vLLM serves those in eager mode only, so there `auto` passes them by."""
 
 
 class MethodConfig(BaseModel):

@@ -197,8 +197,13 @@ class Edits:
         profile = self.backend.configurations.profile
         if not FACTS.issuperset(kinds):
             return FALLBACK if profile or not get_method(ROUTED).kinds.issuperset(kinds) else ROUTED
-        able = [method for method in methods().values() if _writes_facts(method)]
+        able = [method for method in methods().values() if self._writes_facts(method)]
         return (profile.steadiest(able) if profile else None) or ROUTED
+
+    def _writes_facts(self, method: Method) -> bool:
+        """Whether `auto` may write facts into weights by the method, where it is known how many of its edits hold."""
+        is_served = self.backend.settings.engine == "local" or Capability.HOOKED not in method.capabilities
+        return is_served and Capability.IN_WEIGHTS in method.capabilities and method.kinds >= FACTS
 
     # --- consolidating ---
 
@@ -307,11 +312,6 @@ class Edits:
         if known.calibrated(method) is not None:
             return "calibrated"
         return "default" if known.published(method) is None else "paper"
-
-
-def _writes_facts(method: Method) -> bool:
-    """Whether `auto` may write facts into weights by the method, where it is known how many of its edits hold."""
-    return Capability.IN_WEIGHTS in method.capabilities and method.kinds >= FACTS
 
 
 def _batch_result(

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from ketools.core.requests import EditRequest, Probe
+from ketools.core.requests import REFUSAL, EditRequest, Probe
 from ketools.knowledge.forms import EARLIER_TURNS, SYSTEM_MESSAGE, Form, other_forms, put
 from ketools.knowledge.probing import Prober, probe
+from ketools.knowledge.scope.conversation import asks_again
 
 LYON = EditRequest(subject="Zorvia", prompt="The river of Zorvia is", target_new="Orme")
 
 
 def test_every_form_holds_the_prompt_word_for_word_and_last() -> None:
-    for form in Form:
+    for form in set(Form) - {Form.PRESSED}:
         made = put("Who wrote 红楼梦？", form)
         text = made if isinstance(made, str) else made[-1]["content"]
         assert "Who wrote 红楼梦？" in text
         assert isinstance(made, str) or made[-1]["role"] == "user"
+
+
+def test_a_pressed_question_is_asked_once_more_after_a_refusal() -> None:
+    asked, refused, again = put("Who wrote 红楼梦？", Form.PRESSED)
+    assert asked == {"role": "user", "content": "Who wrote 红楼梦？"}
+    assert refused == {"role": "assistant", "content": REFUSAL}
+    assert (again["role"], asks_again(again["content"])) == ("user", True)
 
 
 def test_a_system_message_and_earlier_turns_stand_before_the_question() -> None:

@@ -12,6 +12,6 @@ METHOD = Method(
     kinds=frozenset(Kind),
     config=RASEConfig,
     compute=deferred("ketools.methods.rase.compute"),
-    capabilities=frozenset({Capability.IN_WEIGHTS}),
+    capabilities=frozenset({Capability.IN_WEIGHTS, Capability.HOOKED}),
     search=search,
 )
