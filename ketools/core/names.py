@@ -85,8 +85,8 @@ def fold(word: str) -> str:
     if word.isascii():
         return word.lower()
     plain = unicodedata.normalize("NFKC", _DROPPED.sub("", word)).casefold()
-    plain = _FOLDED_MARKS.sub("", unicodedata.normalize("NFKD", plain))
-    plain = unicodedata.normalize("NFC", _NO_WORD.sub("", plain).translate(_SPECIAL))
+    plain = _FOLDED_MARKS.sub("", _NO_WORD.sub("", unicodedata.normalize("NFKD", plain)))
+    plain = unicodedata.normalize("NFC", plain.translate(_SPECIAL))
     return "".join(map(_digit, plain)) if any(c.isdigit() for c in plain) else plain
 
 
@@ -131,6 +131,7 @@ def _are_initials(word: Word, text: str) -> bool:
 @lru_cache(maxsize=65536)
 def name_words(name: str) -> tuple[str, ...]:
     """The folded words that make a name: without a leading article and a closing possessive; () for bare symbols."""
+    name = unicodedata.normalize("NFC", name)
     found = list(words(name))
     if len(found) > 1 and found[-1].text == "s" and _follows_apostrophe(name, found[-1].start):
         found.pop()
@@ -160,9 +161,18 @@ def _without_arabic_article(word: str) -> str:
     return word[2:] if word.startswith("ال") and len(word) > 4 else word
 
 
+_STEPS = 4
+"""Marks of one script behind letters of another fold in more than one step."""
+
+
 def canonical(name: str) -> str:
     """One spelling for all typographic variants of a name; of bare symbols, the symbols. Never empty for a name."""
-    return " ".join(name_words(name)) or unicodedata.normalize("NFKC", name).casefold().strip()
+    for _ in range(_STEPS):
+        spelt = " ".join(name_words(name)) or unicodedata.normalize("NFKC", name).casefold().strip()
+        if spelt == name:
+            break
+        name = spelt
+    return name
 
 
 def same_name(a: str, b: str) -> bool:

@@ -44,7 +44,7 @@ class Capability(StrEnum):
     """They change what the model computes, so prompts are free of them: `auto` may write facts by the method where it
     was measured how many of its edits the model holds."""
     HOOKED = "hooked"
-    """They are codebooks that hook into modules. vLLM serves those in eager mode only, so there `auto` passes them by."""
+    """They are codebooks, which vLLM serves in eager mode only: there `auto` passes them by."""
 
 
 class MethodConfig(BaseModel):

@@ -21,7 +21,9 @@ def test_every_form_holds_the_prompt_word_for_word_and_last() -> None:
 
 
 def test_a_pressed_question_is_asked_once_more_after_a_refusal() -> None:
-    asked, refused, again = put("Who wrote 红楼梦？", Form.PRESSED)
+    made = put("Who wrote 红楼梦？", Form.PRESSED)
+    assert not isinstance(made, str)
+    asked, refused, again = made
     assert asked == {"role": "user", "content": "Who wrote 红楼梦？"}
     assert refused == {"role": "assistant", "content": REFUSAL}
     assert (again["role"], asks_again(again["content"])) == ("user", True)
