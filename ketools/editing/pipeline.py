@@ -388,7 +388,7 @@ class EditPipeline:
             return replace(candidate, error=made)
         if made.acts is Acts.PROMPT and candidate.request.kind is Kind.ERASE:
             return replace(candidate, error=candidate.method.tells_what_it_erases())
-        made = self._sealed(made, candidate.request)
+        made = self.sealed(made, candidate.request)
         with run.clock.part("journal_ms"):
             if run.dry_run:
                 return replace(candidate, live=LiveEdit("dry-run", content_hash(made), made))
@@ -408,7 +408,7 @@ class EditPipeline:
             name, begun = self.store.put_soon(made, lambda n: self.journal.begin_edit(replace(record, artefact=n)))
         return replace(candidate, live=LiveEdit(record.id, name, made), begun=begun)
 
-    def _sealed(self, made: Artefact, request: EditRequest) -> Artefact:
+    def sealed(self, made: Artefact, request: EditRequest) -> Artefact:
         """The artefact as it may be stored: what brings an erasure into scope is encrypted, and holds no answer."""
         if not isinstance(made, Scoped) or request.kind is not Kind.ERASE:
             return made

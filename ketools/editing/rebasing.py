@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from ketools.core.errors import Conflict, Diverged, InvalidRequest
@@ -10,11 +11,12 @@ from ketools.core.jobs import Handler
 from ketools.core.progress import Progress
 from ketools.core.requests import EditRequest, Kind
 from ketools.editing.pipeline import EditPipeline, with_old_answer
-from ketools.journal import EditRecord, Rendition
+from ketools.journal import EditRecord, Rendition, scrub
 from ketools.knowledge.probing import with_relation
+from ketools.layers.artefacts import Scoped, SealedRequest
 from ketools.layers.composition import LiveEdit
 
-ERASED = "The text of an erased fact is not kept, so it cannot be computed anew: erase the fact again."
+ERASED = "The text of this erased fact is not kept, so it cannot be computed anew: erase the fact again."
 
 
 def rebasing(pipeline: EditPipeline) -> Handler:
@@ -44,23 +46,37 @@ def rebasing(pipeline: EditPipeline) -> Handler:
 
 def _rebase(pipeline: EditPipeline, record: EditRecord, progress: Progress) -> str:
     """Compute one edit on top of what its space serves, verify it and journal it; or why that cannot be."""
-    if record.kind is Kind.ERASE:
+    request = _request(pipeline, record)
+    if request is None:
         return ERASED
-    request = with_relation(EditRequest.model_validate({**record.request, "target_old": None}))
+    erasures = [request] if request.kind is Kind.ERASE else []
     try:
-        rendition = _rendition(pipeline, record, request, progress)
+        with pipeline.verifier.forgetting(erasures) if erasures else nullcontext():
+            rendition = _rendition(pipeline, record, request, progress)
         version = pipeline.journal.head(record.space).version
         pipeline.journal.render(record.space, version, [rendition], f"rebase of {record.id}")
     except (Diverged, InvalidRequest, Conflict) as error:
-        return str(error)
+        return scrub(str(error), request)
     return ""
+
+
+def _request(pipeline: EditPipeline, record: EditRecord) -> EditRequest | None:
+    """What the edit asked for; of an erasure only what its artefact has sealed, if it has."""
+    if record.kind is not Kind.ERASE:
+        return with_relation(EditRequest.model_validate({**record.request, "target_old": None}))
+    made = pipeline.store.get(record.artefact or "")
+    if isinstance(made, Scoped) and isinstance(made.request, SealedRequest):
+        return made.request.opened(pipeline.journal.unseal)
+    return None
 
 
 def _rendition(pipeline: EditPipeline, record: EditRecord, request: EditRequest, progress: Progress) -> Rendition:
     """Raises `InvalidRequest` when verification objects."""
     before = pipeline.spaces.layer(record.space)
-    request = with_old_answer(request, pipeline.verifier.phrasing_answers(request, before)[0])
-    (made,) = pipeline.editor.compute(record.method, [request], before, progress=progress)
+    if request.kind is not Kind.ERASE:
+        request = with_old_answer(request, pipeline.verifier.phrasing_answers(request, before)[0])
+    (computed,) = pipeline.editor.compute(record.method, [request], before, progress=progress)
+    made = pipeline.sealed(computed, request)
     name = pipeline.store.put(made)
     after = before.with_edits(LiveEdit(record.id, name, made))
     residual = pipeline.engine.apply_layer(after)

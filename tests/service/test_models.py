@@ -139,6 +139,21 @@ def test_an_edit_is_computed_anew_for_another_model_and_keeps_its_id(
     assert first.ask(QUESTION, "user/a").answer == second.ask(QUESTION, "user/a").answer == "Paris"
 
 
+def test_a_sealed_erasure_is_computed_anew_for_another_model(
+    tools: Callable[..., Toolbox], cousin: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    erased = tools(home).erase_fact(*FRANCE[:2], method="routed", space="user/a")
+    assert (erased.status, erased.verified) == ("committed", True)
+
+    second = tools(home, cousin)
+    assert second.ask(QUESTION, "user/a").answer == "Paris"
+    assert wait(second, "user/a")["edits"] == [erased.edit_id]
+    assert second.ask(QUESTION, "user/a").answer == "I don't know."
+    second.undo_edit(str(erased.edit_id))
+    assert second.ask(QUESTION, "user/a").answer == "Paris"
+
+
 def test_what_cannot_be_computed_anew_is_told_and_stays(
     old_home: Path, tools: Callable[..., Toolbox], tiny_llama_dir: Path
 ) -> None:
