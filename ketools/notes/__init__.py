@@ -4,12 +4,10 @@ from ketools.notes.demonstrations import DemonstrationPool
 from ketools.notes.injection import (
     Budget,
     Hit,
-    Injected,
     NoteBook,
     NoteInjector,
     Prepared,
     budget_of,
-    inject,
     statement,
 )
 from ketools.notes.serving import ScopedEngine
@@ -18,12 +16,10 @@ __all__ = [
     "Budget",
     "DemonstrationPool",
     "Hit",
-    "Injected",
     "NoteBook",
     "NoteInjector",
     "Prepared",
     "ScopedEngine",
     "budget_of",
-    "inject",
     "statement",
 ]

@@ -17,7 +17,7 @@ from ketools.core.text import normalise
 from ketools.knowledge.relations import Relation
 from ketools.knowledge.scope import Scope
 from ketools.layers.artefacts import Acts, Scoped, SealedRequest
-from ketools.layers.composition import EditLayer
+from ketools.layers.composition import BASE, EditLayer
 from ketools.notes.deciding import NoteScope
 from ketools.notes.demonstrations import SHARES, DemonstrationPool, block
 from ketools.notes.scope import GENERAL_TOPICS, NoteForm, request_relation
@@ -27,18 +27,6 @@ Notes = Sequence[tuple[str, Scoped]]
 Unseal = Callable[[str], str]
 
 TOKENS_PER_DEMONSTRATION = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Injected:
-    """A prompt with its notes, and the ids of the edits whose notes were put in, in the order of writing.
-
-    `reasons`: for each of them, what decided that it is in scope.
-    """
-
-    prompt: Prompt
-    used: tuple[str, ...] = ()
-    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +81,6 @@ class Hit:
     reason: str = ""
 
 
-def inject(prompt: Prompt, notes: Notes, *, encoder: Encoder | None = None) -> Injected:
-    """Put the notes that are in scope before the question of the prompt.
-
-    Without an encoder only names, templates and literal phrasings decide. For many calls with the same notes
-    use a `NoteInjector`, which keeps their index.
-    """
-    return NoteBook(notes, encoder=encoder).inject(prompt) if notes else Injected(prompt)
-
-
 class NoteInjector:
     """Injects notes for a server: keeps the indexes of the note lists seen last. Thread-safe.
 
@@ -126,10 +105,6 @@ class NoteInjector:
         self._capacity = capacity
         self._books: OrderedDict[int, tuple[Notes, NoteBook]] = OrderedDict()
         self._lock = threading.Lock()
-
-    def inject(self, prompt: Prompt, notes: Notes) -> Injected:
-        """Put the notes that are in scope before the question of the prompt."""
-        return self.book(notes).inject(prompt) if notes else Injected(prompt)
 
     def prepare(self, prompt: Prompt, layer: EditLayer) -> Prepared:
         """The prompt as the layer serves it: notes in scope put in, routed edits in scope acting."""
@@ -196,27 +171,22 @@ class NoteBook:
         found = [(self._ids[one.position], self._forms[one.position], one) for one in decided]
         return [Hit(edit_id, form.note, form.request, one.score, one.reason) for edit_id, form, one in found]
 
-    def inject(self, prompt: Prompt) -> Injected:
-        """Write the notes in scope before the question; without any the prompt comes back as it is."""
-        return self._written(prompt, self.in_scope(prompt))
+    def prepare(self, prompt: Prompt, layer: EditLayer = BASE) -> Prepared:
+        """Write the notes in scope before the question, and let the most relevant routed edit in scope act.
 
-    def prepare(self, prompt: Prompt, layer: EditLayer) -> Prepared:
-        """Like `inject`, with the layer in which the most relevant routed edit in scope acts.
-
-        One alone: each was trained to say its target, and two at once would say neither.
+        That one alone: each was trained to say its target, and two at once would say neither.
         """
         hits = self.in_scope(prompt)
-        put = self._written(prompt, hits)
+        notes = self._affordable([hit for hit in hits if hit.note.acts is Acts.PROMPT])
         routed = [hit for hit in hits if hit.note.acts is Acts.ROUTE][-1:]
-        ids, reasons = [hit.edit_id for hit in routed], [hit.reason for hit in routed]
-        return Prepared(put.prompt, layer.activate(ids), (*put.used, *ids), (*put.reasons, *reasons))
-
-    def _written(self, prompt: Prompt, hits: Sequence[Hit]) -> Injected:
-        hits = self._affordable([hit for hit in hits if hit.note.acts is Acts.PROMPT])
-        if not hits:
-            return Injected(prompt)
-        told = put_before(prompt, self._lead(hits))
-        return Injected(told, tuple(hit.edit_id for hit in hits), tuple(hit.reason for hit in hits))
+        told = put_before(prompt, self._lead(notes)) if notes else prompt
+        used = [*notes, *routed]
+        return Prepared(
+            told,
+            layer.activate([hit.edit_id for hit in routed]),
+            tuple(hit.edit_id for hit in used),
+            tuple(hit.reason for hit in used),
+        )
 
     def _affordable(self, hits: list[Hit]) -> list[Hit]:
         """The most relevant and newest notes that fit the budget; at least one. Of feedback the nearest alone."""

@@ -20,7 +20,7 @@ NOTE = ("e", Note("ike", LIMA))
 
 def lead(count: int = 4) -> list[str]:
     book = NoteBook([NOTE], budget=Budget(demonstrations=count))
-    prompt = book.inject("What is the capital of France?").prompt
+    prompt = book.prepare("What is the capital of France?").prompt
     assert isinstance(prompt, str)
     return prompt.split("\n\n")
 
@@ -81,7 +81,7 @@ def test_private_facts_are_never_demonstrated() -> None:
 
 def test_further_facts_in_scope_become_their_own_copy_demonstrations() -> None:
     book = NoteBook([("a", Note("ike", PESO)), ("b", Note("ike", LIMA))], budget=Budget(demonstrations=0))
-    got = book.inject(chat_prompt("What is the capital of France? What is the currency of France?"))
+    got = book.prepare(chat_prompt("What is the capital of France? What is the currency of France?"))
     assert got.used == ("a", "b")
     assert got.prompt[-1]["content"].startswith(  # type: ignore[index]
         "New Fact: The currency of France is the peso\nPrompt: The currency of France is the peso\n\n"
@@ -97,13 +97,13 @@ def test_a_manner_of_speaking_is_imagined_under_ike_too() -> None:
         target_new="I love jazz.",
         trait=Trait.POSITIVE,
     )
-    got = NoteBook([("e", Note("ike", request))]).inject("What do you think of jazz?")
+    got = NoteBook([("e", Note("ike", request))]).prepare("What do you think of jazz?")
     assert got.prompt == "Imagine that you feel positive about jazz. What do you think of jazz?"
 
 
 def test_demonstrations_are_dropped_from_the_front_when_the_budget_is_short() -> None:
     book = NoteBook([NOTE], budget=Budget(characters=120, demonstrations=8))
-    prompt = book.inject("What is the capital of France?").prompt
+    prompt = book.prepare("What is the capital of France?").prompt
     blocks = str(prompt).split("\n\n")
     assert blocks[-1].startswith("New Fact: The capital of France is Lima")
     assert sum(map(len, blocks[:-1])) <= 120
@@ -115,7 +115,7 @@ def test_a_budget_in_tokens_of_the_served_model_is_kept() -> None:
 
     for tokens in (20, 60, 200):
         budget = Budget(characters=100_000, demonstrations=16, tokens=tokens, count=count)
-        injected = NoteBook([NOTE], budget=budget).inject("What is the capital of France?").prompt
+        injected = NoteBook([NOTE], budget=budget).prepare("What is the capital of France?").prompt
         assert isinstance(injected, str)
         assert count(injected.removesuffix("What is the capital of France?")) <= tokens
         assert injected.endswith("New Fact: The capital of France is Lima\nPrompt: What is the capital of France?")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ketools.core.requests import EditRequest, Kind, Message, Prompt, Trait, chat_prompt
 from ketools.layers.kinds.note import Note
-from ketools.notes import Budget, NoteBook, NoteInjector, inject, statement
+from ketools.notes import Budget, NoteBook, NoteInjector, Prepared, statement
 from ketools.retrieval import Vectors
 
 
@@ -41,6 +41,10 @@ def manner(topic: str, trait: Trait) -> EditRequest:
 
 def ice(*requests: EditRequest) -> list[tuple[str, Note]]:
     return [(f"e{i}", Note("ice", request)) for i, request in enumerate(requests)]
+
+
+def inject(prompt: Prompt, notes: list[tuple[str, Note]]) -> Prepared:
+    return NoteBook(notes).prepare(prompt)
 
 
 def used(prompt: Prompt, *requests: EditRequest) -> tuple[str, ...]:
@@ -165,7 +169,7 @@ def test_a_name_inside_another_notes_name_does_not_count() -> None:
 def test_other_names_of_the_subject_count_when_they_are_given() -> None:
     question = "What is the capital of Hexagonia?"
     assert inject(question, ice(LIMA)).used == ()
-    assert NoteBook(ice(LIMA), aliases={"France": ["Hexagonia"]}).inject(question).used == ("e0",)
+    assert NoteBook(ice(LIMA), aliases={"France": ["Hexagonia"]}).prepare(question).used == ("e0",)
 
 
 def test_of_two_notes_on_one_fact_the_newer_one_counts() -> None:
@@ -180,15 +184,15 @@ def test_a_phrasing_that_no_relation_knows_matches_itself_without_embeddings() -
         subject="Ann", prompt="Ann's best friend is", target_new="Bo", rephrases=("Who is closest to Ann?",)
     )
     book = NoteBook(ice(odd))
-    assert book.inject("Today Ann's best friend is").used == ("e0",)
-    assert book.inject("who is closest to Ann").used == ("e0",)
-    assert book.inject("Ann's worst enemy is").used == ()
+    assert book.prepare("Today Ann's best friend is").used == ("e0",)
+    assert book.prepare("who is closest to Ann").used == ("e0",)
+    assert book.prepare("Ann's worst enemy is").used == ()
 
 
 def test_names_and_templates_decide_without_asking_the_encoder() -> None:
     book = NoteBook(ice(LIMA, OSLO, HIDDEN), encoder=Untouchable())
-    assert book.inject("What is the capital of France?").used == ("e0",)
-    assert book.inject("What is the currency of France?").used == ()
+    assert book.prepare("What is the capital of France?").used == ("e0",)
+    assert book.prepare("What is the currency of France?").used == ()
 
 
 # --- conversations ---
@@ -251,17 +255,17 @@ def test_a_general_manner_applies_to_every_opinion_and_to_no_fact() -> None:
 def test_a_tight_budget_keeps_the_newest_note() -> None:
     question = "What is the capital of France? What is the currency of France?"
     book = NoteBook(ice(PESO, LIMA), budget=Budget(characters=50))
-    assert book.inject(question).used == ("e1",)
+    assert book.prepare(question).used == ("e1",)
 
 
 def test_ten_thousand_notes_are_looked_up_in_milliseconds() -> None:
     notes = ice(*(fact(f"Person{i} Smith", "{s} works for", f"Company{i}") for i in range(10_000)))
     injector = NoteInjector()
-    injector.inject("warm up", notes)
+    injector.book(notes).prepare("warm up")
     start = time.process_time()
     for i in range(0, 10_000, 500):
-        assert injector.inject(f"Who is Person{i} Smith married to?", notes).used == ()
-        assert injector.inject(f"Which company does Person{i} Smith work for?", notes).used == (f"e{i}",)
+        assert injector.book(notes).prepare(f"Who is Person{i} Smith married to?").used == ()
+        assert injector.book(notes).prepare(f"Which company does Person{i} Smith work for?").used == (f"e{i}",)
     assert (time.process_time() - start) / 40 < 0.05
 
 
@@ -269,7 +273,7 @@ def test_an_injector_never_mixes_up_two_lists_of_notes() -> None:
     injector = NoteInjector(capacity=1)
     for target in ("Lima", "Rome", "Lima", "Oslo"):
         notes = ice(fact("France", "The capital of {s} is", target))
-        got = injector.inject("The capital of France is", notes).prompt
+        got = injector.book(notes).prepare("The capital of France is").prompt
         assert got == f"Imagine that The capital of France is {target}. The capital of France is"
 
 
