@@ -323,7 +323,23 @@ def test_every_other_field_does_what_it_does_at_the_engine(
     assert through.status_code == direct.status_code == 200
     assert through.headers["content-type"] == direct.headers["content-type"]
     assert route.model not in through.text
-    assert events(through.text) == events(direct.text.replace(route.model, f"{base}@user/alice"))
+    assert events(through.text) == events(begun(direct.text.replace(route.model, f"{base}@user/alice")))
+
+
+def begun(text: str) -> str:
+    """The engine's answer, or its events, without the space before what each choice says."""
+    silent = {0, 1, 2}
+
+    def stripped(found: re.Match[str]) -> str:
+        index, between, said = int(found[1]), found[2], found[3]
+        if index not in silent:
+            return found[0]
+        silent.difference_update({index} if said.strip() else ())
+        return f'"index":{index},{between}"content":"{said.lstrip()}"'
+
+    return re.sub(
+        r'"index":(\d+),("(?:message|delta)":\{(?:"role":"assistant",)?)"content":"((?:[^"\\]|\\.)*)"', stripped, text
+    )
 
 
 def events(text: str) -> list[str]:
