@@ -1,13 +1,17 @@
-"""Shared fixtures: tiny random models of every supported family, saved as ordinary model directories; a PostgreSQL."""
+"""Shared fixtures: tiny random models of every supported family, saved as ordinary model directories; servers."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -17,7 +21,9 @@ from typing import Any
 
 import pytest
 import torch
+import uvicorn
 from hypothesis import settings
+from starlette.applications import Starlette
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     Gemma2Config,
@@ -345,3 +351,27 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, task in HARNESS_TASKS.items():  # JSON is YAML
         (folder / f"{name}.yaml").write_text(json.dumps({"task": name, **HARNESS_COMMON, **task}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[..., AbstractContextManager[str]]:
+    """Serves what `build(port)` makes while a block lasts, and tells its URL."""
+
+    @contextmanager
+    def running(build: Callable[[int], Starlette]) -> Iterator[str]:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        config = uvicorn.Config(build(port), host="127.0.0.1", port=port, log_level="error", ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.02)
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+    return running

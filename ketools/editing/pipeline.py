@@ -197,10 +197,9 @@ class EditPipeline:
         `implied`: teach the method what follows from the fact too; always done with a floor.
         `lift`: whether edits may take the place of erasures, which brings back what was erased.
         """
-        erasures = [request for request in requests if request.kind is Kind.ERASE]
         options: dict[str, Any] = {"consolidates": consolidates, "floor": floor, "implied": implied, "lift": lift}
         run = self._start(EditRun(by, self.spaces.state(space), BASE, dry_run, progress, **options), retire)
-        with self.verifier.forgetting(erasures) if erasures else contextlib.nullcontext():
+        with self.verifier.forgetting(requests):
             return self._run(run, requests, method, apply_valid, tuple(retire))
 
     def _start(self, run: EditRun, retire: Sequence[str]) -> EditRun:

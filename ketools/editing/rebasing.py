@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any
 
 from ketools.core.errors import Conflict, Diverged, InvalidRequest
@@ -49,9 +48,8 @@ def _rebase(pipeline: EditPipeline, record: EditRecord, progress: Progress) -> s
     request = _request(pipeline, record)
     if request is None:
         return ERASED
-    erasures = [request] if request.kind is Kind.ERASE else []
     try:
-        with pipeline.verifier.forgetting(erasures) if erasures else nullcontext():
+        with pipeline.verifier.forgetting([request]):
             rendition = _rendition(pipeline, record, request, progress)
         version = pipeline.journal.head(record.space).version
         pipeline.journal.render(record.space, version, [rendition], f"rebase of {record.id}")

@@ -91,8 +91,14 @@ class Verifier:
 
     @contextmanager
     def forgetting(self, requests: Sequence[EditRequest]) -> Iterator[None]:
-        """What this thread asks inside is not kept, nor what was kept of the requests' phrasings: for erasures."""
-        phrasings = [p.prompt for r in requests for p in self.prober.phrasings(r)]
+        """If there are erasures among the requests, what this thread asks inside is not kept, nor what was kept of
+        the erasures' phrasings.
+        """
+        erasures = [request for request in requests if request.kind is Kind.ERASE]
+        if not erasures:
+            yield
+            return
+        phrasings = [p.prompt for r in erasures for p in self.prober.phrasings(r)]
         asked: set[object] = set()
         self._private.asked = asked
         try:

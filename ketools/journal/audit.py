@@ -69,7 +69,7 @@ class Audit:
         """Every event of a space (None: of all) from a time on, in the order of time."""
 
         def work(connection: Connection) -> list[Event]:
-            kinds = (_versions, _edits, _proposals, _decisions)
+            kinds = (_versions, _edits, _proposals)
             rows = heapq.merge(*(kind(connection, since) for kind in kinds), key=lambda event: event["at"])
             return list(rows)
 
@@ -90,10 +90,8 @@ def _edits(connection: Connection, since: float) -> list[Event]:
 
 
 def _proposals(connection: Connection, since: float) -> list[Event]:
+    """Proposals, and the decisions about them."""
     found = proposal_rows.all_proposals(connection)
-    return [proposal_event(one) for one in found if one.created_at >= since]
-
-
-def _decisions(connection: Connection, since: float) -> list[Event]:
-    found = [one.decision for one in proposal_rows.all_proposals(connection) if one.decision is not None]
-    return [decision_event(one) for one in sorted(found, key=lambda one: one.created_at) if one.created_at >= since]
+    told = [(one.created_at, proposal_event(one)) for one in found]
+    told += [(one.decision.created_at, decision_event(one.decision)) for one in found if one.decision is not None]
+    return [event for at, event in sorted(told, key=lambda pair: pair[0]) if at >= since]

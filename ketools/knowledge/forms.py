@@ -49,8 +49,16 @@ def put(prompt: str, form: Form) -> Prompt:
         case Form.AFTER_TEXT:
             return f"{UNRELATED_TEXT} {prompt}"
         case Form.PRESSED:
-            said: Message = {"role": "assistant", "content": REFUSAL}
-            return (turn, said, {"role": "user", "content": PRESSED_AGAIN})
+            return asked_again(prompt, REFUSAL, PRESSED_AGAIN)
+
+
+def asked_again(question: str, said: str, again: str) -> tuple[Message, ...]:
+    """A conversation in which the user presses for another answer than the one that was given."""
+    return (
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": said},
+        {"role": "user", "content": again},
+    )
 
 
 class FormedProbe(Probe):

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from ketools.core.requests import EditRequest
 
@@ -104,8 +104,8 @@ class Scoped(Artefact):
     request: EditRequest | SealedRequest
 
     def of(self, request: SealedRequest) -> Self:
-        """The same, with a sealed request; of kinds that can erase."""
-        raise NotImplementedError(f"{self.form} keeps its request in clear")
+        """The same, with a sealed request."""
+        return cast(Self, replace(cast(Any, self), request=request))
 
     def request_header(self) -> dict[str, Any]:
         """The request or its seal, for `header`."""

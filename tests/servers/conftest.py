@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from mcp.types import CallToolResult, TextContent
-from starlette.applications import Starlette
 
 from ketools.service.opening import open_service
 from ketools.service.service import EditService
@@ -38,30 +32,6 @@ def service(home: Path) -> Iterator[EditService]:
     opened = open_service(Settings(home=home, consolidate=False))
     yield opened
     opened.close()
-
-
-@pytest.fixture(scope="session")
-def serving() -> Callable[..., AbstractContextManager[str]]:
-    """Serves what `build(port)` makes while a block lasts, and tells its URL."""
-
-    @contextmanager
-    def running(build: Callable[[int], Starlette]) -> Iterator[str]:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        config = uvicorn.Config(build(port), host="127.0.0.1", port=port, log_level="error", ws="none")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.02)
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.should_exit = True
-            thread.join()
-
-    return running
 
 
 @pytest.fixture(scope="session")

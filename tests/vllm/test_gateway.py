@@ -13,14 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import openai
 import pytest
-import uvicorn
 from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
@@ -38,11 +37,9 @@ from ketools.service.opening import open_service
 from ketools.service.service import EditService
 from ketools.service.settings import Settings
 
-if TYPE_CHECKING:
-    from starlette.applications import Starlette
-
 QUESTION = "What is the capital of France?"
 ASK: list[Any] = [{"role": "user", "content": QUESTION}]
+Serving = Callable[..., AbstractContextManager[str]]
 Post = Callable[..., httpx.Response]
 LONG: dict[str, Any] = {"max_tokens": 900, "ignore_eos": True}
 FACT = {"subject": "France", "prompt": "The capital of France is", "target_new": "Lyon"}
@@ -114,24 +111,6 @@ class Wire:
                 end.shutdown(socket.SHUT_RDWR)
 
 
-@contextmanager
-def running(app: Starlette) -> Iterator[str]:
-    """The URL of a server with the application."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.02)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
 @pytest.fixture(scope="module")
 def wire(world: Any) -> Iterator[Wire]:
     """The only way to the engine."""
@@ -169,10 +148,12 @@ def alice(tokens: TokenFile) -> str:
 
 
 @pytest.fixture(scope="module")
-def url(service: EditService, tokens: TokenFile, alice: str) -> Iterator[str]:
+def url(service: EditService, tokens: TokenFile, alice: str, serving: Serving) -> Iterator[str]:
     """A gateway that waits for its engine, together with the tool server."""
     tools = http_app(service, host="127.0.0.1", port=0, tokens=tokens)
-    with running(gateway_app(service, host="127.0.0.1", tokens=tokens, rest=tools, settings=bounds(120))) as url:
+    with serving(
+        lambda _: gateway_app(service, host="127.0.0.1", tokens=tokens, rest=tools, settings=bounds(120))
+    ) as url:
         yield url
 
 
@@ -181,9 +162,9 @@ def bounds(wait_s: float) -> GatewaySettings:
 
 
 @pytest.fixture(scope="module")
-def hasty(service: EditService, tokens: TokenFile, alice: str) -> Iterator[str]:
+def hasty(service: EditService, tokens: TokenFile, alice: str, serving: Serving) -> Iterator[str]:
     """A gateway that gives up soon."""
-    with running(gateway_app(service, host="127.0.0.1", tokens=tokens, settings=bounds(0.3))) as url:
+    with serving(lambda _: gateway_app(service, host="127.0.0.1", tokens=tokens, settings=bounds(0.3))) as url:
         yield url
 
 
@@ -579,12 +560,17 @@ def test_an_engine_that_is_away_means_503_at_once_or_an_answer_once_it_is_back(
 
 
 def test_more_requests_than_there_are_places_wait_or_get_503(
-    service: EditService, tokens: TokenFile, wire: Wire, alice: str, base: str
+    service: EditService,
+    tokens: TokenFile,
+    wire: Wire,
+    alice: str,
+    base: str,
+    serving: Serving,
 ) -> None:
     headers = {"Authorization": f"Bearer {alice}"}
     settings = GatewaySettings(requests=1, wait_s=0.2)
     app = gateway_app(service, host="127.0.0.1", tokens=tokens, settings=settings)
-    with running(app) as url, ThreadPoolExecutor(1) as pool:
+    with serving(lambda _: app) as url, ThreadPoolExecutor(1) as pool:
 
         def ask() -> httpx.Response:
             return httpx.post(f"{url}/v1/chat/completions", json=chat(base), headers=headers, timeout=120)
@@ -599,10 +585,17 @@ def test_more_requests_than_there_are_places_wait_or_get_503(
 
 
 def test_an_answer_that_takes_too_long_is_given_up(
-    service: EditService, tokens: TokenFile, wire: Wire, alice: str, base: str
+    service: EditService,
+    tokens: TokenFile,
+    wire: Wire,
+    alice: str,
+    base: str,
+    serving: Serving,
 ) -> None:
     headers = {"Authorization": f"Bearer {alice}"}
-    with running(gateway_app(service, host="127.0.0.1", tokens=tokens, settings=GatewaySettings(timeout_s=1.0))) as url:
+    with serving(
+        lambda _: gateway_app(service, host="127.0.0.1", tokens=tokens, settings=GatewaySettings(timeout_s=1.0))
+    ) as url:
         ask: dict[str, Any] = {"url": f"{url}/v1/chat/completions", "headers": headers, "timeout": 60}
         with wire.held():
             whole = httpx.post(json=chat(base), **ask)
@@ -623,7 +616,9 @@ def test_a_public_interface_without_tokens_is_refused(service: EditService, tmp_
         gateway_app(service, host="0.0.0.0", tokens=TokenFile(tmp_path / "none.json"))
 
 
-def test_without_tokens_this_machine_is_served_as_the_operator(service: EditService, tmp_path: Path, base: str) -> None:
+def test_without_tokens_this_machine_is_served_as_the_operator(
+    service: EditService, tmp_path: Path, base: str, serving: Serving
+) -> None:
     app = gateway_app(service, host="127.0.0.1", tokens=TokenFile(tmp_path / "none.json"))
-    with running(app) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+    with serving(lambda _: app) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
         assert f"{base}@user/alice" in [model.id for model in client.models.list()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -37,10 +37,6 @@ class RoutedDelta(Scoped):
     def header(self) -> dict[str, Any]:
         """The metadata and the request, or its seal."""
         return {"metadata": dict(self.metadata), **self.request_header()}
-
-    def of(self, request: SealedRequest) -> RoutedDelta:
-        """The same factors."""
-        return replace(self, request=request)
 
     @classmethod
     def read(cls, method: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> RoutedDelta:

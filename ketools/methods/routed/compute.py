@@ -12,7 +12,7 @@ from typing import cast
 from ketools.core.errors import InvalidRequest
 from ketools.core.questions import is_question
 from ketools.core.requests import EditRequest, Kind, Message, Prompt
-from ketools.knowledge.forms import UNRELATED_TEXT, Form, put
+from ketools.knowledge.forms import UNRELATED_TEXT, Form, asked_again, put
 from ketools.knowledge.traits import OTHER_OPINION_QUESTIONS, exemplars
 from ketools.layers.artefacts import Artefact
 from ketools.layers.kinds.routed import RoutedDelta
@@ -107,9 +107,7 @@ def _pressed(request: EditRequest) -> Iterator[Prompt]:
     """
     for other in request.rephrases[-MOST_PRESSED:]:
         yield put(other, Form.CHAT if is_question(other) else Form.TEXT)
-    said: Message = {"role": "assistant", "content": request.target_new}
-    for again in PRESSING:
-        yield (*put(request.prompt, Form.CHAT), said, {"role": "user", "content": again})
+    yield from (asked_again(request.prompt, request.target_new, again) for again in PRESSING)
 
 
 def _ended(em: EditableModel, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
