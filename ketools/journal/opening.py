@@ -77,7 +77,7 @@ def _refuse_if_lost(db: Database, secret: Path | None, artefacts: Path | None, m
 def check_whole(db: Database, mark: Watermark | None) -> None:
     """Raise StorageError when the journal has lost rows, or versions that it had."""
     if mark:
-        mark.check(db.value(version_rows.LAST_SEQUENCE) or 0)
+        mark.check(lambda: db.value(version_rows.LAST_SEQUENCE) or 0)
     if damaged := db.read(_damage):
         raise StorageError(
             f"The journal {db.name} is damaged: {damaged}. Restore it from a backup; nothing is served from it."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from ketools.core.errors import StorageError
@@ -37,9 +38,13 @@ class Watermark:
             finally:
                 os.close(handle)
 
-    def check(self, sequence: int) -> None:
-        """Raise StorageError when the journal has fewer versions than it had."""
+    def check(self, current: Callable[[], int]) -> None:
+        """Raise StorageError when the journal has fewer versions than it had.
+
+        The mark is read first: another process may commit between the two, which takes both further.
+        """
         had = self.read()
+        sequence = current()
         if had > sequence:
             raise StorageError(
                 f"The journal {self._journal} has {sequence} versions, but had {had}: an older copy stands in its "

@@ -18,6 +18,7 @@ from ketools.core.errors import StorageError
 from ketools.core.requests import EditRequest
 from ketools.journal import Journal, Outcome
 from ketools.journal.secret import SecretDraft
+from ketools.journal.watermark import Watermark
 
 
 def edited(journal: Journal, subject: str = "France") -> str:
@@ -229,3 +230,16 @@ def test_a_version_that_names_an_unknown_edit_is_an_error_for_every_space_above_
             look()
     assert len(journal.edits("global").edits) == 2  # what is there can be looked at
     journal.close()
+
+
+def test_a_commit_of_another_process_while_a_journal_opens_is_no_lost_version(tmp_path: Path) -> None:
+    mark = Watermark(tmp_path / "journal.db")
+    mark.note(7)
+
+    def another_commits() -> int:
+        mark.note(8)
+        return 8
+
+    mark.check(another_commits)
+    with pytest.raises(StorageError, match="has 7 versions, but had 8"):
+        mark.check(lambda: 7)
